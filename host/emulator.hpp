@@ -1,0 +1,83 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "host/accelerator.hpp"
+#include "host/network.hpp"
+#include "host/quantize.hpp"
+
+namespace bitcluster {
+
+/// What the emulator needs to know of a layer's shape (one image).
+struct LayerGeometry {
+  std::string name;
+  bool fully_connected = false;
+  int filters = 0;
+  int groups = 1;
+  Window window;
+  Shape input;   //!< unpadded
+  Shape output;  //!< (filters, oy, ox); (filters, 1, 1) when fully connected
+
+  int channels_per_group() const { return input.channels / groups; }
+};
+
+LayerGeometry layer_geometry(const Network& network, int layer);
+
+/// One layer's integer tensors for one image.
+struct LayerTensors {
+  LayerGeometry geometry;
+  std::span<const std::int16_t> weights;  //!< (filters, channels / groups, kernel_h, kernel_w), sign and magnitude
+  WeightFormat weight_format;             //!< terms is the N of BitCluster
+  std::span<const std::int16_t>
+      activations;  //!< (channels, h, w), unpadded; empty where the design does not look at them
+  int activation_bits = 8;
+  bool activations_signed = false;
+};
+
+/// Slots of one layer: lanes x rows x columns x tiles x cycles, each doing one term operation or idle for one cause.
+/// useful + idle of all causes = total, exactly (DESIGN section 5.4).
+struct Slots {
+  std::int64_t total = 0;
+  std::int64_t useful = 0;      //!< operations on effectual terms
+  std::int64_t edge = 0;        //!< lanes, rows, columns or tiles without a value
+  std::int64_t lane = 0;        //!< waiting for another lane of the same processing element
+  std::int64_t row_column = 0;  //!< waiting for another row, column or tile
+  std::int64_t null_term = 0;   //!< spent on a term or bit that is zero
+  std::int64_t memory = 0;      //!< waiting for off-chip memory
+};
+
+/// Off-chip and on-chip traffic of one layer [byte], weights in the design's own encoded format.
+struct Traffic {
+  double weights_off_chip = 0, activations_off_chip = 0;
+  double weights_on_chip = 0, activations_on_chip = 0;
+};
+
+/// Energy of one layer by part [pJ]: sum of action counts x energy per action.
+struct Energy {
+  double compute = 0, on_chip = 0, off_chip = 0, leakage = 0;
+  double total() const { return compute + on_chip + off_chip + leakage; }
+};
+
+struct LayerEmulation {
+  std::int64_t cycles = 0;          //!< max(compute_cycles, memory_cycles)
+  std::int64_t compute_cycles = 0;  //!< with data always there
+  std::int64_t memory_cycles = 0;   //!< off-chip transfer alone
+  Slots slots;
+  Traffic traffic;
+  Energy energy;
+
+  double utilisation() const { return slots.total ? double(slots.useful) / double(slots.total) : 0; }
+};
+
+/// Emulates one layer for one image on one accelerator: a rule over every value of the tensors, not a sample.
+/// Error if the design needs activations and there are none.
+LayerEmulation emulate(const Accelerator& accelerator, const LayerTensors& layer);
+
+/// Functional mode: the design's own shift-and-add over its own terms, in its own order. Returns the sums (filters, oy,
+/// ox), which equal the integer convolution exactly. Error for a design without arithmetic of its own.
+std::vector<std::int32_t> emulate_function(const Accelerator& accelerator, const LayerTensors& layer);
+
+}  // namespace bitcluster

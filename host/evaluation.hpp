@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace bitcluster {
+
+/// How one image was classified.
+struct ImageScore {
+  std::uint8_t top1 = 0;    //!< 1 if the label has the highest logit (ties: lowest class index wins)
+  std::uint8_t top5 = 0;    //!< 1 if the label is among the five highest
+  float cross_entropy = 0;  //!< [nat]
+};
+
+/// logits: (labels.size(), classes); scores: (labels.size()).
+void score(std::span<const float> logits, std::span<const std::int32_t> labels, int classes,
+           std::span<ImageScore> scores);
+
+/// Means over images, summed in image order.
+struct Accuracy {
+  int images = 0;
+  double top1 = 0, top5 = 0;  //!< fractions
+  double cross_entropy = 0;   //!< [nat]
+};
+Accuracy summarize(std::span<const ImageScore> scores);
+
+/// Paired loss of top-1 accuracy on the same images, before minus after, with a 95 % interval.
+struct PairedLoss {
+  double loss = 0;           //!< fraction, positive when `after` is worse
+  double low = 0, high = 0;  //!< 95 % interval of Agresti and Min (2005), adjusted Wald for matched pairs
+};
+PairedLoss paired_loss(std::span<const ImageScore> before, std::span<const ImageScore> after);
+
+}  // namespace bitcluster

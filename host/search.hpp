@@ -1,0 +1,62 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "host/evaluation.hpp"
+
+namespace bitcluster {
+
+/// One choice per weighted layer: index into SearchProblem::candidates, or `reference` for the unchanged weights.
+using Assignment = std::vector<int>;
+inline constexpr int reference = -1;
+
+struct SearchProblem {
+  int layers = 0;                         //!< weighted layers
+  int candidates = 0;                     //!< choices per layer, cheapest in hardware first (smallest N)
+  std::vector<std::vector<double>> cost;  //!< (layers, candidates): what is minimised, e.g. cycles of the emulator
+  double budget = 0.01;                   //!< allowed loss of top-1 accuracy against the float network, fraction
+  bool confident = true;  //!< the upper end of the 95 % interval must be inside the budget, not just the mean
+  std::vector<ImageScore> baseline;  //!< scores of the float network on the search split
+};
+
+/// The layerwise search of DESIGN section 4: uniform N (M-BC), sensitivity of each layer to each candidate, choice by
+/// dynamic programming under an additive model, check and repair by real evaluation (L-BC). Knows no ranks, threads or
+/// devices: the caller evaluates what next() asks for, in any order and anywhere, and reports the scores in that order.
+class LayerwiseSearch {
+ public:
+  struct Checked {
+    std::string role;  //!< "reference", "uniform", "sensitivity", "layerwise"
+    Assignment assignment;
+    double cost = 0;
+    Accuracy accuracy;
+    PairedLoss loss;  //!< against the float network, search split
+    bool within_budget = false;
+  };
+
+  explicit LayerwiseSearch(SearchProblem problem);
+  ~LayerwiseSearch();
+
+  /// Assignments to evaluate next on the search split; empty when the search has ended.
+  std::vector<Assignment> next();
+
+  /// Scores of every image of the search split for the assignments of the last next(), in its order.
+  void report(const std::vector<std::vector<ImageScore>>& scores);
+
+  /// Everything that was evaluated, in order.
+  const std::vector<Checked>& checked() const;
+
+  /// Index into checked() of the smallest uniform candidate within the budget (M-BC), -1 if there is none.
+  int uniform() const;
+  /// Index into checked() of the cheapest assignment within the budget (L-BC; a uniform one counts), -1 if there is
+  /// none.
+  int layerwise() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace bitcluster

@@ -1,0 +1,63 @@
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "host/error.hpp"
+#include "host/toml.hpp"
+
+namespace bitcluster {
+namespace {
+
+TomlTable parse(const std::string& text) {
+  const std::string path = testing::TempDir() + "/test_toml.toml";
+  std::ofstream(path) << text;
+  return TomlTable::load(path);
+}
+
+std::string message_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Toml, ReadsEveryType) {
+  TomlTable table = parse("a = 'x'\nb = 3\nc = 1\nd = true\ne = [1, 2]\n[t]\nf = 2.5\n[[u]]\ng = 1\n[[u]]\ng = 2\n");
+  EXPECT_EQ(table.text("a"), "x");
+  EXPECT_EQ(table.integer("b", 0, 9), 3);
+  EXPECT_EQ(table.number("c", 0, 9), 1.0);
+  EXPECT_TRUE(table.boolean("d"));
+  EXPECT_EQ(table.integers("e", 0, 9), (std::vector<std::int64_t>{1, 2}));
+  EXPECT_EQ(table.table("t").number("f", 0, 9), 2.5);
+  auto tables = table.tables("u");
+  ASSERT_EQ(tables.size(), 2u);
+  EXPECT_EQ(tables[1].integer("g", 0, 9), 2);
+  EXPECT_EQ(table.integer("missing", 0, 9, 7), 7);
+  EXPECT_EQ(message_of([&] { table.finish(); }), "");
+}
+
+TEST(Toml, NamesAMisspelledKeyWithItsLineAndTheClosestOne) {
+  TomlTable table = parse("seed = 1\nbudgte = 0.01\n");
+  table.integer("seed", 0, 9);
+  table.number("budget", 0, 1, 0.5);
+  const std::string message = message_of([&] { table.finish(); });
+  EXPECT_NE(message.find("line 2"), std::string::npos) << message;
+  EXPECT_NE(message.find("budgte"), std::string::npos) << message;
+  EXPECT_NE(message.find("did you mean 'budget'"), std::string::npos) << message;
+}
+
+TEST(Toml, RejectsWrongTypesRangesChoicesAndSyntax) {
+  TomlTable table = parse("a = 'x'\nb = 30\nc = 1.5\n");
+  EXPECT_NE(message_of([&] { table.integer("a", 0, 9); }).find("wrong type"), std::string::npos);
+  EXPECT_NE(message_of([&] { table.integer("b", 0, 9); }).find("out of range"), std::string::npos);
+  EXPECT_NE(message_of([&] { table.integer("c", 0, 9); }).find("wrong type"), std::string::npos);
+  EXPECT_NE(message_of([&] { table.text("none"); }).find("missing"), std::string::npos);
+  EXPECT_NE(message_of([&] { table.choice("a", {"y", "z"}); }).find("y, z"), std::string::npos);
+  EXPECT_NE(message_of([&] { parse("a = \n"); }).find("line 1"), std::string::npos);
+  EXPECT_NE(message_of([&] { TomlTable::load("/nonexistent.toml"); }).find("no such file"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace bitcluster
