@@ -1,0 +1,42 @@
+#include <gtest/gtest.h>
+
+#include "host/float_network.hpp"
+
+namespace bitcluster {
+namespace {
+
+// Sums and products of small integers, so every value is exact in float32.
+TEST(FloatNetwork, ConvolutionPoolAndFullyConnectedByHand) {
+  Network network;
+  network.layers.push_back({"input", Input{}, {}, {1, 2, 2}});
+  Convolution edge;
+  edge.window = {.kernel_h = 1, .kernel_w = 2, .pad_right = 1};
+  edge.filters = 2;
+  edge.weights = {1, 1, 0, -1};
+  edge.bias = {0, 1};
+  network.layers.push_back({"edge", edge, {0}, {2, 2, 2}, 0});  // ReLU
+  network.layers.push_back({"pool", Pool{Pool::Kind::max, {.kernel_h = 2, .kernel_w = 2}}, {1}, {2, 1, 1}});
+  Convolution classifier;
+  classifier.filters = 1;
+  classifier.fully_connected = true;
+  classifier.weights = {2, 3};
+  classifier.bias = {-1};
+  network.layers.push_back({"classifier", classifier, {2}, {1, 1, 1}});
+  // image 1 2 / 3 4: filter 0 gives 3 2 / 7 4 -> 7; filter 1 gives 1-2=-1 -> 0, 1 / 1-4=-3 -> 0, 1 -> 1
+  const std::vector<float> image = {1, 2, 3, 4};
+  EXPECT_EQ(run_float(network, image, 1), (std::vector<float>{2 * 7 + 3 * 1 - 1}));
+}
+
+TEST(FloatNetwork, AverageCountsPaddingOnlyWhenAsked) {
+  Network network;
+  network.layers.push_back({"input", Input{}, {}, {1, 1, 3}});
+  Pool pool{Pool::Kind::average, {.kernel_w = 2, .stride_w = 2, .pad_left = 1}, false};
+  network.layers.push_back({"pool", pool, {0}, {1, 1, 2}});
+  const std::vector<float> image = {4, 6, 8};
+  EXPECT_EQ(run_float(network, image, 1), (std::vector<float>{4, 7}));
+  std::get<Pool>(network.layers[1].operation).count_padding = true;
+  EXPECT_EQ(run_float(network, image, 1), (std::vector<float>{2, 7}));
+}
+
+}  // namespace
+}  // namespace bitcluster
