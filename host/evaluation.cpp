@@ -10,71 +10,67 @@ namespace bitcluster {
 
 void score(std::span<const float> logits, std::span<const std::int32_t> labels, int classes,
            std::span<ImageScore> scores) {
-  if (logits.size() != labels.size() * std::size_t(classes) || scores.size() != labels.size()) {
-    throw Error("cannot score images", "logits, labels and classes do not fit each other", "report this as a bug");
+  if (classes <= 0 || logits.size() != labels.size() * std::size_t(classes) || scores.size() != labels.size()) {
+    throw Error("cannot score " + std::to_string(labels.size()) + " images",
+                std::to_string(logits.size()) + " logits and " + std::to_string(scores.size()) + " scores do not fit " +
+                    std::to_string(classes) + " classes",
+                "give one label, one score and all logits of every image");
   }
   for (std::size_t image = 0; image < labels.size(); ++image) {
-    const std::span row = logits.subspan(image * classes, classes);
-    const int label = labels[image];
+    const std::span<const float> row = logits.subspan(image * std::size_t(classes), std::size_t(classes));
+    const std::int32_t label = labels[image];
     if (label < 0 || label >= classes) {
-      throw Error("cannot score image " + std::to_string(image),
-                  "its label " + std::to_string(label) + " is not one of the " + std::to_string(classes) + " classes",
-                  "check the labels of the data");
+      throw Error("image " + std::to_string(image) + " has label " + std::to_string(label),
+                  "the network has " + std::to_string(classes) + " classes", "use data that fits the network");
     }
-    int better = 0;  // classes that come before the label
-    double highest = row[0], sum = 0;
-    for (int c = 0; c < classes; ++c) {
-      if (!std::isfinite(row[c])) {
-        throw Error("cannot score image " + std::to_string(image), "logit " + std::to_string(c) + " is not finite",
-                    "check the network's weights");
+    double largest = row[0];
+    int rank = 0;
+    for (int i = 0; i < classes; ++i) {
+      if (!std::isfinite(row[i])) {
+        throw Error("image " + std::to_string(image) + " cannot be scored",
+                    "its logit " + std::to_string(i) + " is infinite or not a number", "check the model");
       }
-      better += row[c] > row[label] || (row[c] == row[label] && c < label);
-      highest = std::max(highest, double(row[c]));
+      largest = std::max(largest, double(row[i]));
+      rank += row[i] > row[label] || (row[i] == row[label] && i < label);
     }
-    for (const float logit : row) sum += std::exp(logit - highest);
-    scores[image] = {std::uint8_t(better < 1), std::uint8_t(better < 5),
-                     float(highest + std::log(sum) - double(row[label]))};
+    double sum = 0;
+    for (const float logit : row) sum += std::exp(logit - largest);
+    scores[image] = {std::uint8_t(rank < 1), std::uint8_t(rank < 5), float(largest + std::log(sum) - row[label])};
   }
 }
 
 Accuracy summarize(std::span<const ImageScore> scores) {
   Accuracy accuracy;
   accuracy.images = int(scores.size());
-  if (scores.empty()) return accuracy;
-  long top1 = 0, top5 = 0;
   for (const ImageScore& image : scores) {
-    top1 += image.top1;
-    top5 += image.top5;
-    accuracy.cross_entropy += double(image.cross_entropy);
+    accuracy.top1 += image.top1;
+    accuracy.top5 += image.top5;
+    accuracy.cross_entropy += image.cross_entropy;
   }
-  const double count = double(scores.size());
-  accuracy.top1 = double(top1) / count;
-  accuracy.top5 = double(top5) / count;
+  const double count = std::max<double>(1, accuracy.images);
+  accuracy.top1 /= count;
+  accuracy.top5 /= count;
   accuracy.cross_entropy /= count;
   return accuracy;
 }
 
 PairedLoss paired_loss(std::span<const ImageScore> before, std::span<const ImageScore> after) {
-  if (before.size() != after.size() || before.empty()) {
-    throw Error("cannot compare two evaluations", "they are not of the same images", "report this as a bug");
+  if (before.empty() || before.size() != after.size()) {
+    throw Error("cannot compare " + std::to_string(before.size()) + " images with " + std::to_string(after.size()),
+                "a paired loss needs the same images before and after", "evaluate both on the same split");
   }
-  long lost = 0, won = 0;
+  double lost = 0, won = 0;
   for (std::size_t i = 0; i < before.size(); ++i) {
     lost += before[i].top1 && !after[i].top1;
     won += !before[i].top1 && after[i].top1;
   }
-  PairedLoss result;
-  result.loss = double(lost - won) / double(before.size());
-  // A. Agresti, Y. Min, "Simple improved confidence intervals for comparing matched proportions", Statistics in
-  // Medicine 24 (2005): add 1/2 to each cell of the 2 x 2 table, then Wald. Two cells are discordant, and the total
-  // grows by 2.
-  const double count = double(before.size()) + 2, b = double(lost) + 0.5, c = double(won) + 0.5;
-  const double centre = (b - c) / count;
-  constexpr double normal_quantile = 1.959963984540054;  // 97.5 % point of the standard normal distribution
-  const double half_width = normal_quantile * std::sqrt(b + c - (b - c) * (b - c) / count) / count;
-  result.low = centre - half_width;
-  result.high = centre + half_width;
-  return result;
+  // Agresti and Min, Statistics in Medicine 24 (2005) 729-740, adjusted Wald interval: with 1/2 added to each of the
+  // four cells, so n + 2 pairs, b = lost + 1/2, c = won + 1/2:
+  // (b - c) / n +- z sqrt(b + c - (b - c)^2 / n) / n
+  constexpr double z = 1.959963984540054;  // 97.5 % quantile of the normal distribution
+  const double count = double(before.size()), n = count + 2, b = lost + 0.5, c = won + 0.5;
+  const double center = (b - c) / n, half = z * std::sqrt(b + c - (b - c) * (b - c) / n) / n;
+  return {(lost - won) / count, std::max(-1.0, center - half), std::min(1.0, center + half)};
 }
 
 }  // namespace bitcluster

@@ -1,7 +1,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <limits>
+#include <functional>
+#include <vector>
 
 #include "host/error.hpp"
 #include "host/evaluation.hpp"
@@ -9,59 +10,118 @@
 namespace bitcluster {
 namespace {
 
-TEST(Evaluation, ScoresTopClassesAndCrossEntropyByHand) {
-  const std::vector<float> logits = {0, 1, 2, 3, 4, 5, /* */ 5, 4, 3, 2, 1, 0};
-  const std::vector<std::int32_t> labels = {5, 5};
-  std::vector<ImageScore> scores(2);
-  score(logits, labels, 6, scores);
+bool throws(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error&) {
+    return true;
+  }
+  return false;
+}
+
+std::vector<ImageScore> score_all(const std::vector<float>& logits, const std::vector<std::int32_t>& labels,
+                                  int classes) {
+  std::vector<ImageScore> scores(labels.size());
+  score(logits, labels, classes, scores);
+  return scores;
+}
+
+TEST(Score, RanksByHand) {
+  const std::vector<float> row = {6, 5, 4, 3, 2, 1, 0};
+  std::vector<float> logits;
+  std::vector<std::int32_t> labels;
+  for (int label = 0; label < 7; ++label) {
+    logits.insert(logits.end(), row.begin(), row.end());
+    labels.push_back(label);
+  }
+  const std::vector<ImageScore> scores = score_all(logits, labels, 7);
+  for (int label = 0; label < 7; ++label) {
+    EXPECT_EQ(scores[label].top1, label == 0);
+    EXPECT_EQ(scores[label].top5, label < 5);
+  }
+}
+
+TEST(Score, TheLowestIndexWinsATie) {
+  const std::vector<ImageScore> scores = score_all({2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2}, {0, 5}, 6);
   EXPECT_EQ(scores[0].top1, 1);
   EXPECT_EQ(scores[1].top1, 0);
-  EXPECT_EQ(scores[1].top5, 0);  // five classes come before it
-  double sum = 0;
-  for (int c = 0; c < 6; ++c) sum += std::exp(double(c));
-  EXPECT_FLOAT_EQ(scores[0].cross_entropy, float(std::log(sum) - 5));
+  EXPECT_EQ(scores[1].top5, 0);
+}
+
+TEST(Score, FewClasses) {
+  const std::vector<ImageScore> scores = score_all({1, 0, 1, 0}, {0, 1}, 2);
+  EXPECT_EQ(scores[1].top1, 0);
+  EXPECT_EQ(scores[1].top5, 1);
+}
+
+TEST(Score, CrossEntropyIsStable) {
+  EXPECT_FLOAT_EQ(score_all({0, 0, 0, 0}, {2}, 4)[0].cross_entropy, float(std::log(4.0)));
+  EXPECT_FLOAT_EQ(score_all({0, float(std::log(3.0))}, {0}, 2)[0].cross_entropy, float(std::log(4.0)));
+  EXPECT_EQ(score_all({10000, -10000}, {1}, 2)[0].cross_entropy, 20000.0f);
+  EXPECT_EQ(score_all({10000, -10000}, {0}, 2)[0].cross_entropy, 0.0f);
+}
+
+TEST(Score, RejectsBadInput) {
+  EXPECT_TRUE(throws([] { score_all({1, NAN}, {0}, 2); }));
+  EXPECT_TRUE(throws([] { score_all({1, INFINITY}, {0}, 2); }));
+  EXPECT_TRUE(throws([] { score_all({1, 2}, {2}, 2); }));
+  EXPECT_TRUE(throws([] { score_all({1, 2}, {-1}, 2); }));
+  EXPECT_TRUE(throws([] { score_all({1, 2, 3}, {0}, 2); }));
+}
+
+TEST(Summarize, Means) {
+  const std::vector<ImageScore> scores = {{1, 1, 0.5f}, {0, 1, 1.5f}, {0, 0, 4.0f}, {1, 1, 0}};
   const Accuracy accuracy = summarize(scores);
-  EXPECT_EQ(accuracy.images, 2);
+  EXPECT_EQ(accuracy.images, 4);
   EXPECT_EQ(accuracy.top1, 0.5);
-  EXPECT_EQ(accuracy.top5, 0.5);
+  EXPECT_EQ(accuracy.top5, 0.75);
+  EXPECT_EQ(accuracy.cross_entropy, 1.5);
+  EXPECT_EQ(summarize({}).images, 0);
 }
 
-TEST(Evaluation, TheLowestClassWinsTies) {
-  const std::vector<float> logits = {1, 1, 0};
-  std::vector<ImageScore> scores(1);
-  score(logits, std::vector<std::int32_t>{1}, 3, scores);
-  EXPECT_EQ(scores[0].top1, 0);
-  EXPECT_EQ(scores[0].top5, 1);
-  score(logits, std::vector<std::int32_t>{0}, 3, scores);
-  EXPECT_EQ(scores[0].top1, 1);
+/// `both` right twice, `lost`, `won`, the rest wrong twice.
+PairedLoss loss_of(int both, int lost, int won, int neither) {
+  std::vector<ImageScore> before, after;
+  const auto add = [&](int count, int first, int second) {
+    for (int i = 0; i < count; ++i) {
+      before.push_back({std::uint8_t(first), 1, 0});
+      after.push_back({std::uint8_t(second), 1, 0});
+    }
+  };
+  add(both, 1, 1);
+  add(lost, 1, 0);
+  add(won, 0, 1);
+  add(neither, 0, 0);
+  return paired_loss(before, after);
 }
 
-TEST(Evaluation, LargeLogitsDoNotOverflow) {
-  std::vector<ImageScore> scores(1);
-  score(std::vector<float>{1e30f, 0}, std::vector<std::int32_t>{0}, 2, scores);
-  EXPECT_EQ(scores[0].cross_entropy, 0);
+TEST(PairedLoss, WorkedByHand) {
+  // 98 pairs, 12 lost, 4 won: n = 100, b = 12.5, c = 4.5, difference 0.08, variance (17 - 64 / 100) / 100^2
+  const PairedLoss loss = loss_of(70, 12, 4, 12);
+  EXPECT_NEAR(loss.loss, 8.0 / 98, 1e-15);
+  EXPECT_NEAR(loss.low, 0.08 - 1.96 * std::sqrt(16.36) / 100, 1e-5);
+  EXPECT_NEAR(loss.high, 0.08 + 1.96 * std::sqrt(16.36) / 100, 1e-5);
 }
 
-TEST(Evaluation, RejectsWhatCannotBeScored) {
-  std::vector<ImageScore> scores(1);
-  const std::vector<std::int32_t> label = {0}, beyond = {2};
-  EXPECT_THROW(score(std::vector<float>{std::nanf(""), 0}, label, 2, scores), Error);
-  EXPECT_THROW(score(std::vector<float>{0, 0}, beyond, 2, scores), Error);
-  EXPECT_THROW(score(std::vector<float>{0}, label, 2, scores), Error);
+TEST(PairedLoss, NoDifferenceStillHasAnInterval) {
+  // n = 102, b = c = 0.5: +- 1.96 * 1 / 102
+  const PairedLoss loss = loss_of(50, 0, 0, 50);
+  EXPECT_EQ(loss.loss, 0);
+  EXPECT_NEAR(loss.high, 1.96 / 102, 1e-6);
+  EXPECT_NEAR(loss.low, -1.96 / 102, 1e-6);
 }
 
-TEST(Evaluation, PairedLossFollowsAgrestiAndMin) {
-  // 100 images: 6 lost, 2 won. Cells 6.5 and 2.5 of 102: centre 4/102, variance (9 - 16/102) / 102^2.
-  std::vector<ImageScore> before(100), after(100);
-  for (int i = 0; i < 100; ++i) {
-    before[i].top1 = i < 50;
-    after[i].top1 = i < 44 || (i >= 50 && i < 52);
-  }
-  const PairedLoss loss = paired_loss(before, after);
-  EXPECT_DOUBLE_EQ(loss.loss, 0.04);
-  EXPECT_NEAR((loss.low + loss.high) / 2, 4.0 / 102, 1e-12);
-  EXPECT_NEAR((loss.high - loss.low) / 2, 1.959963985 * std::sqrt(9 - 16.0 / 102) / 102, 1e-9);
-  EXPECT_THROW(paired_loss(before, std::span(after).first(99)), Error);
+TEST(PairedLoss, GainsAreNegativeAndSwapMirrors) {
+  const PairedLoss forward = loss_of(10, 3, 8, 5), backward = loss_of(10, 8, 3, 5);
+  EXPECT_LT(forward.loss, 0);
+  EXPECT_DOUBLE_EQ(forward.low, -backward.high);
+  EXPECT_LE(loss_of(0, 1, 0, 0).high, 1.0);
+}
+
+TEST(PairedLoss, RejectsDifferentImages) {
+  const std::vector<ImageScore> one(1), two(2);
+  EXPECT_TRUE(throws([&] { paired_loss(one, two); }));
+  EXPECT_TRUE(throws([&] { paired_loss({}, {}); }));
 }
 
 }  // namespace
