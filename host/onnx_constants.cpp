@@ -46,8 +46,9 @@ std::vector<Held> read_values(const Proto& tensor, const Field& field, std::size
   if (tensor.has_raw_data()) {
     const std::string& raw = tensor.raw_data();
     if (raw.size() != count * sizeof(Stored)) {
-      throw Error(what, "it has " + std::to_string(raw.size()) + " bytes of data, but its shape needs " +
-                            std::to_string(count * sizeof(Stored)),
+      throw Error(what,
+                  "it has " + std::to_string(raw.size()) + " bytes of data, but its shape needs " +
+                      std::to_string(count * sizeof(Stored)),
                   "export the model again, with its weights inside");
     }
     values.reserve(count);
@@ -59,8 +60,8 @@ std::vector<Held> read_values(const Proto& tensor, const Field& field, std::size
     return values;
   }
   if (std::size_t(field.size()) != count) {
-    throw Error(what, "it has " + std::to_string(field.size()) + " values, but its shape needs " +
-                          std::to_string(count),
+    throw Error(what,
+                "it has " + std::to_string(field.size()) + " values, but its shape needs " + std::to_string(count),
                 "export the model again, with its weights inside");
   }
   values.reserve(count);
@@ -445,7 +446,7 @@ struct Fold {
     return map;
   }
 
-  Constant requantize(bool to_integers) const {
+  Constant quantize(bool to_integers) const {
     const Constant &from = argument(0), &scale = argument(1);
     const ElementMap scales = along_axis(from, scale);
     const Constant zero = node.has_input(2) ? argument(2) : Constant{{}, Integers{0}, Proto::UINT8};
@@ -484,13 +485,11 @@ using FoldFunction = Constant (Fold::*)() const;
 
 const std::map<std::string, FoldFunction>& fold_functions() {
   static const std::map<std::string, FoldFunction> functions = [] {
-    std::map<std::string, FoldFunction> known = {{"Cast", &Fold::cast},
-                                                 {"Concat", &Fold::concat},
-                                                 {"Constant", &Fold::literal},
-                                                 {"ConstantOfShape", &Fold::constant_of_shape},
-                                                 {"Range", &Fold::range},
-                                                 {"Shape", &Fold::shape},
-                                                 {"Where", &Fold::where}};
+    std::map<std::string, FoldFunction> known = {
+        {"Cast", &Fold::cast},        {"Concat", &Fold::concat},
+        {"Constant", &Fold::literal}, {"ConstantOfShape", &Fold::constant_of_shape},
+        {"Range", &Fold::range},      {"Shape", &Fold::shape},
+        {"Where", &Fold::where}};
     for (const char* op : {"Add", "Sub", "Mul", "Div", "Pow", "Min", "Max"}) known[op] = &Fold::arithmetic;
     for (const char* op : {"Equal", "Less", "Greater", "And", "Or"}) known[op] = &Fold::compare;
     for (const char* op : {"Floor", "Ceil", "Sqrt", "Neg", "Not"}) known[op] = &Fold::unary;
@@ -517,7 +516,7 @@ Constant fold(const Node& node, const ConstantInput& input) {
     for (const std::string& name : foldable_operators()) names += (names.empty() ? "" : ", ") + name;
     node.fail("it works on constants only, with an operator that is not supported there", "supported are " + names);
   }
-  return found->second ? (folding.*found->second)() : folding.requantize(node.op() == "QuantizeLinear");
+  return found->second ? (folding.*found->second)() : folding.quantize(node.op() == "QuantizeLinear");
 }
 
 }  // namespace bitcluster

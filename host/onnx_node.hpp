@@ -24,9 +24,9 @@ class Node {
 
   int inputs() const;
   int outputs() const;
-  bool has_input(int index) const;               //!< optional inputs may be left out
-  const std::string& input(int index) const;     //!< Error if it is left out
-  const std::string& output(int index) const;    //!< empty if it is left out
+  bool has_input(int index) const;             //!< optional inputs may be left out
+  const std::string& input(int index) const;   //!< Error if it is left out
+  const std::string& output(int index) const;  //!< empty if it is left out
 
   bool has(const std::string& attribute) const;
   std::int64_t integer(const std::string& attribute, std::int64_t otherwise) const;
