@@ -115,6 +115,10 @@ std::vector<int> weighted_layers(const Network& network);
 /// Checks topology, shapes and weight sizes; throws Error naming the layer. Every producer of a Network calls it.
 void validate(const Network& network);
 
+/// Positions of a window along one axis. With `ceil_mode` a last position may hang over the end, if it begins inside
+/// the input or its leading padding (as ONNX and PyTorch have it). 0 if the window does not fit.
+int window_positions(int extent, int kernel, int stride, int dilation, int pad_before, int pad_after, bool ceil_mode);
+
 /// Multiply-accumulate operations of one layer for one image (0 without weights).
 std::int64_t multiply_accumulates(const Network& network, int layer);
 

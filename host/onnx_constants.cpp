@@ -446,7 +446,7 @@ struct Fold {
     return map;
   }
 
-  Constant requantize(bool to_integers) const {
+  Constant quantize(bool to_integers) const {
     const Constant &from = argument(0), &scale = argument(1);
     const ElementMap scales = along_axis(from, scale);
     const Constant zero = node.has_input(2) ? argument(2) : Constant{{}, Integers{0}, Proto::UINT8};
@@ -516,7 +516,7 @@ Constant fold(const Node& node, const ConstantInput& input) {
     for (const std::string& name : foldable_operators()) names += (names.empty() ? "" : ", ") + name;
     node.fail("it works on constants only, with an operator that is not supported there", "supported are " + names);
   }
-  return found->second ? (folding.*found->second)() : folding.requantize(node.op() == "QuantizeLinear");
+  return found->second ? (folding.*found->second)() : folding.quantize(node.op() == "QuantizeLinear");
 }
 
 }  // namespace bitcluster
