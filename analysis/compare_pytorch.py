@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""Images per second of our integer evaluation beside PyTorch in float32, on the same machine and in the same run.
+
+PyTorch gets its best: NCHW and channels_last, eager and traced + frozen + optimize_for_inference (which folds batch
+normalization), every batch size asked for. A first pass finds the fastest of these; then it and our side alternate, so
+that both see the same noise, and the ratio is that of the medians.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytorch_variants(path, batches):
+    """(description, batch, function of images (n, c, h, w)) of everything worth a try."""
+    import torch
+    from torch_onnx import OnnxNetwork
+
+    layouts = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
+    for batch, (layout, memory_format), frozen in itertools.product(batches, layouts.items(), (False, True)):
+        network = OnnxNetwork(path).eval().to(memory_format=memory_format)
+        example = torch.rand(batch, *network.shape).to(memory_format=memory_format)
+        if frozen:
+            network = torch.jit.trace(network, example, check_trace=False)
+            network = torch.jit.optimize_for_inference(torch.jit.freeze(network))
+        yield f"batch {batch}, {layout}, {'frozen' if frozen else 'eager'}", batch, network, example
+
+
+def pytorch_speed(network, example, seconds):
+    """Images per second over at least one batch and about the given time, after one batch to warm up."""
+    import torch
+
+    with torch.inference_mode():
+        network(example)
+        done, start = 0, time.perf_counter()
+        while done == 0 or time.perf_counter() - start < seconds:
+            network(example)
+            done += len(example)
+        return done / (time.perf_counter() - start)
+
+
+def our_speed(program, path, images, count, threads):
+    """Description of the backend and images per second of one evaluation."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    process = subprocess.run([program, path, images, str(count), "1"], env=environment, capture_output=True, text=True)
+    if process.returncode != 0:
+        sys.exit(f"{path}: {process.stderr.strip()}")
+    answer = json.loads(process.stdout)
+    return answer["backend"], answer["images_per_second"][0]
+
+
+def compare(path, options, folder):
+    """Prints the comparison for one network; returns the ratio of the medians."""
+    import torch
+
+    shape = None
+    tried = []
+    for description, batch, network, example in pytorch_variants(path, options.batch):
+        # the first calls of a frozen network still compile
+        pytorch_speed(network, example, 0)
+        tried.append((pytorch_speed(network, example, options.seconds / 4), description, network, example))
+        print(f"  PyTorch {torch.__version__}, {description}: {tried[-1][0]:.1f} images/s", flush=True)
+        shape = example.shape[1:]
+    _, description, network, example = max(tried, key=lambda entry: entry[0])
+
+    images = Path(folder) / "images.u8"
+    pixels = numpy.random.default_rng(1).integers(0, 256, (options.images, *shape), dtype=numpy.uint8)
+    pixels.tofile(images)
+    program = options.build / "tests" / "time_evaluation"
+    ours, theirs = [], []
+    for _ in range(options.repeats):
+        theirs.append(pytorch_speed(network, example, options.seconds))
+        backend, speed = our_speed(program, path, images, options.images, options.threads)
+        ours.append(speed)
+    our, their = statistics.median(ours), statistics.median(theirs)
+    print(f"  ours, {backend}: {our:.1f} images/s ({min(ours):.1f} to {max(ours):.1f})")
+    print(f"  PyTorch, {description}: {their:.1f} images/s ({min(theirs):.1f} to {max(theirs):.1f})")
+    print(f"  ratio {our / their:.2f}", flush=True)
+    return our / their
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="+", type=Path, help="ONNX files")
+    parser.add_argument("--batch", type=int, nargs="+", default=[16, 250], help="batch sizes of PyTorch")
+    parser.add_argument("--images", type=int, default=250, help="images of one evaluation on our side")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--repeats", type=int, default=5, help="alternations")
+    parser.add_argument("--seconds", type=float, default=2, help="time of one PyTorch measurement")
+    parser.add_argument("--build", type=Path, default=Path(os.environ.get("BITCLUSTER_BUILD", ROOT / "build")))
+    options = parser.parse_args()
+    try:
+        import onnx  # noqa: F401
+        import torch
+    except ImportError as error:
+        print(f"skipped: {error.name} is not installed; install python3-torch and python3-onnx to compare")
+        return
+    if not (options.build / "tests" / "time_evaluation").exists():
+        sys.exit(f"{options.build}/tests/time_evaluation is not there: the tests are not built; build them or give --build")
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        for path in options.model:
+            print(f"{path.name}, {options.threads} threads", flush=True)
+            compare(path, options, folder)
+
+
+if __name__ == "__main__":
+    main()
