@@ -141,6 +141,27 @@ TEST(Calibrate, KeepsAdoptsAndDerivesFormats) {
   EXPECT_TRUE(formats[11].is_signed);
 }
 
+TEST(Calibrate, AProducerWithAnotherConsumerKeepsItsOwnScale) {
+  Network network;
+  const Shape shape{1, 1, 2};
+  network.layers.push_back({"input", Input{}, {}, shape});
+  network.layers.push_back({"small", pointwise(1, {1}, {0}), {0}, shape, 0});
+  network.layers.push_back({"large", pointwise(1, {3}, {0}), {0}, shape, 0});
+  network.layers.push_back({"moved", Rearrange{{1, 0}}, {1}, shape});
+  network.layers.push_back({"concat", Concat{}, {3, 2}, {2, 1, 2}});
+  network.layers.push_back({"logits", pointwise(1, {1, 1}, {0}), {4}, shape});
+  const std::vector<float> image = {1, -0.5f};
+  EXPECT_EQ(calibrate(network, image, 1, CalibrationMethod::maximum).formats[1].scale, float(3.0 / 255));
+  network.layers.push_back({"elsewhere", pointwise(1, {1}, {0}), {1}, shape});
+  for (const int seen_elsewhere : {1, 3}) {
+    network.layers.back().inputs = {seen_elsewhere};
+    const std::vector<ActivationFormat> formats = calibrate(network, image, 1, CalibrationMethod::maximum).formats;
+    EXPECT_EQ(formats[1].scale, float(1.0 / 255));
+    EXPECT_EQ(formats[3].scale, float(1.0 / 255));
+    EXPECT_EQ(formats[4].scale, float(3.0 / 255));
+  }
+}
+
 TEST(Calibrate, SameFormatsForAnyNumberOfThreads) {
   std::mt19937 generator(9);
   std::normal_distribution<float> normal;

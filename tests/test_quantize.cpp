@@ -201,8 +201,9 @@ TEST(Quantize, ScaleIsCloseToTheBestOfADenseScan) {
 }
 
 TEST(Quantize, SignedDigitsAreNeverWorseThanBits) {
-  for (unsigned seed = 0; seed < 200; ++seed) {
-    const std::vector<float> weights = random_weights(9 + int(seed) * 3, seed, seed % 2 ? 1 : 1.5);
+  for (unsigned seed = 0; seed < 300; ++seed) {
+    // few weights give the ragged errors with which a search of one's own would lose
+    const std::vector<float> weights = random_weights(3 + int(seed % 30), seed, seed % 2 ? 1 : 1.5);
     for (const int bits : {4, 8}) {
       for (const int terms : {1, 2, 3}) {
         const double binary = squared_error(weights, quantize(weights, 1, {bits, Encoding::binary, terms}));

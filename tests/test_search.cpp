@@ -187,6 +187,19 @@ TEST(Search, RefinementImprovesWhatTheModelMisjudges) {
   EXPECT_EQ(cost_after(3), 4);
 }
 
+TEST(Search, RefinementTriesTheLeastIncreasePerSavedCostFirst) {
+  // per unit of cost saved at candidate 0: 0.004, 0.001, 0.003; only uniform 1 is within the budget
+  const Model model{{{0.004, 0}, {0.005, 0}, {0.006, 0}}};
+  SearchProblem problem = problem_of(model, {{1, 2}, {1, 6}, {1, 3}}, 0.005);
+  problem.choice_rounds = 0;
+  problem.probes = 1;
+  problem.refine_rounds = 1;
+  LayerwiseSearch search(problem);
+  run(search, model);
+  EXPECT_EQ(search.checked().back().role, "layerwise");
+  EXPECT_EQ(search.checked().back().assignment, (Assignment{1, 0, 1}));
+}
+
 TEST(Search, TheNumberOfEvaluationsIsBounded) {
   std::mt19937 generator(3);
   const Model model = random_model(50, 5, generator);
