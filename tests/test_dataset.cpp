@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 #include <zlib.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -222,6 +223,29 @@ TEST_F(DatasetFiles, ReadsPackedImages) {
   EXPECT_EQ(load("format = 'packed'\n" + std::string(gray) + split).read("test").shape, (Shape{1, 10, 3}));
   write("p.h5", {1, 2, 3});
   EXPECT_MESSAGE(load("format = 'packed'\n" + std::string(rgb) + split).read("test"), "p.h5");
+}
+
+TEST_F(DatasetFiles, ReadsWhatThePackingScriptWrites) {
+  if (std::system("/usr/bin/python3 -c 'import h5py, PIL' 2> /dev/null") != 0) {
+    GTEST_SKIP() << "h5py or PIL is not installed";
+  }
+  Bytes pixels(2 * 3 * 3);  // two photographs of 3 x 2, one per class
+  for (const int label : {0, 1}) {
+    for (std::size_t i = 0; i < pixels.size(); ++i) pixels[i] = std::uint8_t(i * 10 + std::size_t(label));
+    const std::string folder = "images/class" + std::to_string(label);
+    std::filesystem::create_directories(path(folder));
+    std::ofstream(path(folder + "/a.ppm"), std::ios::binary) << "P6 3 2 255\n"
+                                                             << std::string(pixels.begin(), pixels.end());
+  }
+  ASSERT_EQ(std::system(("/usr/bin/python3 " BITCLUSTER_SOURCE_DIR "/analysis/pack_images.py --resize 0 --crop 0 " +
+                         path("images") + " " + path("p.h5") + " > /dev/null 2>&1")
+                            .c_str()),
+            0);
+  const Images images =
+      load("format = 'packed'\n" + std::string(rgb) + "[splits.test]\nfiles = ['p.h5']\n").read("test");
+  EXPECT_EQ(images.shape, (Shape{3, 2, 3}));
+  EXPECT_EQ(images.labels, (std::vector<std::int32_t>{0, 1}));
+  EXPECT_EQ(Bytes(images.image(1), images.image(1) + 18), pixels);
 }
 
 TEST_F(DatasetFiles, RejectsBadDescriptions) {
