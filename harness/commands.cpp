@@ -2,7 +2,9 @@
 
 #include <chrono>
 #include <cstdio>
+#include <cstring>
 #include <ctime>
+#include <filesystem>
 #include <functional>
 #include <memory>
 
@@ -86,7 +88,7 @@ void study_models(const Ranks& ranks, const StudyOptions& options,
   }
   summarize(results);
   finish_results(ranks, options.output, results);
-  if (ranks.root() && print_table) std::fputs(format_summary(results, "text").c_str(), stdout);
+  if (ranks.root() && print_table) std::fputs(format_summary(results, TableFormat::text).c_str(), stdout);
 }
 
 }  // namespace
@@ -206,6 +208,47 @@ void emulate(const Ranks& ranks, const StudyOptions& options) {
       true);
 }
 
+void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
+  const std::vector<Accelerator> accelerators = load_accelerators(options.designs);
+  Results results = start_results(ranks, options.output, "trace");
+  const Trace trace = read_trace(options.trace);
+  const std::string name = std::filesystem::path(options.trace).stem().string();
+
+  struct Task {
+    const Accelerator* accelerator;
+    const TraceLayer* layer;
+  };
+  std::vector<Task> tasks;
+  for (const Accelerator& accelerator : accelerators) {
+    for (const TraceLayer& layer : trace.layers) {
+      if (needs_activations(accelerator.design) && layer.images == 0) {
+        throw Error("'" + options.trace + "': layer " + layer.geometry.name,
+                    "it has no activations, and " + accelerator.name + " depends on their values",
+                    "add the dataset activations, or leave that design out");
+      }
+      tasks.push_back({&accelerator, &layer});
+    }
+  }
+  const auto work = [&](long index) {
+    const auto& [accelerator, layer] = tasks[index];
+    LayerEmulation sum = emulate(*accelerator, layer->tensors(0));
+    for (int image = 1; image < layer->images; ++image) sum += emulate(*accelerator, layer->tensors(image));
+    Payload payload(sizeof sum);
+    std::memcpy(payload.data(), &sum, sizeof sum);
+    return payload;
+  };
+  Progress progress(ranks.root(), name + ": emulate", long(tasks.size()));
+  const auto payloads = ranks.distribute(long(tasks.size()), work, [&](long done) { progress.update(done); });
+  for (std::size_t i = 0; i < tasks.size(); ++i) {
+    LayerEmulation emulation;
+    std::memcpy(&emulation, payloads[i].data(), sizeof emulation);
+    add_emulation(name, "trace", *tasks[i].accelerator, tasks[i].layer->geometry.name, emulation, results);
+  }
+  summarize(results);
+  finish_results(ranks, options.output, results);
+  if (ranks.root()) std::fputs(format_summary(results, TableFormat::text).c_str(), stdout);
+}
+
 void run(const Ranks& ranks, const StudyOptions& options) {
   study_models(
       ranks, options,
@@ -219,7 +262,7 @@ void run(const Ranks& ranks, const StudyOptions& options) {
 
 void table(const Ranks& ranks, const TableOptions& options) {
   if (!ranks.root()) return;
-  std::fputs(format_summary(read_results(options.results), options.format).c_str(), stdout);
+  std::fputs(format_summary(read_results(options.results), table_format_from_string(options.format)).c_str(), stdout);
 }
 
 }  // namespace bitcluster

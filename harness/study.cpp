@@ -235,20 +235,12 @@ void Study::test() {
 }
 
 void Study::emulate(const std::vector<Accelerator>& accelerators) {
-  const Config::EmulationOptions& options = config_.emulation;
-  const Images images = read_fitting(data_, options.split, options.images, network_.network);
-
-  // Integer inputs of every layer with weights, (images)(weighted layers), for the designs that look at them.
-  std::vector<std::vector<std::vector<std::int16_t>>> inputs(images.count);
-  bool wanted = false;
-  for (const Accelerator& accelerator : accelerators) wanted |= needs_activations(accelerator.design);
-  if (wanted) {
-    evaluator_.backend().load(network_);
-    evaluator_.backend().observe_inputs({images.pixels.data(), images.count}, {},
-                                        [&](int image, int, std::span<const std::int16_t> values) {
-                                          inputs[image].emplace_back(values.begin(), values.end());
-                                        });
-  }
+  const Images image = read_fitting(data_, config_.emulation.split, 1, network_.network);
+  std::vector<std::vector<std::int16_t>> inputs;  // of every layer with weights, (c, h, w)
+  evaluator_.backend().load(network_);
+  evaluator_.backend().observe_inputs(
+      {image.pixels.data(), 1}, {},
+      [&](int, int, std::span<const std::int16_t> values) { inputs.emplace_back(values.begin(), values.end()); });
 
   struct Task {
     const Accelerator* accelerator;
@@ -275,19 +267,11 @@ void Study::emulate(const std::vector<Accelerator>& accelerators) {
     const QuantizedWeights& weights =
         choice == reference ? network_.weights[layers_[task.layer]] : *weights_->get(task.layer, choice);
     const ActivationFormat& input = network_.formats[network_.network.layers[layers_[task.layer]].inputs[0]];
-    LayerEmulation sum;
-    for (int image = 0; image < images.count; ++image) {
-      LayerTensors tensors{layer_geometry(network_.network, layers_[task.layer]),
-                           weights.values,
-                           weights.format,
-                           {},
-                           8,
-                           input.is_signed};
-      if (wanted) tensors.activations = inputs[image][task.layer];
-      sum += bitcluster::emulate(*task.accelerator, tensors);
-    }
-    Payload payload(sizeof sum);
-    std::memcpy(payload.data(), &sum, sizeof sum);
+    const LayerEmulation emulation =
+        bitcluster::emulate(*task.accelerator, {layer_geometry(network_.network, layers_[task.layer]), weights.values,
+                                                weights.format, inputs[task.layer], 8, input.is_signed});
+    Payload payload(sizeof emulation);
+    std::memcpy(payload.data(), &emulation, sizeof emulation);
     return payload;
   };
   Progress progress(evaluator_.ranks().root(), label("emulate"), long(tasks.size()));

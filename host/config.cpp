@@ -54,7 +54,6 @@ void read_search(TomlTable table, Config::SearchOptions& options, const WeightFo
 void read_emulation(TomlTable table, Config::EmulationOptions& options) {
   for (const std::string& file : table.texts("accelerators")) options.accelerators.push_back(table.resolve(file));
   options.split = table.text("split", options.split);
-  options.images = int(table.integer("images", 1, most_images, options.images));
   table.finish();
 }
 

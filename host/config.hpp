@@ -37,8 +37,7 @@ struct Config {
 
   struct EmulationOptions {
     std::vector<std::string> accelerators;  //!< TOML files; the one with design "bitcluster" runs the assignments found
-    std::string split = "calibration";      //!< of the images whose activations are looked at
-    int images = 1;
+    std::string split = "calibration";      //!< its first image is the one whose activations are looked at
   };
 
   std::string path, text;  //!< the file and its whole content, for provenance

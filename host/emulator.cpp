@@ -383,6 +383,29 @@ Energy energy_of(const Accelerator& accelerator, const LayerEmulation& layer) {
 
 }  // namespace
 
+LayerEmulation& LayerEmulation::operator+=(const LayerEmulation& other) {
+  cycles += other.cycles;
+  compute_cycles += other.compute_cycles;
+  memory_cycles += other.memory_cycles;
+  slots.total += other.slots.total;
+  slots.useful += other.slots.useful;
+  slots.edge += other.slots.edge;
+  slots.lane += other.slots.lane;
+  slots.row_column += other.slots.row_column;
+  slots.null_term += other.slots.null_term;
+  slots.memory += other.slots.memory;
+  zero_bits_known = zero_bits_known && other.zero_bits_known;
+  traffic.weights_off_chip += other.traffic.weights_off_chip;
+  traffic.activations_off_chip += other.traffic.activations_off_chip;
+  traffic.weights_on_chip += other.traffic.weights_on_chip;
+  traffic.activations_on_chip += other.traffic.activations_on_chip;
+  energy.compute += other.energy.compute;
+  energy.on_chip += other.energy.on_chip;
+  energy.off_chip += other.energy.off_chip;
+  energy.leakage += other.energy.leakage;
+  return *this;
+}
+
 LayerGeometry layer_geometry(const Network& network, int layer) {
   const Layer& node = network.layers.at(std::size_t(layer));
   const auto* convolution = std::get_if<Convolution>(&node.operation);

@@ -78,6 +78,9 @@ struct LayerEmulation {
   Traffic traffic;
   Energy energy;
 
+  /// Adds another image (or layer): every number is a sum.
+  LayerEmulation& operator+=(const LayerEmulation& other);
+
   double utilisation() const { return slots.total ? double(slots.useful) / double(slots.total) : 0; }
 };
 
