@@ -46,8 +46,8 @@ Results made_results() {
   Results results;
   add_evaluation(results, "one", "float", 0, 0.90, 0);
   add_evaluation(results, "one", "integer", 3.5, 0.899, 0.001);
-  add_evaluation(results, "one", "M-BC", 3, 0.50, 0.4, "search");  // must not be shown
   add_evaluation(results, "one", "M-BC", 3, 0.895, 0.005);
+  add_evaluation(results, "one", "M-BC", 3, 0.50, 0.4, "search");  // must not be shown
   add_evaluation(results, "one", "L-BC", 2.25, 0.892, 0.008);
   add_evaluation(results, "two", "float", 0, 0.80, 0);
   add_evaluation(results, "two", "integer", 3.1, 0.80, 0);
