@@ -24,6 +24,7 @@ struct LayerGeometry {
   int channels_per_group() const { return input.channels / groups; }
 };
 
+/// Error if the layer has no weights.
 LayerGeometry layer_geometry(const Network& network, int layer);
 
 /// One layer's integer tensors for one image.
@@ -38,18 +39,25 @@ struct LayerTensors {
 };
 
 /// Slots of one layer: lanes x rows x columns x tiles x cycles, each doing one term operation or idle for one cause.
-/// useful + idle of all causes = total, exactly (DESIGN section 5.4).
+/// useful + idle of all causes = total, exactly (DESIGN section 5.4). Padding of the image counts as zeros that are
+/// there. A term operation is: bit-parallel, a product of two operands that are there, whatever their values; Stripes,
+/// a one bit of an activation; Pragmatic (weights) and BitCluster, a term of a weight; Laconic, a pair of terms.
 struct Slots {
   std::int64_t total = 0;
   std::int64_t useful = 0;      //!< operations on effectual terms
   std::int64_t edge = 0;        //!< lanes, rows, columns or tiles without a value
   std::int64_t lane = 0;        //!< waiting for another lane of the same processing element
-  std::int64_t row_column = 0;  //!< waiting for another row, column or tile
-  std::int64_t null_term = 0;   //!< spent on a term or bit that is zero
+  std::int64_t row_column = 0;  //!< waiting for another row, column or tile, or for a brick to be dealt (FC, rotate)
+  std::int64_t null_term = 0;   //!< spent on a term or bit that is zero; also the one cycle of an element without terms
   std::int64_t memory = 0;      //!< waiting for off-chip memory
 };
 
-/// Off-chip and on-chip traffic of one layer [byte], weights in the design's own encoded format.
+/// Off-chip and on-chip traffic of one layer [byte], weights in the design's own encoded format, activations in the
+/// layer's bits. Layers run one after another, nothing stays on chip between them. Off chip: weights and input are read
+/// once and the output is written once if weights or input fit their buffer; else the better of keeping a bufferful of
+/// weights (the input passes once per bufferful) and keeping a bufferful of input (the weights pass once per
+/// bufferful), per group, rows shared by two bufferfuls not counted twice. On chip: what fills and drains the buffers,
+/// the weights of every step, and the activations of every step, which all rows and tiles share.
 struct Traffic {
   double weights_off_chip = 0, activations_off_chip = 0;
   double weights_on_chip = 0, activations_on_chip = 0;
@@ -66,6 +74,7 @@ struct LayerEmulation {
   std::int64_t compute_cycles = 0;  //!< with data always there
   std::int64_t memory_cycles = 0;   //!< off-chip transfer alone
   Slots slots;
+  bool zero_bits_known = true;  //!< false: Stripes without activations, all bits counted as useful (an upper bound)
   Traffic traffic;
   Energy energy;
 
@@ -73,11 +82,20 @@ struct LayerEmulation {
 };
 
 /// Emulates one layer for one image on one accelerator: a rule over every value of the tensors, not a sample.
-/// Error if the design needs activations and there are none.
+/// A fully connected layer is one pixel with as many channels as its input has values; a depthwise one (one channel per
+/// group) works on the diagonal of one tile: filter r on lane r of row r, min(lanes, rows) filters at a time.
+/// The result does not depend on the number of threads. Error if the tensors do not fit the geometry, the values do not
+/// suit the design, or the design needs activations and there are none.
 LayerEmulation emulate(const Accelerator& accelerator, const LayerTensors& layer);
 
-/// Functional mode: the design's own shift-and-add over its own terms, in its own order. Returns the sums (filters, oy,
-/// ox), which equal the integer convolution exactly. Error for a design without arithmetic of its own.
-std::vector<std::int32_t> emulate_function(const Accelerator& accelerator, const LayerTensors& layer);
+/// What functional mode found.
+struct LayerFunction {
+  std::vector<std::int32_t> sums;   //!< (filters, oy, ox)
+  std::int64_t compute_cycles = 0;  //!< counted while doing the work; equals that of emulate()
+};
+
+/// Functional mode: the design's own shift-and-add over its own terms, in its own order. The sums equal the integer
+/// convolution exactly. Error for a design without arithmetic of its own, or if a sum does not fit int32.
+LayerFunction emulate_function(const Accelerator& accelerator, const LayerTensors& layer);
 
 }  // namespace bitcluster

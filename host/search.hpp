@@ -19,6 +19,9 @@ struct SearchProblem {
   std::vector<std::vector<double>> cost;  //!< (layers, candidates): what is minimised, e.g. cycles of the emulator
   double budget = 0.01;                   //!< allowed loss of top-1 accuracy against the float network, fraction
   bool confident = true;  //!< the upper end of the 95 % interval must be inside the budget, not just the mean
+  int probes = 8;         //!< assignments evaluated per round of choice and refinement
+  int choice_rounds = 4;  //!< rounds that narrow down the allowed increase of the cross entropy
+  int refine_rounds = 3;  //!< rounds that try single layers one candidate cheaper
   std::vector<ImageScore> baseline;  //!< scores of the float network on the search split
 };
 
@@ -30,19 +33,22 @@ class LayerwiseSearch {
   struct Checked {
     std::string role;  //!< "reference", "uniform", "sensitivity", "layerwise"
     Assignment assignment;
-    double cost = 0;
+    double cost = 0;  //!< NaN where a layer keeps the reference weights, which have no cost
     Accuracy accuracy;
     PairedLoss loss;  //!< against the float network, search split
     bool within_budget = false;
   };
 
+  /// Error for an empty baseline, a cost table of the wrong shape, or a number out of range.
   explicit LayerwiseSearch(SearchProblem problem);
   ~LayerwiseSearch();
 
-  /// Assignments to evaluate next on the search split; empty when the search has ended.
+  /// Assignments to evaluate next on the search split, the same until they are reported; empty when the search has
+  /// ended.
   std::vector<Assignment> next();
 
   /// Scores of every image of the search split for the assignments of the last next(), in its order.
+  /// Error if a number of assignments or images is wrong; nothing is taken then.
   void report(const std::vector<std::vector<ImageScore>>& scores);
 
   /// Everything that was evaluated, in order.
@@ -53,10 +59,16 @@ class LayerwiseSearch {
   /// Index into checked() of the cheapest assignment within the budget (L-BC; a uniform one counts), -1 if there is
   /// none.
   int layerwise() const;
+  /// Index into checked() of one layer at one candidate and all others at the reference, -1 if not evaluated yet.
+  int sensitivity(int layer, int candidate) const;
 
  private:
   struct State;
   std::unique_ptr<State> state_;
 };
+
+/// Which of the assignments are on the Pareto front: no other one costs no more and has no lower top-1 accuracy, one of
+/// them better (of equal ones the first). Those without a cost are not.
+std::vector<bool> pareto(const std::vector<LayerwiseSearch::Checked>& checked);
 
 }  // namespace bitcluster

@@ -1,0 +1,225 @@
+#include "harness/commands.hpp"
+
+#include <chrono>
+#include <cstdio>
+#include <ctime>
+#include <functional>
+#include <memory>
+
+#include "cuda/device.hpp"
+#include "harness/evaluator.hpp"
+#include "harness/progress.hpp"
+#include "harness/study.hpp"
+#include "harness/version.hpp"
+#include "host/config.hpp"
+#include "host/error.hpp"
+#include "host/onnx_import.hpp"
+#include "host/parallel.hpp"
+#include "host/results.hpp"
+#include "host/summary.hpp"
+#include "host/trace.hpp"
+
+namespace bitcluster {
+namespace {
+
+std::unique_ptr<Backend> make_backend(const std::string& choice) {
+  if (choice == "cuda") {
+    const DeviceReport report = find_devices();
+    if (report.devices.empty()) {
+      throw Error("--backend cuda is not possible", report.reason, "use --backend cpu, or a machine with a GPU");
+    }
+    throw Error("--backend cuda is not possible", "this version evaluates networks on the CPU only",
+                "use --backend auto or cpu");
+  }
+  return make_cpu_backend();
+}
+
+std::string now() {
+  const std::time_t time = std::time(nullptr);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", std::gmtime(&time));
+  return text;
+}
+
+Results start_results(const Ranks& ranks, const std::string& output, const std::string& backend) {
+  if (ranks.root() && !output.empty()) check_writable(output);
+  Results results;
+  results.provenance.program_version = program_version;
+  results.provenance.git_commit = git_commit;
+  results.provenance.date = now();
+  results.provenance.ranks = ranks.size();
+  results.provenance.devices =
+      ranks.gather(ranks.host() + ", " + backend + ", " + std::to_string(thread_count()) + " threads");
+  return results;
+}
+
+void finish_results(const Ranks& ranks, const std::string& output, const Results& results) {
+  if (ranks.root() && !output.empty()) write_results(output, results);
+}
+
+std::vector<Accelerator> load_accelerators(const std::vector<std::string>& files) {
+  std::vector<Accelerator> accelerators;
+  for (const std::string& file : files) accelerators.push_back(load_accelerator(file));
+  return accelerators;
+}
+
+/// Runs `steps` on every model of the config and writes the results.
+void study_models(const Ranks& ranks, const StudyOptions& options,
+                  const std::function<void(Study&, const std::vector<Accelerator>&)>& steps, bool print_table) {
+  const Config config = load_config(options.config);
+  const std::vector<Accelerator> accelerators = load_accelerators(config.emulation.accelerators);
+  for (const Config::Model& model : config.models) {  // find bad input before the long work
+    import_onnx(model.onnx);
+    Dataset::load(model.data);
+  }
+  const auto backend = make_backend(options.backend);
+  Results results = start_results(ranks, options.output, backend->description());
+  results.provenance.config = config.text;
+  results.provenance.seed = config.seed;
+  Evaluator evaluator(ranks, *backend);
+  for (std::size_t i = 0; i < config.models.size(); ++i) {
+    if (ranks.root()) {
+      std::fprintf(stderr, "model %zu of %zu: %s\n", i + 1, config.models.size(), config.models[i].name.c_str());
+    }
+    Study study(evaluator, config, config.models[i], results);
+    steps(study, accelerators);
+  }
+  summarize(results);
+  finish_results(ranks, options.output, results);
+  if (ranks.root() && print_table) std::fputs(format_summary(results, "text").c_str(), stdout);
+}
+
+}  // namespace
+
+void inspect(const Ranks& ranks, const InspectOptions& options) {
+  const Network network = import_onnx(options.model);
+  Results results = start_results(ranks, options.output, "cpu");
+  add_layers(network.name, network, results);
+  finish_results(ranks, options.output, results);
+  if (!ranks.root()) return;
+  const Shape& input = network.input();
+  std::printf("%s: input %d x %d x %d, %d classes\n\n", network.name.c_str(), input.channels, input.height, input.width,
+              network.classes());
+  std::printf("%-40s %-5s %15s %7s %6s %10s %11s %13s %12s\n", "layer", "kind", "filters", "kernel", "groups", "output",
+              "weights", "MAC", "binary terms");
+  std::int64_t weights = 0, macs = 0;
+  const Table& layers = results.layers;
+  for (std::size_t row = 0; row < layers.rows.size(); ++row) {
+    const auto number = [&](const char* column) { return long(layers.number(row, column)); };
+    const std::string filters = std::to_string(number("channels")) + " -> " + std::to_string(number("filters"));
+    const std::string kernel = std::to_string(number("kernel_h")) + "x" + std::to_string(number("kernel_w"));
+    const std::string output = std::to_string(number("output_h")) + "x" + std::to_string(number("output_w"));
+    std::printf("%-40s %-5s %15s %7s %6ld %10s %11ld %13ld %12.3f\n", layers.text(row, "layer").c_str(),
+                layers.text(row, "kind").c_str(), filters.c_str(), kernel.c_str(), number("groups"), output.c_str(),
+                number("weights"), number("macs"), layers.number(row, "binary_terms_mean"));
+    weights += number("weights");
+    macs += number("macs");
+  }
+  std::printf("\n%zu layers with weights, %lld weights, %lld multiply-accumulates per image\n", layers.rows.size(),
+              static_cast<long long>(weights), static_cast<long long>(macs));
+}
+
+void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
+  if (options.weights == "bitcluster" && options.format.terms == 0) {
+    throw Error("--weights bitcluster", "the number of terms is missing", "add --terms N");
+  }
+  const Network network = import_onnx(options.model);
+  const Dataset data = Dataset::load(options.data);
+  const std::vector<float> input_table = data.input_table();
+  const Images images = data.read(options.split, options.images);
+  check_fits(images, network);
+  const auto backend = make_backend(options.backend);
+  Results results = start_results(ranks, options.output, backend->description());
+  Evaluator evaluator(ranks, *backend);
+
+  std::vector<ImageScore> scores;
+  double seconds = 0, terms = 0;
+  std::string encoding;
+  const auto timed = [&](const std::function<std::vector<ImageScore>()>& work) {
+    const auto start = std::chrono::steady_clock::now();
+    scores = work();
+    seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  const std::string label = network.name + ": " + options.weights + ", " + options.split + " split";
+  if (options.weights == "float") {
+    timed([&] { return evaluator.score_float(network, images, input_table, label); });
+  } else {
+    if (options.split == "calibration") {
+      throw Error("--split calibration", "its images choose the activation scales, so they must not judge accuracy",
+                  "use another split");
+    }
+    const Images seen = data.read("calibration", 0);
+    check_fits(seen, network);
+    const Calibration calibration = calibrate(network, preprocess(seen, input_table, 0, seen.count), seen.count,
+                                              calibration_method_from_string(options.calibration), 99.99);
+    WeightFormat reference;
+    reference.bits = options.format.bits;
+    const IntegerNetwork integer = make_integer(network, calibration, reference, input_table);
+    Variant variant;
+    double weights = 0;
+    for (const int layer : weighted_layers(network)) {
+      const QuantizedWeights* used = &integer.weights[layer];
+      if (options.weights == "bitcluster") {
+        variant.push_back(
+            {layer, std::make_shared<const QuantizedWeights>(quantize_layer(integer, layer, options.format))});
+        used = variant.back().weights.get();
+      }
+      terms += mean_terms(*used) * double(used->values.size());
+      weights += double(used->values.size());
+    }
+    terms /= weights;
+    encoding = to_string(options.format.encoding);
+    timed([&] { return evaluator.score(integer, images, {variant}, label)[0]; });
+  }
+  const Accuracy accuracy = summarize(scores);
+  const double unknown =
+      std::numeric_limits<double>::quiet_NaN();  // no float scores of the same images to compare with
+  results.evaluations.add({network.name, options.weights, options.weights, encoding, terms, options.split,
+                           std::int64_t(accuracy.images), accuracy.top1, accuracy.top5, accuracy.cross_entropy, unknown,
+                           unknown, unknown, seconds});
+  finish_results(ranks, options.output, results);
+  if (!ranks.root()) return;
+  std::printf("%s, %s weights", network.name.c_str(), options.weights.c_str());
+  if (options.weights != "float") std::printf(" (%.3f %s terms each)", terms, encoding.c_str());
+  std::printf(", split %s, %d images: top-1 %.2f %%, top-5 %.2f %%, cross entropy %.4f nat, %.1f images/s\n",
+              options.split.c_str(), accuracy.images, 100 * accuracy.top1, 100 * accuracy.top5, accuracy.cross_entropy,
+              accuracy.images / seconds);
+}
+
+void search(const Ranks& ranks, const StudyOptions& options) {
+  study_models(
+      ranks, options,
+      [](Study& study, const std::vector<Accelerator>& accelerators) {
+        study.search(accelerators);
+        study.test();
+      },
+      true);
+}
+
+void emulate(const Ranks& ranks, const StudyOptions& options) {
+  study_models(
+      ranks, options,
+      [](Study& study, const std::vector<Accelerator>& accelerators) {
+        study.assign_uniformly();
+        study.emulate(accelerators);
+      },
+      true);
+}
+
+void run(const Ranks& ranks, const StudyOptions& options) {
+  study_models(
+      ranks, options,
+      [](Study& study, const std::vector<Accelerator>& accelerators) {
+        study.search(accelerators);
+        study.test();
+        study.emulate(accelerators);
+      },
+      true);
+}
+
+void table(const Ranks& ranks, const TableOptions& options) {
+  if (!ranks.root()) return;
+  std::fputs(format_summary(read_results(options.results), options.format).c_str(), stdout);
+}
+
+}  // namespace bitcluster

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "harness/ranks.hpp"
+#include "host/quantize.hpp"
+
+namespace bitcluster {
+
+// One function per subcommand of the program (DESIGN section 8). All are collective over the ranks; only the root
+// prints and writes. Each throws Error if not everything that was asked for could be done; nothing is then left under
+// the output's name.
+
+struct InspectOptions {
+  std::string model, output;
+};
+void inspect(const Ranks& ranks, const InspectOptions& options);
+
+struct EvaluateOptions {
+  std::string model, data;
+  std::string weights = "integer";  //!< float | integer | bitcluster
+  WeightFormat format;              //!< of bitcluster weights
+  std::string split = "test";
+  int images = 0;  //!< 0: all of the split
+  std::string calibration = "least_squares";
+  std::string backend = "auto";  //!< auto | cpu | cuda
+  std::string output;
+};
+void evaluate(const Ranks& ranks, const EvaluateOptions& options);
+
+struct StudyOptions {
+  std::string config, output;
+  std::string backend = "auto";
+};
+void search(const Ranks& ranks, const StudyOptions& options);
+void emulate(const Ranks& ranks, const StudyOptions& options);
+void run(const Ranks& ranks, const StudyOptions& options);
+
+struct TraceOptions {
+  std::string trace, output;
+  std::vector<std::string> designs;
+};
+void emulate_trace(const Ranks& ranks, const TraceOptions& options);
+
+struct TableOptions {
+  std::string results;
+  std::string format = "text";  //!< text | markdown | csv
+};
+void table(const Ranks& ranks, const TableOptions& options);
+
+}  // namespace bitcluster

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <chrono>
+#include <string>
+
+namespace bitcluster {
+
+/// Shows on stderr how far a long step is: a bar on a terminal, else a line every few seconds. The estimate of what is
+/// left is elapsed time x remaining work / done work. Silent on ranks that are not asked to show anything.
+class Progress {
+ public:
+  Progress(bool visible, std::string label, long total);
+  ~Progress();
+
+  void update(long done);
+
+ private:
+  void show(bool last);
+
+  bool visible_, terminal_;
+  std::string label_;
+  long total_, done_ = 0;
+  std::chrono::steady_clock::time_point start_, last_shown_;
+};
+
+}  // namespace bitcluster

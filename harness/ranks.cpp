@@ -1,0 +1,214 @@
+#include "harness/ranks.hpp"
+
+#include <mpi.h>
+#include <omp.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <climits>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <source_location>
+#include <thread>
+
+#include "host/error.hpp"
+
+namespace bitcluster {
+namespace {
+
+void check(int status, std::source_location where = std::source_location::current()) {
+  if (status == MPI_SUCCESS) return;
+  char text[MPI_MAX_ERROR_STRING];
+  int length = 0;
+  MPI_Error_string(status, text, &length);
+  throw Error(std::string("an MPI call failed in ") + where.function_name(), std::string(text, length),
+              "check the MPI installation and the network between the nodes");
+}
+
+// Messages of distribute(): a worker sends the result of its last task (empty at first) and gets the next task.
+constexpr int result_tag = 1, task_tag = 2;
+constexpr long no_task = -1;
+
+struct ResultHeader {
+  long task;
+  long bytes;
+};
+
+/// Serves the other ranks from a thread of the root while the root itself works.
+class Coordinator {
+ public:
+  Coordinator(int workers, long tasks, std::vector<Payload>& results, const std::function<void(long)>& done)
+      : workers_(workers), tasks_(tasks), results_(results), done_(done) {
+    if (workers_ > 0) thread_ = std::thread([this] { serve(); });
+  }
+
+  long take() { return std::min(next_.fetch_add(1), tasks_); }
+
+  void finish(long task, Payload payload) {
+    const std::lock_guard lock(mutex_);
+    results_[task] = std::move(payload);
+    ++finished_;
+    if (done_) done_(finished_);
+  }
+
+  void wait() {
+    if (thread_.joinable()) thread_.join();
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+ private:
+  void serve() {
+    try {
+      while (workers_ > 0) {
+        int waiting = 0;
+        MPI_Status status;
+        check(MPI_Iprobe(MPI_ANY_SOURCE, result_tag, MPI_COMM_WORLD, &waiting, &status));
+        if (!waiting) {
+          // a blocking receive would keep a core of the root busy; tasks take far longer than this
+          std::this_thread::sleep_for(std::chrono::microseconds(200));
+          continue;
+        }
+        receive(status.MPI_SOURCE);
+      }
+    } catch (...) {
+      failure_ = std::current_exception();
+    }
+  }
+
+  void receive(int source) {
+    ResultHeader header{};
+    check(MPI_Recv(&header, sizeof header, MPI_BYTE, source, result_tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE));
+    if (header.task != no_task) {
+      Payload payload(header.bytes);
+      check(
+          MPI_Recv(payload.data(), int(header.bytes), MPI_BYTE, source, result_tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE));
+      finish(header.task, std::move(payload));
+    }
+    long task = take();
+    if (task == tasks_) {
+      task = no_task;
+      --workers_;
+    }
+    check(MPI_Send(&task, sizeof task, MPI_BYTE, source, task_tag, MPI_COMM_WORLD));
+  }
+
+  int workers_;
+  const long tasks_;
+  std::vector<Payload>& results_;
+  const std::function<void(long)>& done_;
+  std::atomic<long> next_ = 0;
+  long finished_ = 0;
+  std::mutex mutex_;
+  std::exception_ptr failure_;
+  std::thread thread_;
+};
+
+void work_for_root(const std::function<Payload(long)>& work) {
+  ResultHeader header{no_task, 0};
+  Payload payload;
+  while (true) {
+    check(MPI_Send(&header, sizeof header, MPI_BYTE, 0, result_tag, MPI_COMM_WORLD));
+    if (header.task != no_task) {
+      check(MPI_Send(payload.data(), int(header.bytes), MPI_BYTE, 0, result_tag, MPI_COMM_WORLD));
+    }
+    long task = no_task;
+    check(MPI_Recv(&task, sizeof task, MPI_BYTE, 0, task_tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE));
+    if (task == no_task) return;
+    payload = work(task);
+    if (payload.size() > INT_MAX) {
+      throw Error("a task's result cannot be sent", "it is larger than 2 GiB", "use fewer images per run");
+    }
+    header = {task, long(payload.size())};
+  }
+}
+
+/// Gives the root's payloads to all ranks.
+void broadcast(std::vector<Payload>& payloads, int rank) {
+  std::vector<long> sizes;
+  for (const Payload& payload : payloads) sizes.push_back(long(payload.size()));
+  check(MPI_Bcast(sizes.data(), int(sizes.size()), MPI_LONG, 0, MPI_COMM_WORLD));
+  for (std::size_t i = 0; i < payloads.size(); ++i) {
+    if (rank != 0) payloads[i].resize(sizes[i]);
+    check(MPI_Bcast(payloads[i].data(), int(sizes[i]), MPI_BYTE, 0, MPI_COMM_WORLD));
+  }
+}
+
+}  // namespace
+
+Ranks::Ranks(int& argc, char**& argv) {
+  int provided = MPI_THREAD_SINGLE;
+  MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &provided);
+  MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
+  MPI_Comm_size(MPI_COMM_WORLD, &size_);
+  MPI_Comm node = MPI_COMM_NULL;
+  MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &node);
+  MPI_Comm_rank(node, &local_rank_);
+  MPI_Comm_size(node, &local_size_);
+  MPI_Comm_free(&node);
+  char name[MPI_MAX_PROCESSOR_NAME];
+  int length = 0;
+  MPI_Get_processor_name(name, &length);
+  host_.assign(name, length);
+  if (provided < MPI_THREAD_MULTIPLE && size_ > 1) {
+    throw Error("several ranks cannot run with this MPI library", "it lacks MPI_THREAD_MULTIPLE",
+                "use an MPI built with thread support, such as Debian's Open MPI, or run a single rank");
+  }
+}
+
+Ranks::~Ranks() { MPI_Finalize(); }
+
+int Ranks::fair_threads() const {
+  const int mine = omp_get_num_procs();
+  const int node = int(sysconf(_SC_NPROCESSORS_ONLN));
+  return mine < node ? mine : std::max(1, node / local_size_);
+}
+
+std::vector<Payload> Ranks::distribute(long tasks, const std::function<Payload(long)>& work,
+                                       const std::function<void(long)>& done) const {
+  std::vector<Payload> results(tasks);
+  if (root()) {
+    Coordinator coordinator(size_ - 1, tasks, results, done);
+    try {
+      for (long task = coordinator.take(); task < tasks; task = coordinator.take()) {
+        coordinator.finish(task, work(task));
+      }
+    } catch (const std::exception& error) {
+      // the coordinator's thread may be waiting for ranks that will never answer
+      if (size_ == 1) throw;
+      std::fprintf(stderr, "bitcluster: rank 0 on %s: %s\n", host_.c_str(), error.what());
+      abort();
+    }
+    coordinator.wait();
+  } else {
+    work_for_root(work);
+  }
+  if (size_ > 1) broadcast(results, rank_);
+  return results;
+}
+
+std::vector<std::string> Ranks::gather(const std::string& text) const {
+  const int length = int(text.size());
+  std::vector<int> lengths(size_), starts(size_);
+  check(MPI_Allgather(&length, 1, MPI_INT, lengths.data(), 1, MPI_INT, MPI_COMM_WORLD));
+  int total = 0;
+  for (int i = 0; i < size_; ++i) {
+    starts[i] = total;
+    total += lengths[i];
+  }
+  std::string all(total, ' ');
+  check(MPI_Allgatherv(text.data(), length, MPI_CHAR, all.data(), lengths.data(), starts.data(), MPI_CHAR,
+                       MPI_COMM_WORLD));
+  std::vector<std::string> texts;
+  for (int i = 0; i < size_; ++i) texts.push_back(all.substr(starts[i], lengths[i]));
+  return texts;
+}
+
+void Ranks::abort() const {
+  if (size_ > 1) MPI_Abort(MPI_COMM_WORLD, 1);
+  std::_Exit(1);
+}
+
+}  // namespace bitcluster

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace bitcluster {
+
+/// What a task computed, as bytes; every rank must be able to read it.
+using Payload = std::vector<std::byte>;
+
+/// The MPI ranks of this run. Exactly one object lives, in main().
+class Ranks {
+ public:
+  /// Starts MPI. Error if the MPI library cannot serve several threads.
+  Ranks(int& argc, char**& argv);
+  ~Ranks();
+  Ranks(const Ranks&) = delete;
+  Ranks& operator=(const Ranks&) = delete;
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  bool root() const { return rank_ == 0; }
+  int local_rank() const { return local_rank_; }  //!< on this node
+  const std::string& host() const { return host_; }
+
+  /// Threads for this rank: the cores it may run on, shared with the other ranks of the node where they are not bound.
+  int fair_threads() const;
+
+  /// Runs every task in [0, tasks) once, on whichever rank is free, and gives all results to all ranks in task order.
+  /// `done` is called on the root with the number of finished tasks. Collective; work must give the same bytes on any
+  /// rank.
+  std::vector<Payload> distribute(long tasks, const std::function<Payload(long)>& work,
+                                  const std::function<void(long)>& done) const;
+
+  /// One text of every rank, in rank order, on every rank.
+  std::vector<std::string> gather(const std::string& text) const;
+
+  /// Ends all ranks at once with a non-zero status, after a failure on this one.
+  [[noreturn]] void abort() const;
+
+ private:
+  int rank_ = 0, size_ = 1, local_rank_ = 0, local_size_ = 1;
+  std::string host_;
+};
+
+}  // namespace bitcluster

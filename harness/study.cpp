@@ -1,0 +1,345 @@
+#include "harness/study.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+#include "harness/progress.hpp"
+#include "host/error.hpp"
+#include "host/onnx_import.hpp"
+
+namespace bitcluster {
+namespace {
+
+class Stopwatch {
+ public:
+  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+Network import_named(const Config::Model& model) {
+  Network network = import_onnx(model.onnx);
+  network.name = model.name;
+  return network;
+}
+
+Images read_fitting(const Dataset& data, const std::string& split, int limit, const Network& network) {
+  Images images = data.read(split, limit);
+  check_fits(images, network);
+  return images;
+}
+
+double cost_of(const LayerEmulation& emulation, const std::string& minimise) {
+  if (minimise == "energy") return emulation.energy.total();
+  // the product is taken layer by layer so that costs stay additive
+  if (minimise == "energy_delay") return emulation.energy.total() * double(emulation.cycles);
+  return double(emulation.cycles);
+}
+
+const Accelerator& bitcluster_design(const std::vector<Accelerator>& accelerators) {
+  for (const Accelerator& accelerator : accelerators) {
+    if (accelerator.design == Design::bitcluster) return accelerator;
+  }
+  throw Error("the search has no costs to minimise", "no accelerator of the config has design \"bitcluster\"",
+              "add one to accelerators in [emulation]");
+}
+
+std::string candidate_name(const WeightFormat& format) { return "N=" + std::to_string(format.terms); }
+
+}  // namespace
+
+void add_layers(const std::string& model, const Network& network, Results& results) {
+  for (const int index : weighted_layers(network)) {
+    const auto& convolution = std::get<Convolution>(network.layers[index].operation);
+    const LayerGeometry geometry = layer_geometry(network, index);
+    const QuantizedWeights plain = quantize(convolution.weights, convolution.filters, {});
+    double terms[2] = {0, 0};
+    for (const int value : plain.values) {
+      terms[0] += count_terms(Encoding::binary, std::abs(value));
+      terms[1] += count_terms(Encoding::signed_digit, std::abs(value));
+    }
+    const Window& window = convolution.window;
+    results.layers.add(
+        {model, geometry.name, std::int64_t(index), std::string(geometry.fully_connected ? "fc" : "conv"),
+         std::int64_t(geometry.filters), std::int64_t(geometry.input.channels), std::int64_t(geometry.groups),
+         std::int64_t(window.kernel_h), std::int64_t(window.kernel_w), std::int64_t(window.stride_h),
+         std::int64_t(window.stride_w), std::int64_t(geometry.output.height), std::int64_t(geometry.output.width),
+         std::int64_t(convolution.weights.size()), multiply_accumulates(network, index),
+         terms[0] / double(plain.values.size()), terms[1] / double(plain.values.size())});
+  }
+}
+
+void add_emulation(const std::string& model, const std::string& assignment, const Accelerator& accelerator,
+                   const std::string& layer, const LayerEmulation& emulation, Results& results) {
+  const Slots& slots = emulation.slots;
+  const Energy& energy = emulation.energy;
+  const Traffic& traffic = emulation.traffic;
+  results.emulation.add({model,
+                         assignment,
+                         accelerator.name,
+                         layer,
+                         emulation.cycles,
+                         emulation.compute_cycles,
+                         emulation.memory_cycles,
+                         emulation.utilisation(),
+                         slots.total,
+                         slots.useful,
+                         slots.edge,
+                         slots.lane,
+                         slots.row_column,
+                         slots.null_term,
+                         slots.memory,
+                         energy.total(),
+                         energy.compute,
+                         energy.on_chip,
+                         energy.off_chip,
+                         energy.leakage,
+                         traffic.weights_off_chip,
+                         traffic.activations_off_chip,
+                         traffic.weights_on_chip,
+                         traffic.activations_on_chip});
+}
+
+std::shared_ptr<const QuantizedWeights> CandidateWeights::get(int weighted, int candidate) {
+  auto& entry = cache_[{weighted, candidate}];
+  if (!entry) {
+    entry =
+        std::make_shared<const QuantizedWeights>(quantize_layer(network_, layers_[weighted], candidates_[candidate]));
+  }
+  return entry;
+}
+
+Variant CandidateWeights::variant(const Assignment& assignment) {
+  Variant variant;
+  for (int i = 0; i < int(assignment.size()); ++i) {
+    if (assignment[i] != reference) variant.push_back({layers_[i], get(i, assignment[i])});
+  }
+  return variant;
+}
+
+Study::Study(Evaluator& evaluator, const Config& config, const Config::Model& model, Results& results)
+    : evaluator_(evaluator),
+      config_(config),
+      results_(results),
+      name_(model.name),
+      data_(Dataset::load(model.data)),
+      input_table_(data_.input_table()) {
+  const Network network = import_named(model);
+  const Images images = read_fitting(data_, config.calibration.split, config.calibration.images, network);
+  Progress progress(evaluator.ranks().root(), label("calibrate"), 1);
+  const Calibration calibration = calibrate(network, preprocess(images, input_table_, 0, images.count), images.count,
+                                            config.calibration.method, config.calibration.percentile);
+  network_ = make_integer(network, calibration, config.reference, input_table_);
+  layers_ = weighted_layers(network);
+  weights_ = std::make_unique<CandidateWeights>(network_, config.search.candidates);
+  add_layers(name_, network, results);
+  progress.update(1);
+}
+
+void Study::search(const std::vector<Accelerator>& accelerators) {
+  const Config::SearchOptions& options = config_.search;
+  const Images images = read_fitting(data_, options.split, options.images, network_.network);
+  const Accelerator& design = bitcluster_design(accelerators);
+
+  SearchProblem problem;
+  problem.layers = int(layers_.size());
+  problem.candidates = int(options.candidates.size());
+  problem.budget = options.budget;
+  problem.confident = options.confident;
+  problem.cost.assign(problem.layers, std::vector<double>(problem.candidates));
+  for (int layer = 0; layer < problem.layers; ++layer) {
+    for (int candidate = 0; candidate < problem.candidates; ++candidate) {
+      const auto weights = weights_->get(layer, candidate);
+      const LayerTensors tensors{
+          layer_geometry(network_.network, layers_[layer]), weights->values, weights->format, {}, 8, false};
+      problem.cost[layer][candidate] = cost_of(bitcluster::emulate(design, tensors), options.minimise);
+    }
+  }
+  const Stopwatch float_watch;
+  problem.baseline =
+      evaluator_.score_float(network_.network, images, input_table_, label("float, " + options.split + " split"));
+  const std::vector<ImageScore> baseline = problem.baseline;
+  add_evaluation("float", options.split, baseline, baseline, float_watch.seconds(), nullptr);
+
+  LayerwiseSearch search(std::move(problem));
+  for (int round = 1;; ++round) {
+    const std::vector<Assignment> assignments = search.next();
+    if (assignments.empty()) break;
+    const Stopwatch watch;
+    std::vector<Variant> variants;
+    for (const Assignment& assignment : assignments) variants.push_back(weights_->variant(assignment));
+    const auto scores =
+        evaluator_.score(network_, images, variants,
+                         label("search round " + std::to_string(round) + ", " + std::to_string(variants.size()) +
+                               (variants.size() == 1 ? " assignment" : " assignments")));
+    const std::size_t first = search.checked().size();
+    search.report(scores);
+    const double seconds = watch.seconds() / double(assignments.size());
+    int chosen = 0;
+    for (std::size_t i = first; i < search.checked().size(); ++i) {
+      const LayerwiseSearch::Checked& checked = search.checked()[i];
+      if (checked.role == "sensitivity") {
+        int layer = 0;
+        while (checked.assignment[layer] == reference) ++layer;
+        const WeightFormat& format = options.candidates[checked.assignment[layer]];
+        results_.sensitivity.add(
+            {name_, network_.network.layers[layers_[layer]].name, std::int64_t(format.bits), to_string(format.encoding),
+             std::int64_t(format.terms), options.split, std::int64_t(checked.accuracy.images), checked.accuracy.top1,
+             checked.accuracy.cross_entropy, checked.loss.loss, checked.loss.low, checked.loss.high});
+      } else {
+        const std::string name = checked.role == "reference" ? "integer"
+                                 : checked.role == "uniform"
+                                     ? candidate_name(options.candidates[checked.assignment[0]])
+                                     : "round " + std::to_string(round) + " choice " + std::to_string(++chosen);
+        add_evaluation(name, options.split, scores[i - first], baseline, seconds, &checked.assignment);
+      }
+    }
+  }
+  const std::string over_budget = "no assignment tried keeps the loss of top-1 accuracy within " +
+                                  std::to_string(options.budget) + " on the split '" + options.split + "'";
+  for (const auto& [name, index] : {std::pair{"M-BC", search.uniform()}, std::pair{"L-BC", search.layerwise()}}) {
+    if (index < 0) {
+      skip("search", name, over_budget);
+      continue;
+    }
+    add_assignment(name, search.checked()[index].assignment);
+  }
+}
+
+void Study::assign_uniformly() {
+  for (int candidate = 0; candidate < int(config_.search.candidates.size()); ++candidate) {
+    add_assignment(candidate_name(config_.search.candidates[candidate]), Assignment(layers_.size(), candidate));
+  }
+}
+
+void Study::test() {
+  const Config::SearchOptions& options = config_.search;
+  const Images images = read_fitting(data_, options.test_split, options.test_images, network_.network);
+  const Stopwatch float_watch;
+  const auto baseline =
+      evaluator_.score_float(network_.network, images, input_table_, label("float, " + options.test_split + " split"));
+  add_evaluation("float", options.test_split, baseline, baseline, float_watch.seconds(), nullptr);
+
+  std::vector<Named> tested = {{"integer", Assignment(layers_.size(), reference)}};
+  tested.insert(tested.end(), found_.begin(), found_.end());
+  std::vector<Variant> variants;
+  for (const Named& named : tested) variants.push_back(weights_->variant(named.assignment));
+  const Stopwatch watch;
+  const auto scores = evaluator_.score(network_, images, variants, label("integer, " + options.test_split + " split"));
+  for (std::size_t i = 0; i < tested.size(); ++i) {
+    add_evaluation(tested[i].name, options.test_split, scores[i], baseline, watch.seconds() / double(tested.size()),
+                   &tested[i].assignment);
+  }
+}
+
+void Study::emulate(const std::vector<Accelerator>& accelerators) {
+  const Config::EmulationOptions& options = config_.emulation;
+  const Images images = read_fitting(data_, options.split, options.images, network_.network);
+
+  // Integer inputs of every layer with weights, (images)(weighted layers), for the designs that look at them.
+  std::vector<std::vector<std::vector<std::int16_t>>> inputs(images.count);
+  bool wanted = false;
+  for (const Accelerator& accelerator : accelerators) wanted |= needs_activations(accelerator.design);
+  if (wanted) {
+    evaluator_.backend().load(network_);
+    evaluator_.backend().observe_inputs({images.pixels.data(), images.count}, {},
+                                        [&](int image, int, std::span<const std::int16_t> values) {
+                                          inputs[image].emplace_back(values.begin(), values.end());
+                                        });
+  }
+
+  struct Task {
+    const Accelerator* accelerator;
+    const Named* named;
+    int layer;  // weighted
+  };
+  const Named integer{"integer", Assignment(layers_.size(), reference)};
+  std::vector<Task> tasks;
+  for (const Accelerator& accelerator : accelerators) {
+    const auto add = [&](const Named& named) {
+      for (int layer = 0; layer < int(layers_.size()); ++layer) tasks.push_back({&accelerator, &named, layer});
+    };
+    if (accelerator.design != Design::bitcluster) {
+      add(integer);
+    } else {
+      for (const Named& named : found_) add(named);
+      if (found_.empty()) skip("emulate", accelerator.name, "no assignment was found for it");
+    }
+  }
+
+  const auto work = [&](long index) {
+    const Task& task = tasks[index];
+    const int choice = task.named->assignment[task.layer];
+    const QuantizedWeights& weights =
+        choice == reference ? network_.weights[layers_[task.layer]] : *weights_->get(task.layer, choice);
+    const ActivationFormat& input = network_.formats[network_.network.layers[layers_[task.layer]].inputs[0]];
+    LayerEmulation sum;
+    for (int image = 0; image < images.count; ++image) {
+      LayerTensors tensors{layer_geometry(network_.network, layers_[task.layer]),
+                           weights.values,
+                           weights.format,
+                           {},
+                           8,
+                           input.is_signed};
+      if (wanted) tensors.activations = inputs[image][task.layer];
+      sum += bitcluster::emulate(*task.accelerator, tensors);
+    }
+    Payload payload(sizeof sum);
+    std::memcpy(payload.data(), &sum, sizeof sum);
+    return payload;
+  };
+  Progress progress(evaluator_.ranks().root(), label("emulate"), long(tasks.size()));
+  const auto payloads =
+      evaluator_.ranks().distribute(long(tasks.size()), work, [&](long done) { progress.update(done); });
+  for (std::size_t i = 0; i < tasks.size(); ++i) {
+    LayerEmulation emulation;
+    std::memcpy(&emulation, payloads[i].data(), sizeof emulation);
+    add_emulation(name_, tasks[i].named->name, *tasks[i].accelerator,
+                  network_.network.layers[layers_[tasks[i].layer]].name, emulation, results_);
+  }
+}
+
+void Study::add_evaluation(const std::string& assignment, const std::string& split, std::span<const ImageScore> scores,
+                           std::span<const ImageScore> float_scores, double seconds, const Assignment* choices) {
+  const Accuracy accuracy = summarize(scores);
+  const PairedLoss loss = paired_loss(float_scores, scores);
+  std::string weights = "float", encoding = "";
+  double terms = 0;
+  if (choices) {
+    const bool plain = std::all_of(choices->begin(), choices->end(), [](int choice) { return choice == reference; });
+    weights = plain ? "integer" : "bitcluster";
+    encoding = to_string(plain ? config_.reference.encoding : config_.search.candidates.front().encoding);
+    terms = terms_mean(*choices);
+  }
+  results_.evaluations.add({name_, assignment, weights, encoding, terms, split, std::int64_t(accuracy.images),
+                            accuracy.top1, accuracy.top5, accuracy.cross_entropy, loss.loss, loss.low, loss.high,
+                            seconds});
+}
+
+void Study::add_assignment(const std::string& name, const Assignment& choices) {
+  found_.push_back({name, choices});
+  for (std::size_t i = 0; i < choices.size(); ++i) {
+    const WeightFormat& format = choices[i] == reference ? config_.reference : config_.search.candidates[choices[i]];
+    results_.assignments.add({name_, name, network_.network.layers[layers_[i]].name, std::int64_t(format.bits),
+                              to_string(format.encoding), std::int64_t(format.terms)});
+  }
+}
+
+void Study::skip(const std::string& stage, const std::string& subject, const std::string& reason) {
+  results_.skipped.add({name_, stage, subject, reason});
+}
+
+double Study::terms_mean(const Assignment& choices) {
+  double terms = 0, weights = 0;
+  for (std::size_t i = 0; i < choices.size(); ++i) {
+    const QuantizedWeights& layer =
+        choices[i] == reference ? network_.weights[layers_[i]] : *weights_->get(int(i), choices[i]);
+    terms += mean_terms(layer) * double(layer.values.size());
+    weights += double(layer.values.size());
+  }
+  return terms / weights;
+}
+
+}  // namespace bitcluster

@@ -1,0 +1,93 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "harness/evaluator.hpp"
+#include "host/accelerator.hpp"
+#include "host/config.hpp"
+#include "host/dataset.hpp"
+#include "host/emulator.hpp"
+#include "host/integer_network.hpp"
+#include "host/results.hpp"
+#include "host/search.hpp"
+
+namespace bitcluster {
+
+/// Weights of every layer in every candidate format, quantized when first asked for.
+class CandidateWeights {
+ public:
+  CandidateWeights(const IntegerNetwork& network, std::vector<WeightFormat> candidates)
+      : network_(network), layers_(weighted_layers(network.network)), candidates_(std::move(candidates)) {}
+
+  const std::vector<WeightFormat>& candidates() const { return candidates_; }
+
+  /// weighted: position in weighted_layers().
+  std::shared_ptr<const QuantizedWeights> get(int weighted, int candidate);
+
+  /// What an assignment changes against the reference.
+  Variant variant(const Assignment& assignment);
+
+ private:
+  const IntegerNetwork& network_;
+  std::vector<int> layers_;
+  std::vector<WeightFormat> candidates_;
+  std::map<std::pair<int, int>, std::shared_ptr<const QuantizedWeights>> cache_;
+};
+
+/// The study of one model of a config, step by step: import, calibrate, search, test, emulate. Every step appends its
+/// rows to the results; steps are collective over the ranks and give all of them the same rows.
+class Study {
+ public:
+  /// Imports, calibrates and quantizes the model; rows of /layers.
+  Study(Evaluator& evaluator, const Config& config, const Config::Model& model, Results& results);
+
+  /// Layerwise search on the search split; rows of /sensitivity, /evaluations, /assignments.
+  void search(const std::vector<Accelerator>& accelerators);
+
+  /// Float, integer and the assignments found on the test split; rows of /evaluations.
+  void test();
+
+  /// All accelerators on all layers: the BitCluster design runs the assignments found, the others the plain integer
+  /// weights; rows of /emulation.
+  void emulate(const std::vector<Accelerator>& accelerators);
+
+  /// Adds one assignment per candidate that gives it to every layer ("N=2"), for emulation without a search.
+  void assign_uniformly();
+
+ private:
+  struct Named {
+    std::string name;
+    Assignment assignment;
+  };
+
+  void add_evaluation(const std::string& assignment, const std::string& split, std::span<const ImageScore> scores,
+                      std::span<const ImageScore> float_scores, double seconds, const Assignment* choices);
+  void add_assignment(const std::string& name, const Assignment& choices);
+  void skip(const std::string& stage, const std::string& subject, const std::string& reason);
+  double terms_mean(const Assignment& choices);
+  std::string label(const std::string& step) const { return name_ + ": " + step; }
+
+  Evaluator& evaluator_;
+  const Config& config_;
+  Results& results_;
+  std::string name_;
+  Dataset data_;
+  std::vector<float> input_table_;
+  IntegerNetwork network_;
+  std::vector<int> layers_;  // with weights
+  std::unique_ptr<CandidateWeights> weights_;
+  std::vector<Named> found_;
+};
+
+/// Rows of /layers for one model. Weights in plain 8-bit integers give the mean numbers of terms.
+void add_layers(const std::string& model, const Network& network, Results& results);
+
+/// One row of /emulation.
+void add_emulation(const std::string& model, const std::string& assignment, const Accelerator& accelerator,
+                   const std::string& layer, const LayerEmulation& emulation, Results& results);
+
+}  // namespace bitcluster

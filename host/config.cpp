@@ -1,0 +1,102 @@
+#include "host/config.hpp"
+
+#include <algorithm>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "host/error.hpp"
+#include "host/toml.hpp"
+
+namespace bitcluster {
+namespace {
+
+constexpr std::int64_t most_images = 100'000'000;
+
+void read_calibration(TomlTable table, Config::CalibrationOptions& options) {
+  options.split = table.text("split", options.split);
+  options.images = int(table.integer("images", 0, most_images, options.images));
+  if (table.has("method")) {
+    options.method = calibration_method_from_string(table.choice("method", {"maximum", "percentile", "least_squares"}));
+  }
+  options.percentile = table.number("percentile", 50, 100, options.percentile);
+  table.finish();
+}
+
+void read_search(TomlTable table, Config::SearchOptions& options, const WeightFormat& reference) {
+  options.split = table.text("split", options.split);
+  options.test_split = table.text("test_split", options.test_split);
+  options.images = int(table.integer("images", 0, most_images, options.images));
+  options.test_images = int(table.integer("test_images", 0, most_images, options.test_images));
+  options.budget = table.number("budget", 0, 1, options.budget);
+  options.confident = table.boolean("confident", options.confident);
+  options.refine_rounds = int(table.integer("refine_rounds", 0, 100, options.refine_rounds));
+  if (table.has("minimise")) options.minimise = table.choice("minimise", {"cycles", "energy", "energy_delay"});
+  WeightFormat format = reference;
+  if (table.has("encoding"))
+    format.encoding = encoding_from_string(table.choice("encoding", {"binary", "signed_digit"}));
+  format.exact = table.boolean("exact", false);
+  std::vector<std::int64_t> terms = table.integers("terms", 1, reference.bits);
+  std::sort(terms.begin(), terms.end());
+  if (terms.empty() || std::adjacent_find(terms.begin(), terms.end()) != terms.end()) {
+    table.reject("terms", "the list is empty or names a value twice", "list each N once, e.g. [1, 2, 3, 4]");
+  }
+  for (const std::int64_t n : terms) {
+    format.terms = int(n);
+    options.candidates.push_back(format);
+  }
+  if (options.split == options.test_split) {
+    table.reject("split", "the search would see the test split", "choose different splits for search and test");
+  }
+  table.finish();
+}
+
+void read_emulation(TomlTable table, Config::EmulationOptions& options) {
+  for (const std::string& file : table.texts("accelerators")) options.accelerators.push_back(table.resolve(file));
+  options.split = table.text("split", options.split);
+  options.images = int(table.integer("images", 1, most_images, options.images));
+  table.finish();
+}
+
+}  // namespace
+
+CalibrationMethod calibration_method_from_string(const std::string& name) {
+  if (name == "maximum") return CalibrationMethod::maximum;
+  if (name == "percentile") return CalibrationMethod::percentile;
+  if (name == "least_squares") return CalibrationMethod::least_squares;
+  throw Error("unknown calibration method '" + name + "'", "it is not one of the known methods",
+              "use maximum, percentile or least_squares");
+}
+
+Config load_config(const std::string& path) {
+  TomlTable table = TomlTable::load(path);
+  Config config;
+  config.path = path;
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  config.text = text.str();
+
+  config.seed = table.integer("seed", 0, std::numeric_limits<std::int64_t>::max(), config.seed);
+  config.reference.bits = int(table.integer("bits", 4, 16, config.reference.bits));
+  config.reference.per_channel = table.boolean("per_channel", config.reference.per_channel);
+  const std::string data = table.text("data", "");
+  std::set<std::string> names;
+  for (TomlTable& model : table.tables("models")) {
+    const std::string model_data = model.text("data", data);
+    if (model_data.empty()) {
+      model.reject("data", "the model has no data", "add data = \"DATA.toml\" to it or to the top of the file");
+    }
+    config.models.push_back({model.text("name"), model.resolve(model.text("onnx")), model.resolve(model_data)});
+    if (!names.insert(config.models.back().name).second) {
+      model.reject("name", "two models have this name", "give every model its own name");
+    }
+    model.finish();
+  }
+  if (table.has("calibration")) read_calibration(table.table("calibration"), config.calibration);
+  if (table.has("search")) read_search(table.table("search"), config.search, config.reference);
+  if (table.has("emulation")) read_emulation(table.table("emulation"), config.emulation);
+  table.finish();
+  return config;
+}
+
+}  // namespace bitcluster

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "host/integer_network.hpp"
+#include "host/quantize.hpp"
+
+namespace bitcluster {
+
+/// What a CONFIG.toml asks for, checked. Paths are resolved against the file's folder.
+struct Config {
+  struct Model {
+    std::string name;  //!< as tables print it
+    std::string onnx;
+    std::string data;  //!< DATA.toml
+  };
+
+  struct CalibrationOptions {
+    std::string split = "calibration";
+    int images = 0;  //!< 0: all of the split
+    CalibrationMethod method = CalibrationMethod::least_squares;
+    double percentile = 99.99;
+  };
+
+  struct SearchOptions {
+    std::string split = "search";
+    std::string test_split = "test";
+    int images = 0, test_images = 0;       //!< 0: all of the split
+    std::vector<WeightFormat> candidates;  //!< smallest N first
+    double budget = 0.01;                  //!< allowed loss of top-1 accuracy, fraction
+    bool confident = true;                 //!< see SearchProblem
+    std::string minimise = "cycles";       //!< cycles | energy | energy_delay
+    int refine_rounds = 3;
+  };
+
+  struct EmulationOptions {
+    std::vector<std::string> accelerators;  //!< TOML files; the one with design "bitcluster" runs the assignments found
+    std::string split = "calibration";      //!< of the images whose activations are looked at
+    int images = 1;
+  };
+
+  std::string path, text;  //!< the file and its whole content, for provenance
+  std::int64_t seed = 1;
+  std::vector<Model> models;
+  WeightFormat reference;  //!< plain integer weights
+  CalibrationOptions calibration;
+  SearchOptions search;
+  EmulationOptions emulation;
+};
+
+/// Error for an unreadable file, a misspelled key or an impossible value, naming file and line.
+Config load_config(const std::string& path);
+
+CalibrationMethod calibration_method_from_string(const std::string& name);
+
+}  // namespace bitcluster

@@ -1,0 +1,54 @@
+"""What the Python tests share: where the program and the data are, and how ranks are started."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = Path(os.environ.get("BITCLUSTER_BUILD", ROOT / "build"))
+sys.path.insert(0, str(ROOT / "analysis"))
+
+# Open MPI on one machine: as root, more ranks than cores, shared memory only (tests/CMakeLists.txt has the same list)
+MPI_ENVIRONMENT = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    "OMPI_MCA_btl": "self,vader",
+    "OMPI_MCA_pml": "ob1",
+    "OMPI_MCA_osc": "^ucx",
+    "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
+    "OMPI_MCA_mpi_yield_when_idle": "1",
+    "OMPI_MCA_hwloc_base_binding_policy": "none",
+}
+
+
+@pytest.fixture(scope="session")
+def program():
+    """Runs build/bitcluster with arguments, on several ranks if asked; returns the finished process."""
+    path = BUILD / "bitcluster"
+    if not path.exists():
+        pytest.skip(f"{path} is not built")
+
+    def run(*arguments, ranks=1):
+        launcher = ["mpirun", "-np", str(ranks)] if ranks > 1 else []
+        return subprocess.run(
+            [*launcher, str(path), *map(str, arguments)],
+            env={**os.environ, **MPI_ENVIRONMENT},
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """Folder with real data and trained networks that is not part of the project; skips where it is missing."""
+    folder = Path(os.environ.get("BITCLUSTER_SHARED", ROOT.parent / "shared"))
+    if not (folder / "models").exists():
+        pytest.skip(f"{folder} (real data and trained networks) is not there")
+    return folder

@@ -1,0 +1,338 @@
+#include <gtest/gtest.h>
+#include <zlib.h>
+
+#include <filesystem>
+#include <fstream>
+#include <functional>
+
+#include "host/dataset.hpp"
+#include "host/error.hpp"
+#include "host/hdf5.hpp"
+#include "tests/shared_data.hpp"
+
+namespace bitcluster {
+namespace {
+
+using Bytes = std::vector<std::uint8_t>;
+
+std::string message_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+#define EXPECT_MESSAGE(action, part)                             \
+  do {                                                           \
+    const std::string message = message_of([&] { action; });     \
+    EXPECT_NE(message.find(part), std::string::npos) << message; \
+  } while (false)
+
+constexpr const char* rgb = "[preprocess]\nscale = 0.5\nmean = [1, 2, 3]\nstd = [1, 2, 4]\nchannels = 'RGB'\n";
+constexpr const char* bgr = "[preprocess]\nscale = 0.5\nmean = [1, 2, 3]\nstd = [1, 2, 4]\nchannels = 'BGR'\n";
+constexpr const char* gray = "[preprocess]\nscale = 1\nmean = [0]\nstd = [1]\nchannels = 'gray'\n";
+
+/// A fresh folder per test.
+class DatasetFiles : public testing::Test {
+ protected:
+  DatasetFiles()
+      : folder_(std::filesystem::path(testing::TempDir()) /
+                (std::string("dataset_") + testing::UnitTest::GetInstance()->current_test_info()->name())) {
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_);
+  }
+  ~DatasetFiles() override { std::filesystem::remove_all(folder_); }
+
+  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+
+  void write(const std::string& name, const Bytes& bytes) const {
+    std::ofstream(path(name), std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()), std::streamsize(bytes.size()));
+  }
+
+  void write_compressed(const std::string& name, const Bytes& bytes) const {
+    gzFile file = gzopen(path(name).c_str(), "wb");
+    gzwrite(file, bytes.data(), unsigned(bytes.size()));
+    gzclose(file);
+  }
+
+  Dataset load(const std::string& toml) const {
+    std::ofstream(path("data.toml")) << toml;
+    return Dataset::load(path("data.toml"));
+  }
+
+  std::filesystem::path folder_;
+};
+
+/// Byte of a made CIFAR-10 image: different for every image, channel and position.
+std::uint8_t cifar_byte(int image, int channel, int position) {
+  return std::uint8_t(image * 31 + channel * 101 + position);
+}
+
+Bytes cifar_records(int first, int count) {
+  Bytes bytes;
+  for (int i = first; i < first + count; ++i) {
+    bytes.push_back(std::uint8_t(i % 10));
+    for (int c = 0; c < 3; ++c) {
+      for (int p = 0; p < 1024; ++p) bytes.push_back(cifar_byte(i, c, p));
+    }
+  }
+  return bytes;
+}
+
+void expect_cifar(const Images& images, int first, bool reversed) {
+  for (int i = 0; i < images.count; ++i) {
+    ASSERT_EQ(images.labels[i], (first + i) % 10);
+    for (int p = 0; p < 1024; ++p) {
+      for (int c = 0; c < 3; ++c) {
+        ASSERT_EQ(images.image(i)[p * 3 + c], cifar_byte(first + i, reversed ? 2 - c : c, p));
+      }
+    }
+  }
+}
+
+TEST_F(DatasetFiles, ReadsCifarAcrossFiles) {
+  write("a.bin", cifar_records(0, 5));
+  write("b.bin", cifar_records(5, 7));
+  const std::string split = "[splits.test]\nfiles = ['a.bin', 'b.bin']\nfirst = 3\ncount = 6\n";
+  const Images images = load("format = 'cifar10'\n" + std::string(rgb) + split).read("test");
+  EXPECT_EQ(images.split, "test");
+  EXPECT_EQ(images.shape, (Shape{3, 32, 32}));
+  ASSERT_EQ(images.count, 6);
+  ASSERT_EQ(images.labels.size(), 6u);
+  ASSERT_EQ(images.pixels.size(), 6u * 3072);
+  expect_cifar(images, 3, false);
+  expect_cifar(load("format = 'cifar10'\n" + std::string(bgr) + split).read("test"), 3, true);
+}
+
+TEST_F(DatasetFiles, ReadsTheRestAndObeysTheLimit) {
+  write("a.bin", cifar_records(0, 5));
+  write("b.bin", cifar_records(5, 7));
+  const Dataset data =
+      load("format = 'cifar10'\n" + std::string(rgb) + "[splits.test]\nfiles = ['a.bin', 'b.bin']\nfirst = 7\n");
+  EXPECT_EQ(data.splits(), std::vector<std::string>{"test"});
+  EXPECT_EQ(data.read("test").count, 5);
+  expect_cifar(data.read("test"), 7, false);
+  EXPECT_EQ(data.read("test", 2).count, 2);
+  EXPECT_EQ(data.read("test", 2).labels.size(), 2u);
+  EXPECT_EQ(data.read("test", 100).count, 5);
+}
+
+TEST_F(DatasetFiles, RejectsBadCifarFiles) {
+  write("a.bin", cifar_records(0, 5));
+  Bytes cut = cifar_records(0, 2);
+  cut.pop_back();
+  write("cut.bin", cut);
+  const auto with = [&](const std::string& split) {
+    return load("format = 'cifar10'\n" + std::string(rgb) + "[splits.test]\n" + split);
+  };
+  EXPECT_MESSAGE(with("files = ['none.bin']").read("test"), "none.bin': there is no such file");
+  EXPECT_MESSAGE(with("files = ['cut.bin']").read("test"), "truncated");
+  EXPECT_MESSAGE(with("files = ['a.bin']\nfirst = 3\ncount = 3").read("test"), "only 5 images");
+  EXPECT_MESSAGE(with("files = ['a.bin']\nfirst = 5").read("test"), "only 5 images");
+  EXPECT_MESSAGE(with("files = ['a.bin']").read("train"), "use one of: test");
+  EXPECT_MESSAGE(with("files = ['a.bin']").read("test", -1), "negative");
+  EXPECT_MESSAGE(with("files = []"), "at least one file");
+  EXPECT_MESSAGE(with("files = ['a.bin']\ncuont = 3"), "did you mean 'count'");
+  EXPECT_EQ(message_of([&] { with("files = ['a.bin']\nfirst = 2\ncount = 3").read("test"); }), "");
+}
+
+Bytes idx_images(int count, int height, int width) {
+  Bytes bytes{0, 0, 8, 3, 0, 0, 0, std::uint8_t(count), 0, 0, 0, std::uint8_t(height), 0, 0, 0, std::uint8_t(width)};
+  for (int i = 0; i < count * height * width; ++i) bytes.push_back(std::uint8_t(i * 7));
+  return bytes;
+}
+
+Bytes idx_labels(int count) {
+  Bytes bytes{0, 0, 8, 1, 0, 0, 0, std::uint8_t(count)};
+  for (int i = 0; i < count; ++i) bytes.push_back(std::uint8_t(count - i));
+  return bytes;
+}
+
+TEST_F(DatasetFiles, ReadsPlainAndCompressedIdx) {
+  write("images", idx_images(9, 2, 3));
+  write("labels", idx_labels(9));
+  write_compressed("images.gz", idx_images(9, 2, 3));
+  write_compressed("labels.gz", idx_labels(9));
+  const Dataset data = load("format = 'idx'\n" + std::string(gray) +
+                            "[splits.plain]\nfiles = ['images', 'labels']\nfirst = 4\ncount = 3\n"
+                            "[splits.compressed]\nfiles = ['images.gz', 'labels.gz']\nfirst = 4\ncount = 3\n");
+  for (const std::string split : {"plain", "compressed"}) {
+    const Images images = data.read(split);
+    EXPECT_EQ(images.shape, (Shape{1, 2, 3}));
+    ASSERT_EQ(images.count, 3);
+    EXPECT_EQ(images.labels, (std::vector<std::int32_t>{5, 4, 3}));
+    for (int i = 0; i < 18; ++i) EXPECT_EQ(images.pixels[i], std::uint8_t((4 * 6 + i) * 7));
+  }
+}
+
+TEST_F(DatasetFiles, RejectsBadIdxFiles) {
+  write("images", idx_images(9, 2, 3));
+  write("labels", idx_labels(9));
+  write("few", idx_labels(8));
+  Bytes cut = idx_images(9, 2, 3);
+  cut.resize(cut.size() - 1);
+  write("cut", cut);
+  write_compressed("whole.gz", idx_images(9, 200, 200));
+  std::filesystem::resize_file(path("whole.gz"), std::filesystem::file_size(path("whole.gz")) / 2);
+  write("empty", {});
+  const auto read = [&](const std::string& files) {
+    return load("format = 'idx'\n" + std::string(gray) + "[splits.test]\nfiles = " + files).read("test");
+  };
+  EXPECT_MESSAGE(read("['labels', 'images']"), "images, then labels");
+  EXPECT_MESSAGE(read("['images']"), "give pairs");
+  EXPECT_MESSAGE(read("['images', 'few']"), "8 labels for the 9 images");
+  EXPECT_MESSAGE(read("['cut', 'labels']"), "truncated");
+  EXPECT_MESSAGE(read("['whole.gz', 'labels']"), "truncated");
+  EXPECT_MESSAGE(read("['empty', 'labels']"), "truncated");
+  EXPECT_MESSAGE(read("['none', 'labels']"), "no such file");
+}
+
+void write_packed(const std::string& path, const Bytes& pixels, std::vector<hsize_t> extents,
+                  const std::vector<std::int32_t>& labels) {
+  const Hdf5Id file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose, "");
+  const auto put = [&](const char* name, hid_t type, std::vector<hsize_t> size, const void* values) {
+    const Hdf5Id space(H5Screate_simple(int(size.size()), size.data(), nullptr), H5Sclose, "");
+    const Hdf5Id dataset(H5Dcreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Dclose, "");
+    hdf5_check(H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values), "");
+  };
+  put("images", H5T_NATIVE_UINT8, extents, pixels.data());
+  put("labels", H5T_NATIVE_INT32, {labels.size()}, labels.data());
+}
+
+TEST_F(DatasetFiles, ReadsPackedImages) {
+  Bytes pixels(4 * 2 * 5 * 3);
+  for (std::size_t i = 0; i < pixels.size(); ++i) pixels[i] = std::uint8_t(i);
+  write_packed(path("p.h5"), pixels, {4, 2, 5, 3}, {900, 1, 700, 3});
+  const std::string split = "[splits.test]\nfiles = ['p.h5']\nfirst = 1\ncount = 2\n";
+  const Images images = load("format = 'packed'\n" + std::string(rgb) + split).read("test");
+  EXPECT_EQ(images.shape, (Shape{3, 2, 5}));
+  EXPECT_EQ(images.labels, (std::vector<std::int32_t>{1, 700}));
+  EXPECT_EQ(images.pixels, Bytes(pixels.begin() + 30, pixels.begin() + 90));
+  const Images reversed = load("format = 'packed'\n" + std::string(bgr) + split).read("test");
+  EXPECT_EQ(Bytes(reversed.pixels.begin(), reversed.pixels.begin() + 6), (Bytes{32, 31, 30, 35, 34, 33}));
+  EXPECT_MESSAGE(load("format = 'packed'\n" + std::string(gray) + split).read("test"), "3 channels");
+
+  write_packed(path("p.h5"), pixels, {4, 2, 5, 3}, {900, 1, 700});
+  EXPECT_MESSAGE(load("format = 'packed'\n" + std::string(rgb) + split).read("test"), "3 labels for 4 images");
+  write_packed(path("p.h5"), pixels, {4, 10, 3, 1}, {900, 1, 700, 3});
+  EXPECT_MESSAGE(load("format = 'packed'\n" + std::string(rgb) + split).read("test"), "1 channels");
+  EXPECT_EQ(load("format = 'packed'\n" + std::string(gray) + split).read("test").shape, (Shape{1, 10, 3}));
+  write("p.h5", {1, 2, 3});
+  EXPECT_MESSAGE(load("format = 'packed'\n" + std::string(rgb) + split).read("test"), "p.h5");
+}
+
+TEST_F(DatasetFiles, RejectsBadDescriptions) {
+  const std::string split = "[splits.test]\nfiles = ['a.bin']\n";
+  EXPECT_MESSAGE(load("format = 'jpeg'\n" + std::string(rgb) + split), "cifar10, idx, packed");
+  EXPECT_MESSAGE(load("format = 'cifar10'\n" + std::string(gray) + split), "use RGB or BGR");
+  EXPECT_MESSAGE(load("format = 'idx'\n" + std::string(rgb) + split), "use gray");
+  EXPECT_MESSAGE(load("format = 'cifar10'\n" + std::string(rgb)), "splits");
+  EXPECT_MESSAGE(load("format = 'cifar10'\nfiles = 3\n" + std::string(rgb) + split), "files");
+  const auto with = [&](const std::string& keys) {
+    return load("format = 'cifar10'\n[preprocess]\nscale = 1\nchannels = 'RGB'\n" + keys + split);
+  };
+  EXPECT_MESSAGE(with("mean = [0, 0, 0]\nstd = [1, 0, 1]\n"), "not positive");
+  EXPECT_MESSAGE(with("mean = [0, 0]\nstd = [1, 1, 1]\n"), "2 numbers for 3 channels");
+  EXPECT_MESSAGE(with("mean = [0, 0, 0]\nstd = [1]\n"), "1 numbers for 3 channels");
+  EXPECT_MESSAGE(with("mean = [0, nan, 0]\nstd = [1, 1, 1]\n"), "not finite");
+  EXPECT_MESSAGE(with("mean = [0, 0, 0]\nstd = [1, 1, 1]\nmaen = 3\n"), "did you mean 'mean'");
+}
+
+TEST_F(DatasetFiles, KeepsTheTestSplitApart) {
+  write("a.bin", cifar_records(0, 5));
+  write("b.bin", cifar_records(5, 7));
+  const auto with = [&](const std::string& other, const std::string& test) {
+    return load("format = 'cifar10'\n" + std::string(rgb) + other + "\n[splits.test]\n" + test + "\n");
+  };
+  EXPECT_MESSAGE(with("[splits.search]\nfiles = ['a.bin']\ncount = 3", "files = ['./a.bin']\nfirst = 2"), "search");
+  EXPECT_MESSAGE(with("[splits.calibration]\nfiles = ['a.bin']\nfirst = 4", "files = ['a.bin']\nfirst = 2"),
+                 "calibration");
+  EXPECT_MESSAGE(with("[splits.train]\nfiles = ['b.bin']\nfirst = 6", "files = ['a.bin', 'b.bin']\nfirst = 4"),
+                 "train");
+  EXPECT_EQ(message_of([&] {
+              with("[splits.search]\nfiles = ['a.bin']\ncount = 2", "files = ['a.bin']\nfirst = 2");
+              with("[splits.search]\nfiles = ['b.bin']\ncount = 2", "files = ['a.bin', 'b.bin']\nfirst = 7");
+              with("[splits.search]\nfiles = ['b.bin']\nfirst = 2", "files = ['a.bin', 'b.bin']\ncount = 7");
+              with("[splits.validation]\nfiles = ['a.bin']", "files = ['a.bin']");
+              with("[splits.search]\nfiles = ['none.bin']", "files = ['a.bin']");
+            }),
+            "");
+}
+
+TEST_F(DatasetFiles, PreprocessesAsWorkedByHand) {
+  write("a.bin", cifar_records(0, 2));
+  const Dataset data = load("format = 'cifar10'\n" + std::string(rgb) + "[splits.test]\nfiles = ['a.bin']\n");
+  const std::vector<float> table = data.input_table();
+  ASSERT_EQ(table.size(), 3u * 256);
+  EXPECT_EQ(table[0], -1.0f);           // (0 * 0.5 - 1) / 1
+  EXPECT_EQ(table[255], 126.5f);        // (255 * 0.5 - 1) / 1
+  EXPECT_EQ(table[256 + 10], 1.5f);     // (10 * 0.5 - 2) / 2
+  EXPECT_EQ(table[512 + 100], 11.75f);  // (100 * 0.5 - 3) / 4
+  const Images images = data.read("test");
+  const std::vector<float> values = preprocess(images, table, 1, 1);
+  ASSERT_EQ(values.size(), 3072u);
+  for (int p = 0; p < 1024; ++p) {
+    for (int c = 0; c < 3; ++c) EXPECT_EQ(values[p * 3 + c], table[c * 256 + cifar_byte(1, c, p)]);
+  }
+  EXPECT_MESSAGE(preprocess(images, table, 1, 2), "only 2 images");
+  EXPECT_MESSAGE(preprocess(images, {1, 2}, 0, 1), "256 values per channel");
+}
+
+TEST(CheckFits, NamesTheImageAndTheLabel) {
+  Network network;
+  network.name = "small";
+  network.layers = {{"input", Input{}, {}, {3, 32, 32}}, {"fc", Function{}, {0}, {9, 1, 1}}};
+  Images images{"test", {3, 32, 32}, 3, Bytes(3 * 3072), {0, 8, 3}};
+  EXPECT_EQ(message_of([&] { check_fits(images, network); }), "");
+  images.labels[1] = 9;
+  EXPECT_MESSAGE(check_fits(images, network), "image 1 has label 9, the network has 9 classes");
+  images.labels[1] = -1;
+  EXPECT_MESSAGE(check_fits(images, network), "label -1");
+  images.shape = {1, 32, 32};
+  EXPECT_MESSAGE(check_fits(images, network), "1 x 32 x 32");
+}
+
+TEST(FashionMnist, SplitsAreAsTheConfigurationSays) {
+  if (!std::filesystem::exists("/usr/share/datasets/fashion-mnist")) {
+    GTEST_SKIP() << "dataset-fashion-mnist is not installed";
+  }
+  const Dataset data = Dataset::load(BITCLUSTER_SOURCE_DIR "/configs/data/fashion_mnist.toml");
+  const Images test = data.read("test"), search = data.read("search"), calibration = data.read("calibration");
+  EXPECT_EQ(test.count, 10000);
+  EXPECT_EQ(search.count, 5000);
+  EXPECT_EQ(calibration.count, 512);
+  EXPECT_EQ(data.read("train", 1).image(0)[100], calibration.image(0)[100]);
+  EXPECT_EQ(test.shape, (Shape{1, 28, 28}));
+  std::vector<int> per_class(10);
+  for (const int label : test.labels) ++per_class[std::size_t(label)];
+  EXPECT_EQ(per_class, std::vector<int>(10, 1000));  // Xiao et al. 2017: 1,000 test images per class
+  // mean and standard deviation of preprocessed training images are 0 and 1 by definition
+  const Images train = data.read("train");
+  const std::vector<float> values = preprocess(train, data.input_table(), 0, train.count);
+  double sum = 0, squares = 0;
+  for (const float value : values) {
+    sum += value;
+    squares += double(value) * value;
+  }
+  EXPECT_NEAR(sum / double(values.size()), 0, 0.01);
+  EXPECT_NEAR(squares / double(values.size()), 1, 0.01);
+}
+
+TEST(Cifar10, RealTestSetHasAThousandImagesPerClass) {
+  if (shared_folder().empty()) GTEST_SKIP() << "no shared folder with real data";
+  const std::string path = testing::TempDir() + "/real_cifar10.toml";
+  std::ofstream(path) << "format = 'cifar10'\n"
+                      << rgb << "[splits.test]\nfiles = ['"
+                      << (std::filesystem::absolute(shared_folder()) / "data/cifar10/test_batch.bin").string()
+                      << "']\n";
+  const Images images = Dataset::load(path).read("test");
+  std::vector<int> per_class(10);
+  for (const int label : images.labels) ++per_class[std::size_t(label)];
+  EXPECT_EQ(per_class, std::vector<int>(10, 1000));
+}
+
+}  // namespace
+}  // namespace bitcluster

@@ -1,0 +1,120 @@
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <random>
+
+#include "host/designs.hpp"
+
+namespace bitcluster {
+namespace {
+
+Accelerator pragmatic(int shift, Encoding encoding = Encoding::binary) {
+  Accelerator accelerator;
+  accelerator.design = Design::pragmatic_weights;
+  accelerator.first_stage_shift = shift;
+  accelerator.encoding = encoding;
+  return accelerator;
+}
+
+BrickCost brick(const Accelerator& accelerator, const std::vector<int>& magnitudes) {
+  const WeightRule rule = std::get<WeightRule>(design_rule(accelerator, LayerTensors()));
+  std::vector<std::uint16_t> operands((magnitudes.size() + operand_padding - 1) / operand_padding * operand_padding, 0);
+  for (std::size_t l = 0; l < magnitudes.size(); ++l) operands[l] = rule.operands[std::size_t(magnitudes[l])];
+  return rule.brick(operands.data(), int(magnitudes.size()));
+}
+
+TEST(Terms, AreTheMagnitudeAndInNonAdjacentForm) {
+  for (std::uint32_t magnitude = 0; magnitude <= 32768; ++magnitude) {
+    EXPECT_EQ(terms_of(Encoding::binary, magnitude).plus, magnitude);
+    EXPECT_EQ(terms_of(Encoding::binary, magnitude).minus, 0u);
+    const Terms terms = terms_of(Encoding::signed_digit, magnitude);
+    ASSERT_EQ(terms.plus - terms.minus, magnitude);
+    ASSERT_EQ(terms.positions() & (terms.positions() << 1), 0u) << magnitude;  // no two neighbours: the unique NAF
+    ASSERT_EQ(terms.plus & terms.minus, 0u);
+  }
+  EXPECT_EQ(terms_of(Encoding::signed_digit, 7).plus, 8u);  // 7 = 8 - 1
+  EXPECT_EQ(terms_of(Encoding::signed_digit, 7).minus, 1u);
+}
+
+TEST(PragmaticWeights, ByHand) {
+  // 0b0001, 0b1000: S = 0 takes positions 0 and 3 one after the other; S = 1 reaches one position; S = 2 reaches three
+  EXPECT_EQ(brick(pragmatic(0), {1, 8}).cycles, 2);
+  EXPECT_EQ(brick(pragmatic(1), {1, 8}).cycles, 2);
+  EXPECT_EQ(brick(pragmatic(2), {1, 8}).cycles, 1);
+  // 0b0101, 0b0110 with S = 0: positions 0, 1, 2. With S = 1: {0 of a, 1 of b}, {2 of a, 2 of b}
+  EXPECT_EQ(brick(pragmatic(0), {5, 6}).cycles, 3);
+  EXPECT_EQ(brick(pragmatic(1), {5, 6}).cycles, 2);
+  EXPECT_EQ(brick(pragmatic(1), {5, 6}).useful, 4);
+  // one dense outlier among ones: it has 7 terms, the others wait
+  EXPECT_EQ(brick(pragmatic(4), {127, 1, 1, 1}).cycles, 7);
+  EXPECT_EQ(brick(pragmatic(4), {127, 1, 1, 1}).useful, 10);
+  // the same outlier as signed digits is 128 - 1
+  EXPECT_EQ(brick(pragmatic(4, Encoding::signed_digit), {127, 1, 1, 1}).cycles, 2);
+  // nothing to do still takes one cycle, and all its slots are null terms
+  EXPECT_EQ(brick(pragmatic(2), {0, 0, 0}).cycles, 1);
+  EXPECT_EQ(brick(pragmatic(2), {0, 0, 0}).null_term, 3);
+  EXPECT_EQ(brick(pragmatic(2), {0, 0, 0}).useful, 0);
+}
+
+TEST(PragmaticWeights, ExtremeShiftsAreDistinctPositionsAndMostTerms) {
+  std::mt19937 random(3);
+  for (int repeat = 0; repeat < 300; ++repeat) {
+    std::vector<int> magnitudes(1 + random() % 40);
+    unsigned any = 0;
+    int most = 0;
+    for (int& m : magnitudes) {
+      m = int(random() % 32768);
+      any |= unsigned(m);
+      most = std::max(most, std::popcount(unsigned(m)));
+    }
+    EXPECT_EQ(brick(pragmatic(0), magnitudes).cycles, std::max(1, std::popcount(any)));
+    EXPECT_EQ(brick(pragmatic(4), magnitudes).cycles, std::max(1, most));
+    EXPECT_GE(brick(pragmatic(1), magnitudes).cycles, brick(pragmatic(2), magnitudes).cycles);
+  }
+}
+
+TEST(Laconic, StepByHand) {
+  Accelerator accelerator;
+  accelerator.design = Design::laconic;
+  const PairRule rule = std::get<PairRule>(design_rule(accelerator, LayerTensors()));
+  EXPECT_EQ(rule.operands[7], 3);
+  // 2 lanes, 2 rows, 3 columns; numbers of terms
+  const std::vector<std::uint16_t> weights = {2, 0, /**/ 1, 3};
+  std::vector<std::uint16_t> activations(2 * operand_padding, 0);
+  const int counts[2][3] = {{4, 0, 1}, {1, 0, 2}};
+  for (int l = 0; l < 2; ++l) {
+    for (int c = 0; c < 3; ++c) activations[l * operand_padding + c] = std::uint16_t(counts[l][c]);
+  }
+  StepView view;
+  view.lanes = view.rows = 2;
+  view.columns = 3;
+  view.weights = weights.data();
+  view.row_stride = 2;
+  view.activations = activations.data();
+  view.lane_stride = operand_padding;
+  const StepCost cost = rule.step(view);
+  // row 0: lanes (8, 0) (0, 0) (2, 0); row 1: (4, 3) (0, 0) (1, 6)
+  EXPECT_EQ(cost.cycles, 8);
+  EXPECT_EQ(cost.element_cycles, 8 + 1 + 2 + 4 + 1 + 6);
+  EXPECT_EQ(cost.useful, 8 + 2 + 7 + 7);
+  EXPECT_EQ(cost.null_term, 2 * 2);  // two idle elements, two lanes, one cycle
+}
+
+TEST(WeightFormats, BitsByHand) {
+  Accelerator accelerator;
+  LayerTensors layer;
+  layer.weight_format.bits = 8;
+  layer.weight_format.terms = 2;
+  EXPECT_EQ(encoded_weight_bits(accelerator, layer), 8);
+  accelerator.design = Design::bitcluster;
+  EXPECT_EQ(encoded_weight_bits(accelerator, layer), 7);  // sign + 2 x 3 bits for 7 positions and "null"
+  layer.weight_format.terms = 3;
+  EXPECT_EQ(encoded_weight_bits(accelerator, layer), 8);  // plain is shorter than 10
+  layer.weight_format.terms = 1;
+  EXPECT_EQ(encoded_weight_bits(accelerator, layer), 4);
+  layer.weight_format.encoding = Encoding::signed_digit;
+  EXPECT_EQ(encoded_weight_bits(accelerator, layer), 5);  // 8 positions x 2 signs and "null": 17 codes
+}
+
+}  // namespace
+}  // namespace bitcluster

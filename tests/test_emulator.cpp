@@ -1,0 +1,711 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <random>
+
+#include "host/emulator.hpp"
+#include "host/error.hpp"
+#include "host/parallel.hpp"
+
+namespace bitcluster {
+namespace {
+
+std::string message_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+/// An array whose memory never matters.
+Accelerator array(Design design, int lanes, int rows, int columns, int tiles = 1) {
+  Accelerator accelerator;
+  accelerator.name = "test";
+  accelerator.design = design;
+  accelerator.lanes = lanes;
+  accelerator.rows = rows;
+  accelerator.columns = columns;
+  accelerator.tiles = tiles;
+  accelerator.weight_buffer = accelerator.activation_buffer = 1 << 30;
+  accelerator.off_chip_gbyte_per_s = 1e9;
+  return accelerator;
+}
+
+/// A layer that owns its values.
+struct TestLayer {
+  LayerGeometry geometry;
+  WeightFormat format;
+  std::vector<std::int16_t> weights, activations;
+  int activation_bits = 8;
+
+  LayerTensors tensors() const {
+    LayerTensors tensors;
+    tensors.geometry = geometry;
+    tensors.weights = weights;
+    tensors.weight_format = format;
+    tensors.activations = activations;
+    tensors.activation_bits = activation_bits;
+    tensors.activations_signed =
+        std::any_of(activations.begin(), activations.end(), [](std::int16_t a) { return a < 0; });
+    return tensors;
+  }
+};
+
+TestLayer make_layer(int filters, Shape input, Window window = {}, int groups = 1, bool fully_connected = false) {
+  TestLayer layer;
+  layer.geometry.name = "layer";
+  layer.geometry.fully_connected = fully_connected;
+  layer.geometry.filters = filters;
+  layer.geometry.groups = groups;
+  layer.geometry.input = input;
+  layer.geometry.window = window;
+  const auto extent = [](int size, int kernel, int stride, int dilation, int pads) {
+    return (size + pads - dilation * (kernel - 1) - 1) / stride + 1;
+  };
+  layer.geometry.output = {
+      filters,
+      extent(input.height, window.kernel_h, window.stride_h, window.dilation_h, window.pad_top + window.pad_bottom),
+      extent(input.width, window.kernel_w, window.stride_w, window.dilation_w, window.pad_left + window.pad_right)};
+  layer.weights.assign(std::size_t(filters) * (input.channels / groups) * window.kernel_h * window.kernel_w, 0);
+  layer.activations.assign(input.size(), 0);
+  layer.format.terms = 7;
+  return layer;
+}
+
+int count(Encoding encoding, int value) {
+  // number of nonzero digits, digit by digit
+  int magnitude = std::abs(value), terms = 0;
+  while (magnitude) {
+    if (magnitude & 1) {
+      ++terms;
+      magnitude -= encoding == Encoding::signed_digit && (magnitude & 3) == 3 ? -1 : 1;
+    }
+    magnitude >>= 1;
+  }
+  return terms;
+}
+
+// ------------------------------------------------------------------ the naive reference: every slot by itself
+
+/// A weight (or zero, if the filter has none there) and an activation on one lane of one processing element.
+struct Pair {
+  bool present = false;
+  int weight = 0, activation = 0;
+};
+
+struct Naive {
+  std::int64_t compute_cycles = 0;
+  Slots slots;
+};
+
+/// Cycles of one processing element and the useful slots of each of its lanes.
+struct Element {
+  int cycles = 1;
+  std::vector<int> useful;
+  bool null_is_ineffectual = false;  // what is not useful is a null term, not waiting
+};
+
+Element run_element(const Accelerator& accelerator, const TestLayer& layer, const std::vector<Pair>& lanes) {
+  Element element;
+  element.useful.assign(lanes.size(), 0);
+  int most = 0;
+  switch (accelerator.design) {
+    case Design::bit_parallel:
+      for (std::size_t l = 0; l < lanes.size(); ++l) element.useful[l] = lanes[l].present;
+      return element;
+    case Design::stripes:
+      element.cycles = accelerator.precision ? accelerator.precision : layer.activation_bits;
+      element.null_is_ineffectual = true;
+      for (std::size_t l = 0; l < lanes.size(); ++l) {
+        element.useful[l] = layer.activations.empty() ? int(lanes[l].present) * element.cycles
+                                                      : count(Encoding::binary, lanes[l].activation);
+      }
+      return element;
+    case Design::bitcluster:
+      element.cycles = layer.format.terms;
+      element.null_is_ineffectual = true;
+      for (std::size_t l = 0; l < lanes.size(); ++l) element.useful[l] = count(layer.format.encoding, lanes[l].weight);
+      return element;
+    case Design::laconic:
+      for (std::size_t l = 0; l < lanes.size(); ++l) {
+        element.useful[l] =
+            count(accelerator.encoding, lanes[l].weight) * count(accelerator.encoding, lanes[l].activation);
+        most = std::max(most, element.useful[l]);
+      }
+      element.cycles = std::max(1, most);
+      element.null_is_ineffectual = most == 0;
+      return element;
+    case Design::pragmatic_weights: {
+      // sets of pending positions, lowest first
+      std::vector<std::vector<int>> pending(lanes.size());
+      std::size_t left = 0;
+      for (std::size_t l = 0; l < lanes.size(); ++l) {
+        int magnitude = std::abs(lanes[l].weight);
+        for (int position = 0; magnitude; ++position) {
+          if (magnitude & 1) {
+            pending[l].push_back(position);
+            magnitude -= accelerator.encoding == Encoding::signed_digit && (magnitude & 3) == 3 ? -1 : 1;
+          }
+          magnitude >>= 1;
+        }
+        element.useful[l] = int(pending[l].size());
+        left += pending[l].size();
+      }
+      element.null_is_ineffectual = left == 0;
+      element.cycles = left == 0;
+      for (; left > 0; ++element.cycles) {
+        int lowest = 99;
+        for (const auto& lane : pending) lowest = lane.empty() ? lowest : std::min(lowest, lane.front());
+        for (auto& lane : pending) {
+          if (!lane.empty() && lane.front() <= lowest + (1 << accelerator.first_stage_shift) - 1) {
+            lane.erase(lane.begin());
+            --left;
+          }
+        }
+      }
+      return element;
+    }
+  }
+  return element;
+}
+
+Naive emulate_naively(const Accelerator& accelerator, const TestLayer& layer) {
+  const LayerGeometry& g = layer.geometry;
+  const Window& w = g.window;
+  const bool depthwise = g.groups > 1 && g.input.channels == g.groups;
+  const bool rotate = g.fully_connected && accelerator.fc_columns == FullyConnectedColumns::rotate;
+  const int lanes = accelerator.lanes, rows = accelerator.rows, columns = accelerator.columns,
+            tiles = accelerator.tiles;
+  const int groups = depthwise || g.fully_connected ? 1 : g.groups;
+  const int filters = g.filters / groups;
+  const int channels = g.fully_connected ? int(g.input.size()) : g.input.channels / g.groups;
+  const int kernel_h = g.fully_connected ? 1 : w.kernel_h, kernel_w = g.fully_connected ? 1 : w.kernel_w;
+  const int pixels = g.output.height * g.output.width, pixels_at_once = g.fully_connected ? 1 : columns;
+  const int diagonal = std::min(lanes, rows);
+  const int filters_at_once = depthwise ? diagonal : rows * tiles;
+  Naive naive;
+  std::vector<std::int64_t> finish(std::size_t(columns), 0);
+  std::vector<char> used(std::size_t(columns), 0);
+  std::int64_t now = 0, steps = 0, steps_cycles = 0;
+  Slots& slots = naive.slots;
+  for (int group = 0; group < groups; ++group)
+    for (int pixel = 0; pixel < pixels; pixel += pixels_at_once)
+      for (int filter = 0; filter < filters; filter += filters_at_once)
+        for (int ky = 0; ky < kernel_h; ++ky)
+          for (int kx = 0; kx < kernel_w; ++kx)
+            for (int channel = 0; channel < (depthwise ? 1 : channels); channel += lanes) {
+              std::vector<Element> elements;
+              std::vector<std::vector<Pair>> pairs;
+              int step = 1;
+              for (int t = 0; t < tiles; ++t)
+                for (int r = 0; r < rows; ++r)
+                  for (int c = 0; c < pixels_at_once; ++c) {
+                    std::vector<Pair> element(static_cast<std::size_t>(lanes));
+                    const int f = filter + t * rows + r, p = pixel + c;
+                    for (int l = 0; l < lanes; ++l) {
+                      if (f >= filters || p >= pixels) continue;
+                      if (depthwise ? l != r || r >= diagonal || t > 0 : channel + l >= channels) continue;
+                      const int weight_channel = depthwise ? 0 : channel + l;
+                      const int absolute_filter = group * filters + f;
+                      element[l].present = true;
+                      element[l].weight =
+                          layer
+                              .weights[((absolute_filter * channels + weight_channel) * kernel_h + ky) * kernel_w + kx];
+                      if (layer.activations.empty()) continue;
+                      if (g.fully_connected) {
+                        element[l].activation = layer.activations[weight_channel];
+                        continue;
+                      }
+                      const int input_channel = depthwise ? f / (g.filters / g.groups) : group * channels + channel + l;
+                      const int y = p / g.output.width * w.stride_h + ky * w.dilation_h - w.pad_top;
+                      const int x = p % g.output.width * w.stride_w + kx * w.dilation_w - w.pad_left;
+                      if (y < 0 || x < 0 || y >= g.input.height || x >= g.input.width) continue;
+                      element[l].activation =
+                          layer.activations[(input_channel * g.input.height + y) * g.input.width + x];
+                    }
+                    elements.push_back(run_element(accelerator, layer, element));
+                    pairs.push_back(element);
+                    const bool any =
+                        std::any_of(element.begin(), element.end(), [](const Pair& pair) { return pair.present; });
+                    if (any) step = std::max(step, elements.back().cycles);
+                  }
+              for (std::size_t e = 0; e < elements.size(); ++e)
+                for (int l = 0; l < lanes; ++l) {
+                  if (!pairs[e][l].present) {
+                    slots.edge += step;
+                    continue;
+                  }
+                  const int rest = elements[e].cycles - elements[e].useful[l];
+                  slots.useful += elements[e].useful[l];
+                  (elements[e].null_is_ineffectual ? slots.null_term : slots.lane) += rest;
+                  slots.row_column += step - elements[e].cycles;
+                }
+              ++steps;
+              steps_cycles += step;
+              if (rotate) {
+                const std::size_t column = std::size_t((steps - 1) % columns);
+                used[column] = 1;
+                now = std::max(now, finish[column]);
+                finish[column] = now + step;
+                ++now;
+              }
+            }
+  naive.compute_cycles = rotate ? *std::max_element(finish.begin(), finish.end()) : steps_cycles;
+  const std::int64_t per_column = std::int64_t(lanes) * rows * tiles;
+  if (rotate) {
+    const std::int64_t used_columns = std::count(used.begin(), used.end(), 1);
+    slots.row_column += per_column * (used_columns * naive.compute_cycles - steps_cycles);
+    slots.edge += per_column * (columns - used_columns) * naive.compute_cycles;
+  } else if (g.fully_connected) {
+    slots.edge += per_column * (columns - 1) * naive.compute_cycles;
+  }
+  slots.total = per_column * columns * naive.compute_cycles;
+  return naive;
+}
+
+void expect_slots_add_up(const LayerEmulation& result, const Accelerator& accelerator) {
+  const Slots& s = result.slots;
+  EXPECT_EQ(s.total, std::int64_t(accelerator.lanes) * accelerator.rows * accelerator.columns * accelerator.tiles *
+                         result.cycles);
+  EXPECT_EQ(s.useful + s.edge + s.lane + s.row_column + s.null_term + s.memory, s.total);
+  for (const std::int64_t part : {s.useful, s.edge, s.lane, s.row_column, s.null_term, s.memory}) EXPECT_GE(part, 0);
+}
+
+void expect_equal(const LayerEmulation& result, const Naive& naive) {
+  EXPECT_EQ(result.compute_cycles, naive.compute_cycles);
+  EXPECT_EQ(result.slots.total, naive.slots.total);
+  EXPECT_EQ(result.slots.useful, naive.slots.useful);
+  EXPECT_EQ(result.slots.edge, naive.slots.edge);
+  EXPECT_EQ(result.slots.lane, naive.slots.lane);
+  EXPECT_EQ(result.slots.row_column, naive.slots.row_column);
+  EXPECT_EQ(result.slots.null_term, naive.slots.null_term);
+}
+
+std::vector<std::int64_t> convolve(const TestLayer& layer) {
+  const LayerGeometry& g = layer.geometry;
+  const Window& w = g.window;
+  const int per_group = g.input.channels / g.groups;
+  std::vector<std::int64_t> sums(g.output.size(), 0);
+  std::size_t out = 0;
+  for (int f = 0; f < g.filters; ++f)
+    for (int oy = 0; oy < g.output.height; ++oy)
+      for (int ox = 0; ox < g.output.width; ++ox, ++out)
+        for (int c = 0; c < per_group; ++c)
+          for (int ky = 0; ky < w.kernel_h; ++ky)
+            for (int kx = 0; kx < w.kernel_w; ++kx) {
+              const int y = oy * w.stride_h + ky * w.dilation_h - w.pad_top;
+              const int x = ox * w.stride_w + kx * w.dilation_w - w.pad_left;
+              if (y < 0 || x < 0 || y >= g.input.height || x >= g.input.width) continue;
+              const int channel = f / (g.filters / g.groups) * per_group + c;
+              sums[out] += std::int64_t(layer.weights[((f * per_group + c) * w.kernel_h + ky) * w.kernel_w + kx]) *
+                           layer.activations[(channel * g.input.height + y) * g.input.width + x];
+            }
+  return sums;
+}
+
+TestLayer random_layer(std::mt19937& random) {
+  const auto pick = [&](int low, int high) { return low + int(random() % unsigned(high - low + 1)); };
+  const int kind = pick(0, 4);  // dense, grouped, depthwise, fully connected vector, fully connected map
+  Window window;
+  Shape input = {pick(1, 20), pick(3, 7), pick(3, 7)};
+  int groups = 1, filters = pick(1, 20);
+  const bool fully_connected = kind >= 3;
+  if (fully_connected) {
+    if (kind == 3) input = {pick(1, 80), 1, 1};
+    window.kernel_h = input.height;
+    window.kernel_w = input.width;
+  } else {
+    window.kernel_h = pick(1, 3);
+    window.kernel_w = pick(1, 3);
+    window.stride_h = pick(1, 2);
+    window.stride_w = pick(1, 3);
+    window.pad_top = pick(0, 2);
+    window.pad_left = pick(0, 2);
+    window.pad_bottom = pick(0, 2);
+    window.pad_right = pick(0, 2);
+    if (input.height >= 5) window.dilation_h = pick(1, 2);
+    if (input.width >= 5) window.dilation_w = pick(1, 2);
+    if (kind == 1) {
+      groups = pick(2, 4);
+      input.channels = groups * pick(2, 6);
+      filters = groups * pick(1, 6);
+    } else if (kind == 2) {
+      groups = input.channels = pick(2, 20);
+      filters = groups * pick(1, 2);
+    }
+  }
+  TestLayer layer = make_layer(filters, input, window, groups, fully_connected);
+  layer.format.encoding = Encoding(pick(0, 1));
+  const bool is_signed = pick(0, 1), sparse = pick(0, 1);
+  for (auto& weight : layer.weights) weight = std::int16_t(sparse && pick(0, 2) ? 0 : pick(-127, 127));
+  for (auto& value : layer.activations) {
+    value = std::int16_t(sparse && pick(0, 2) ? 0 : is_signed ? pick(-127, 127) : pick(0, 255));
+  }
+  layer.format.terms = 1;
+  for (const auto weight : layer.weights) {
+    layer.format.terms = std::max(layer.format.terms, count(layer.format.encoding, weight));
+  }
+  if (pick(0, 3) == 0) ++layer.format.terms;  // N may be larger than any weight needs
+  return layer;
+}
+
+Accelerator random_array(std::mt19937& random, Design design) {
+  const auto pick = [&](int low, int high) { return low + int(random() % unsigned(high - low + 1)); };
+  Accelerator accelerator = array(design, pick(1, 20), pick(1, 6), pick(1, 20), pick(1, 3));
+  accelerator.encoding = Encoding(pick(0, 1));
+  accelerator.first_stage_shift = pick(0, 4);
+  accelerator.fc_columns = FullyConnectedColumns(pick(0, 1));
+  return accelerator;
+}
+
+class EveryDesign : public testing::TestWithParam<Design> {};
+
+TEST_P(EveryDesign, EqualsTheNaiveReferenceOnRandomLayers) {
+  std::mt19937 random(7);
+  for (int repeat = 0; repeat < 120; ++repeat) {
+    SCOPED_TRACE(repeat);
+    TestLayer layer = random_layer(random);
+    const Accelerator accelerator = random_array(random, GetParam());
+    const LayerEmulation result = emulate(accelerator, layer.tensors());
+    expect_equal(result, emulate_naively(accelerator, layer));
+    expect_slots_add_up(result, accelerator);
+    EXPECT_EQ(result.cycles, result.compute_cycles);
+    if (HasFailure()) break;
+  }
+}
+
+TEST_P(EveryDesign, DoesNotDependOnTheNumberOfThreads) {
+  std::mt19937 random(8);
+  const int threads = thread_count();
+  for (int repeat = 0; repeat < 10; ++repeat) {
+    const TestLayer layer = random_layer(random);
+    const Accelerator accelerator = random_array(random, GetParam());
+    std::vector<LayerEmulation> results;
+    for (const int wanted : {1, 2, 5}) {
+      set_thread_count(wanted);
+      results.push_back(emulate(accelerator, layer.tensors()));
+    }
+    set_thread_count(threads);
+    for (const LayerEmulation& result : results) {
+      EXPECT_EQ(result.compute_cycles, results[0].compute_cycles);
+      EXPECT_EQ(result.slots.useful, results[0].slots.useful);
+      EXPECT_EQ(result.slots.lane, results[0].slots.lane);
+      EXPECT_EQ(result.slots.row_column, results[0].slots.row_column);
+      EXPECT_EQ(result.energy.total(), results[0].energy.total());
+    }
+  }
+}
+
+TEST_P(EveryDesign, WorksOnZerosAndPartialArrays) {
+  Window window;
+  window.kernel_h = 3;
+  window.kernel_w = 2;
+  window.stride_w = 2;
+  for (const int tiles : {1, 2}) {
+    const TestLayer layer = make_layer(5, {7, 6, 5}, window);  // all zero, 4 x 2 pixels
+    const Accelerator accelerator = array(GetParam(), 4, 3, 3, tiles);
+    const LayerEmulation result = emulate(accelerator, layer.tensors());
+    const int steps = 3 * (tiles == 1 ? 2 : 1) * 6 * 2;  // pixel sets, batches, taps, bricks
+    const int cycles_of_a_step = GetParam() == Design::stripes ? 8 : GetParam() == Design::bitcluster ? 7 : 1;
+    EXPECT_EQ(result.compute_cycles, steps * cycles_of_a_step);
+    EXPECT_EQ(result.slots.useful, GetParam() == Design::bit_parallel ? 5 * 7 * 6 * 8 : 0);
+    EXPECT_EQ(result.slots.edge, result.slots.total - std::int64_t(5) * 7 * 6 * 8 * cycles_of_a_step);
+    expect_slots_add_up(result, accelerator);
+  }
+}
+
+std::string design_name(const testing::TestParamInfo<Design>& info) {
+  const std::vector<std::string> names = {"BitParallel", "Stripes", "PragmaticWeights", "Laconic", "BitCluster"};
+  return names[std::size_t(info.param)];
+}
+
+INSTANTIATE_TEST_SUITE_P(Designs, EveryDesign,
+                         testing::Values(Design::bit_parallel, Design::stripes, Design::pragmatic_weights,
+                                         Design::laconic, Design::bitcluster),
+                         design_name);
+
+// ------------------------------------------------------------------ worked out by hand
+
+TEST(ByHand, OneDenseOutlierAmongOnes) {
+  // 4 channels, 2 filters, 1x1 kernel, 3 pixels in one row, one column: 3 pixel sets x 1 step
+  TestLayer layer = make_layer(2, {4, 1, 3});
+  layer.weights = {127, 1, 1, 1, /**/ 1, 2, 4, 0};
+  layer.activations.assign(12, 3);
+  Accelerator accelerator = array(Design::pragmatic_weights, 4, 2, 1);
+  accelerator.first_stage_shift = 4;
+  const LayerEmulation pragmatic = emulate(accelerator, layer.tensors());
+  EXPECT_EQ(pragmatic.compute_cycles, 3 * 7);
+  EXPECT_EQ(pragmatic.slots.useful, 3 * (10 + 3));
+  EXPECT_EQ(pragmatic.slots.lane, 3 * (18 + 1));     // row 0: three lanes wait 6 cycles; row 1 takes one cycle
+  EXPECT_EQ(pragmatic.slots.row_column, 3 * 4 * 6);  // row 1 waits 6 cycles on 4 lanes
+  accelerator.design = Design::laconic;              // t(3) = 2
+  EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, 3 * 14);
+  accelerator.encoding = Encoding::signed_digit;  // 127 = 128 - 1, 3 = 4 - 1
+  EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, 3 * 4);
+  accelerator.design = Design::bitcluster;
+  const LayerEmulation bitcluster = emulate(accelerator, layer.tensors());
+  EXPECT_EQ(bitcluster.compute_cycles, 3 * 7);
+  EXPECT_EQ(bitcluster.slots.null_term, 3 * (18 + 4 * 7 - 3));
+  EXPECT_EQ(bitcluster.slots.lane + bitcluster.slots.row_column, 0);
+  layer.format.encoding = Encoding::signed_digit;
+  layer.format.terms = 2;
+  EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, 3 * 2);
+}
+
+TEST(ByHand, StripesTakesThePrecisionAndCountsBitsWithTheirUse) {
+  Window window;
+  window.kernel_h = window.kernel_w = 2;
+  TestLayer layer = make_layer(3, {1, 2, 3}, window);  // 1 x 2 pixels
+  layer.activations = {1, 3, 7, 0, -5, 2};             // bits 1 2 3 0 2 1; the middle column is used twice
+  layer.activation_bits = 5;
+  Accelerator accelerator = array(Design::stripes, 2, 3, 2);
+  LayerEmulation result = emulate(accelerator, layer.tensors());
+  EXPECT_EQ(result.compute_cycles, 4 * 5);
+  EXPECT_EQ(result.slots.useful, 3 * (1 + 2 * 2 + 3 + 0 + 2 * 2 + 1));
+  EXPECT_EQ(result.slots.null_term, 3 * 8 * 5 - result.slots.useful);
+  EXPECT_EQ(result.slots.edge, result.slots.total / 2);  // one of two lanes
+  EXPECT_TRUE(result.zero_bits_known);
+  accelerator.precision = 3;
+  EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, 4 * 3);
+  layer.activations.clear();
+  result = emulate(accelerator, layer.tensors());
+  EXPECT_EQ(result.compute_cycles, 4 * 3);
+  EXPECT_EQ(result.slots.useful, 3 * 8 * 3);
+  EXPECT_FALSE(result.zero_bits_known);
+  layer.activations = {1, 3, 8, 0, -5, 2};
+  EXPECT_NE(message_of([&] { emulate(accelerator, layer.tensors()); }).find("more than 3 bits"), std::string::npos);
+}
+
+TEST(ByHand, DepthwiseWorksOnTheDiagonalOfOneTile) {
+  Window window;
+  window.kernel_h = window.kernel_w = 3;
+  TestLayer layer = make_layer(10, {10, 5, 5}, window, 10);  // 9 pixels
+  // 2 tiles of 4 lanes and 6 rows: 4 channels at a time, 3 batches; 9 pixels on 4 columns: 3 sets
+  const Accelerator accelerator = array(Design::bit_parallel, 4, 6, 4, 2);
+  const LayerEmulation result = emulate(accelerator, layer.tensors());
+  EXPECT_EQ(result.compute_cycles, 3 * 3 * 9);
+  EXPECT_EQ(result.slots.useful, 10 * 9 * 9);
+}
+
+TEST(ByHand, GroupsRunOneAfterAnother) {
+  TestLayer layer = make_layer(6, {6, 2, 2}, {}, 2);
+  EXPECT_EQ(emulate(array(Design::bit_parallel, 2, 2, 4), layer.tensors()).compute_cycles, 2 * 1 * 2 * 2);
+}
+
+TEST(ByHand, FullyConnectedColumnsTakeTurns) {
+  // 12 inputs on 2 lanes: 6 bricks; 2 filters; N = 3
+  TestLayer layer = make_layer(2, {12, 1, 1}, {}, 1, true);
+  layer.format.terms = 3;
+  Accelerator accelerator = array(Design::bitcluster, 2, 2, 4);
+  EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, 6 + 3 - 1);  // one starts per cycle
+  layer.format.terms = 7;  // 4 columns are too few: they start at 0 1 2 3, then at 7 8
+  EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, 15);
+  accelerator.fc_columns = FullyConnectedColumns::single;
+  EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, 6 * 7);
+  accelerator.fc_columns = FullyConnectedColumns::rotate;
+  accelerator.columns = 8;  // two columns never get a brick
+  const LayerEmulation result = emulate(accelerator, layer.tensors());
+  EXPECT_EQ(result.compute_cycles, 6 + 7 - 1);
+  EXPECT_EQ(result.slots.edge, 2 * 4 * 12);
+  EXPECT_EQ(result.slots.row_column, 4 * (6 * 12 - 6 * 7));
+}
+
+TEST(ByHand, FullyConnectedMapsAreVectors) {
+  // 3 channels of 2x2 are 12 inputs: 3 bricks of 4 lanes, not 4 taps of one brick
+  Window window;
+  window.kernel_h = window.kernel_w = 2;
+  TestLayer layer = make_layer(1, {3, 2, 2}, window, 1, true);
+  EXPECT_EQ(emulate(array(Design::bit_parallel, 4, 1, 1), layer.tensors()).compute_cycles, 3);
+}
+
+// DNNsim's closed forms (Stripes, Laconic with binary terms) on a square ungrouped layer in its array of 16x16x16.
+TEST(Peers, StripesAndLaconicInLockstep) {
+  std::mt19937 random(5);
+  Window window;
+  window.kernel_h = window.kernel_w = 3;
+  TestLayer layer = make_layer(40, {20, 9, 9}, window);
+  for (auto& weight : layer.weights) weight = std::int16_t(int(random() % 255) - 127);
+  for (auto& value : layer.activations) value = std::int16_t(random() % 256 * (random() % 2));
+  Accelerator accelerator = array(Design::stripes, 16, 16, 16, 2);
+  const std::int64_t window_sets = 4, filter_batches = 2, time = 9 * 2;  // ceil(49/16), ceil(3 sets/2), taps x bricks
+  EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, window_sets * filter_batches * time * 8);
+  // Laconic: max over lanes of (largest term count of the lane's weights) x (largest of its activations), at least 1
+  std::int64_t cycles = 0;
+  for (int set = 0; set < 4; ++set)
+    for (int batch = 0; batch < 2; ++batch)
+      for (int tap = 0; tap < 9; ++tap)
+        for (int brick = 0; brick < 2; ++brick) {
+          int step = 1;
+          for (int channel = brick * 16; channel < std::min(20, brick * 16 + 16); ++channel) {
+            int weight_terms = 0, activation_terms = 0;
+            for (int f = batch * 32; f < std::min(40, batch * 32 + 32); ++f) {
+              weight_terms =
+                  std::max(weight_terms, count(Encoding::binary, layer.weights[(f * 20 + channel) * 9 + tap]));
+            }
+            for (int p = set * 16; p < std::min(49, set * 16 + 16); ++p) {
+              const int y = p / 7 + tap / 3, x = p % 7 + tap % 3;
+              activation_terms =
+                  std::max(activation_terms, count(Encoding::binary, layer.activations[(channel * 9 + y) * 9 + x]));
+            }
+            step = std::max(step, weight_terms * activation_terms);
+          }
+          cycles += step;
+        }
+  accelerator.design = Design::laconic;
+  EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, cycles);
+}
+
+// ------------------------------------------------------------------ memory and energy
+
+TEST(Memory, CountsRereadsAndWaits) {
+  // 8 filters, 16 channels, 4x4 pixels: 128 weight bytes, 256 input bytes, 128 output bytes
+  TestLayer layer = make_layer(8, {16, 4, 4});
+  Accelerator accelerator = array(Design::bit_parallel, 16, 8, 1);
+  accelerator.off_chip_gbyte_per_s = 4;
+  accelerator.clock_ghz = 0.5;  // 8 byte per cycle
+  LayerEmulation result = emulate(accelerator, layer.tensors());
+  EXPECT_EQ(result.traffic.weights_off_chip, 128);
+  EXPECT_EQ(result.traffic.activations_off_chip, 256 + 128);
+  EXPECT_EQ(result.traffic.weights_on_chip, 128 + 16 * 128);                   // filled once, read for every pixel
+  EXPECT_EQ(result.traffic.activations_on_chip, (256 + 128) + 128 + 16 * 16);  // filled, drained, written, read
+  EXPECT_EQ(result.compute_cycles, 16);
+  EXPECT_EQ(result.memory_cycles, 64);
+  EXPECT_EQ(result.cycles, 64);
+  EXPECT_EQ(result.slots.memory, 128 * (64 - 16));
+  expect_slots_add_up(result, accelerator);
+
+  accelerator.weight_buffer = 64;  // weights need two passes, but the input fits: nothing is read twice
+  EXPECT_EQ(emulate(accelerator, layer.tensors()).memory_cycles, 64);
+  accelerator.activation_buffer = 100;  // 3 passes: 128 + 2 x 256 with weights kept, 256 + 3 x 128 with input kept
+  result = emulate(accelerator, layer.tensors());
+  EXPECT_EQ(result.traffic.weights_off_chip + result.traffic.activations_off_chip, 640 + 128);
+  accelerator.weight_buffer = 32;  // 128 + 4 x 256 with weights kept: now the input is
+  result = emulate(accelerator, layer.tensors());
+  EXPECT_EQ(result.traffic.weights_off_chip, 3 * 128);
+  EXPECT_EQ(result.traffic.activations_off_chip, 256 + 128);
+  accelerator.activation_buffer = 10;  // 26 passes of the weights: now the weights are kept
+  result = emulate(accelerator, layer.tensors());
+  EXPECT_EQ(result.traffic.weights_off_chip, 128);
+  EXPECT_EQ(result.traffic.activations_off_chip, 4 * 256 + 128);
+}
+
+TEST(Memory, BitClusterMovesItsOwnFormat) {
+  TestLayer layer = make_layer(8, {16, 1, 1});
+  layer.format.terms = 2;  // 7 bits
+  EXPECT_EQ(emulate(array(Design::bitcluster, 16, 8, 1), layer.tensors()).traffic.weights_off_chip, 128 * 7 / 8);
+  EXPECT_EQ(emulate(array(Design::pragmatic_weights, 16, 8, 1), layer.tensors()).traffic.weights_off_chip, 128);
+}
+
+TEST(EnergyOfALayer, IsTheSumOfActions) {
+  TestLayer layer = make_layer(8, {16, 4, 4});
+  layer.weights.assign(layer.weights.size(), 5);
+  layer.format.terms = 3;
+  Accelerator accelerator = array(Design::bitcluster, 32, 8, 1);
+  accelerator.term_energy = 0.5;
+  accelerator.on_chip_energy = 2;
+  accelerator.off_chip_energy = 100;
+  accelerator.leakage_energy = 1000;
+  const LayerEmulation result = emulate(accelerator, layer.tensors());
+  // 128 weights x 16 pixels x 3 cycles, null terms included, idle lanes not
+  EXPECT_DOUBLE_EQ(result.energy.compute, 128 * 16 * 3 * 0.5);
+  EXPECT_DOUBLE_EQ(result.energy.off_chip, (128 + 256 + 128) * 100);
+  EXPECT_DOUBLE_EQ(result.energy.on_chip, (128 + 16 * 128 + 256 + 128 + 128 + 16 * 16) * 2);
+  EXPECT_DOUBLE_EQ(result.energy.leakage, 16 * 3 * 1000);
+  EXPECT_DOUBLE_EQ(result.energy.total(),
+                   result.energy.compute + result.energy.off_chip + result.energy.on_chip + result.energy.leakage);
+  EXPECT_DOUBLE_EQ(result.utilisation(), 2.0 / 3 / 2);  // two of three terms, half of the lanes
+}
+
+// ------------------------------------------------------------------ functional mode
+
+class Functional : public testing::TestWithParam<Design> {};
+
+TEST_P(Functional, GivesTheConvolutionAndTheCycles) {
+  std::mt19937 random(11);
+  for (int repeat = 0; repeat < 80; ++repeat) {
+    SCOPED_TRACE(repeat);
+    const TestLayer layer = random_layer(random);
+    const Accelerator accelerator = random_array(random, GetParam());
+    const LayerFunction function = emulate_function(accelerator, layer.tensors());
+    const std::vector<std::int64_t> expected = convolve(layer);
+    ASSERT_TRUE(std::equal(function.sums.begin(), function.sums.end(), expected.begin(), expected.end()));
+    ASSERT_EQ(function.compute_cycles, emulate(accelerator, layer.tensors()).compute_cycles);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Designs, Functional, testing::Values(Design::pragmatic_weights, Design::bitcluster),
+                         design_name);
+
+TEST(FunctionalErrors, RejectsDesignsWithoutArithmeticAndOverflow) {
+  TestLayer layer = make_layer(1, {3, 1, 1});
+  EXPECT_NE(message_of([&] { emulate_function(array(Design::stripes, 4, 4, 1), layer.tensors()); }).find("arithmetic"),
+            std::string::npos);
+  layer.weights.assign(3, 32767);
+  layer.activations.assign(3, 32767);
+  EXPECT_NE(
+      message_of([&] { emulate_function(array(Design::pragmatic_weights, 4, 4, 1), layer.tensors()); }).find("int32"),
+      std::string::npos);
+  layer.activations.clear();
+  EXPECT_NE(message_of([&] {
+              emulate_function(array(Design::pragmatic_weights, 4, 4, 1), layer.tensors());
+            }).find("activations"),
+            std::string::npos);
+}
+
+// ------------------------------------------------------------------ errors
+
+TEST(Errors, NameTheLayerAndTheReason) {
+  TestLayer layer = make_layer(2, {4, 3, 3});
+  const auto message = [&](Design design) {
+    return message_of([&] { emulate(array(design, 4, 4, 4), layer.tensors()); });
+  };
+  EXPECT_EQ(message(Design::laconic), "");
+  layer.activations.clear();
+  EXPECT_NE(message(Design::laconic).find("'layer'"), std::string::npos);
+  EXPECT_NE(message(Design::laconic).find("depend on the activations"), std::string::npos);
+  EXPECT_EQ(message(Design::bitcluster), "");
+  layer.format.terms = 0;
+  EXPECT_NE(message(Design::bitcluster).find("no fixed number of terms"), std::string::npos);
+  layer.format.terms = 2;
+  layer.weights[3] = -7;
+  EXPECT_NE(message(Design::bitcluster).find("weight -7 has 3 terms where N is 2"), std::string::npos);
+  layer.format.encoding = Encoding::signed_digit;  // -7 = -8 + 1
+  EXPECT_EQ(message(Design::bitcluster), "");
+  layer.weights.pop_back();
+  EXPECT_NE(message(Design::bit_parallel).find("number of weights"), std::string::npos);
+  layer = make_layer(2, {4, 3, 3});
+  layer.activations.pop_back();
+  EXPECT_NE(message(Design::bit_parallel).find("number of activations"), std::string::npos);
+  layer = make_layer(2, {4, 3, 3});
+  layer.geometry.groups = 3;
+  EXPECT_NE(message(Design::bit_parallel).find("groups"), std::string::npos);
+  layer = make_layer(2, {4, 3, 3});
+  layer.geometry.output.height = 2;
+  EXPECT_NE(message(Design::bit_parallel).find("output shape"), std::string::npos);
+  layer = make_layer(2, {4, 3, 3});
+  layer.geometry.fully_connected = true;
+  EXPECT_NE(message(Design::bit_parallel).find("fully connected"), std::string::npos);
+}
+
+TEST(Geometry, ComesFromTheNetwork) {
+  Network network;
+  network.layers.push_back({"image", Input(), {}, {3, 8, 6}});
+  Convolution convolution;
+  convolution.filters = 4;
+  convolution.window.kernel_h = 3;
+  convolution.weights.assign(4 * 3 * 3, 1);
+  network.layers.push_back({"conv", convolution, {0}, {4, 6, 6}});
+  const LayerGeometry geometry = layer_geometry(network, 1);
+  EXPECT_EQ(geometry.name, "conv");
+  EXPECT_EQ(geometry.input, (Shape{3, 8, 6}));
+  EXPECT_EQ(geometry.output, (Shape{4, 6, 6}));
+  EXPECT_EQ(geometry.window, convolution.window);
+  EXPECT_NE(message_of([&] { layer_geometry(network, 0); }).find("no weights"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace bitcluster

@@ -1,0 +1,192 @@
+"""The program from outside: a whole small run, any number of ranks, and every kind of bad input."""
+
+import gzip
+import struct
+
+import pandas
+import pytest
+
+import results
+from conftest import ROOT
+
+FASHION = "/usr/share/datasets/fashion-mnist"
+CONFIG = f"""
+data = "{ROOT}/configs/data/fashion_mnist.toml"
+[[models]]
+name = "AlexNet"
+onnx = "{ROOT}/configs/models/alexnet.onnx"
+[[models]]
+name = "MobileNetV2"
+onnx = "{ROOT}/configs/models/mobilenet_v2.onnx"
+[calibration]
+images = 64
+[search]
+images = 150
+test_images = 200
+terms = [2, 3, 4]
+budget = 0.05
+[emulation]
+accelerators = [
+  "{ROOT}/configs/accelerators/bit_parallel.toml",
+  "{ROOT}/configs/accelerators/laconic.toml",
+  "{ROOT}/configs/accelerators/bitcluster.toml",
+]
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "small.toml"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture(scope="module")
+def one_rank(program, config, tmp_path_factory):
+    output = tmp_path_factory.mktemp("one_rank") / "results.h5"
+    process = program("run", config, "-o", output)
+    assert process.returncode == 0, process.stderr
+    return process, output
+
+
+def test_run_prints_the_table_and_writes_every_group(one_rank, program):
+    process, output = one_rank
+    assert "AlexNet" in process.stdout and "MobileNetV2" in process.stdout
+    assert "geometric mean" in process.stdout.lower()
+    file = results.load(output)
+    assert {"layers", "sensitivity", "evaluations", "assignments", "emulation", "summary", "skipped"} <= set(file)
+    assert set(file["layers"]["model"]) == {"AlexNet", "MobileNetV2"}
+    test = file["evaluations"].query("split == 'test'").set_index(["model", "assignment"])
+    assert (test["images"] == 200).all()
+    assert (test.xs("float", level="assignment")["top1"] > 0.85).all()
+    assert (test["top1"] <= test["top5"]).all()
+    # every layer alone with every N
+    layers = file["layers"].groupby("model").size()
+    assert (file["sensitivity"].groupby("model").size() == 3 * layers).all()
+    again = program("table", output)
+    assert again.returncode == 0 and again.stdout == process.stdout
+
+
+def test_mean_terms_and_cycles_follow_from_the_assignment(one_rank):
+    """Independent arithmetic: mean N is weighted by weights, BitCluster's compute cycles are steps x N."""
+    file = results.load(one_rank[1])
+    layers = file["layers"].set_index(["model", "layer"])
+    for (model, name), choice in file["assignments"].groupby(["model", "assignment"]):
+        merged = choice.set_index(["model", "layer"]).join(layers)
+        mean = (merged["terms"] * merged["weights"]).sum() / merged["weights"].sum()
+        row = file["evaluations"].query("model == @model and assignment == @name and split == 'test'")
+        assert row["terms_mean"].iloc[0] == pytest.approx(mean, rel=1e-12)
+        cycles = file["emulation"].query("model == @model and assignment == @name").set_index("layer")["compute_cycles"]
+        steps = cycles / choice.set_index("layer")["terms"]
+        assert (steps == steps.astype(int)).all()
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_tables_do_not_depend_on_ranks(program, config, one_rank, tmp_path, ranks):
+    output = tmp_path / "results.h5"
+    process = program("run", config, "-o", output, ranks=ranks)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout == one_rank[0].stdout
+    expected, found = results.load(one_rank[1]), results.load(output)
+    for table in expected:
+        left, right = expected[table].drop(columns="seconds", errors="ignore"), found[table].drop(
+            columns="seconds", errors="ignore"
+        )
+        pandas.testing.assert_frame_equal(left, right, check_exact=True)
+    assert found.provenance["ranks"] == ranks
+
+
+def test_evaluate_and_inspect(program, tmp_path):
+    model = ROOT / "configs/models/alexnet.onnx"
+    data = ROOT / "configs/data/fashion_mnist.toml"
+    for weights in (["float"], ["integer"], ["bitcluster", "--terms", "3", "--encoding", "signed_digit"]):
+        output = tmp_path / f"{weights[0]}.h5"
+        process = program("evaluate", "--model", model, "--data", data, "--images", 200, "-o", output, "--weights", *weights)
+        assert process.returncode == 0, process.stderr
+        row = results.load(output)["evaluations"].iloc[0]
+        assert row["weights"] == weights[0] and row["images"] == 200 and row["top1"] > 0.8
+    assert row["terms_mean"] == 3 and row["encoding"] == "signed_digit"
+    process = program("inspect", model, "-o", tmp_path / "layers.h5")
+    assert process.returncode == 0 and len(results.load(tmp_path / "layers.h5")["layers"]) == 8
+
+
+def assert_clean_failure(process, output, *words):
+    """One clear message, a non-zero exit, nothing under the output's name."""
+    assert process.returncode != 0
+    lines = [line for line in process.stderr.splitlines() if "error" in line.lower()]
+    assert len(lines) == 1, process.stderr
+    for word in words:
+        assert word in lines[0], process.stderr
+    assert output is None or not output.exists()
+    assert output is None or not output.parent.exists() or not list(output.parent.glob(output.name + "*"))
+
+
+def test_truncated_model(program, tmp_path):
+    model = tmp_path / "truncated.onnx"
+    model.write_bytes((ROOT / "configs/models/alexnet.onnx").read_bytes()[:5000])
+    output = tmp_path / "out.h5"
+    data = ROOT / "configs/data/fashion_mnist.toml"
+    assert_clean_failure(program("evaluate", "--model", model, "--data", data, "-o", output), output, "truncated.onnx")
+
+
+def test_unsupported_operator(program, tmp_path):
+    onnx = pytest.importorskip("onnx", reason="python3-onnx is not installed")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        [helper.make_node("Einsum", ["x"], ["y"], name="the_node", equation="nchw->nc")],
+        "graph",
+        [helper.make_tensor_value_info("x", kind, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info("y", kind, [1, 3])],
+    )
+    onnx.save(helper.make_model(graph), str(tmp_path / "einsum.onnx"))
+    output = tmp_path / "out.h5"
+    process = program("inspect", tmp_path / "einsum.onnx", "-o", output)
+    assert_clean_failure(process, output, "the_node", "Einsum")
+
+
+def test_labels_beyond_the_classes(program, tmp_path):
+    with gzip.open(f"{FASHION}/t10k-images-idx3-ubyte.gz") as file:
+        images = file.read(16 + 20 * 784)
+    (tmp_path / "images").write_bytes(images[:4] + struct.pack(">I", 20) + images[8:])
+    (tmp_path / "labels").write_bytes(struct.pack(">II", 2049, 20) + bytes([1] * 19 + [12]))
+    data = tmp_path / "data.toml"
+    splits = "".join(f'[splits.{name}]\nfiles = ["images", "labels"]\nfirst = {first}\ncount = 10\n'
+                     for name, first in (("calibration", 0), ("test", 10)))
+    data.write_text(
+        'format = "idx"\n[preprocess]\nscale = 0.00392156862745098\nmean = [0.286]\nstd = [0.353]\nchannels = "gray"\n' + splits
+    )
+    output = tmp_path / "out.h5"
+    process = program("evaluate", "--model", ROOT / "configs/models/alexnet.onnx", "--data", data, "-o", output)
+    assert_clean_failure(process, output, "12", "10 classes")
+
+
+def test_misspelled_key(program, tmp_path, config):
+    bad = tmp_path / "bad.toml"
+    bad.write_text(config.read_text().replace("budget =", "budgte ="))
+    output = tmp_path / "out.h5"
+    assert_clean_failure(program("run", bad, "-o", output), output, "budgte", "did you mean 'budget'")
+
+
+def test_unwritable_output(program, config, tmp_path):
+    (tmp_path / "file").write_text("")
+    for output in (tmp_path / "file" / "out.h5", tmp_path / "missing" / "out.h5"):
+        process = program("run", config, "-o", output)
+        assert process.returncode != 0 and str(output) in process.stderr
+        assert "model 1 of" not in process.stderr, "it must fail before the long work"
+
+
+def test_missing_device(program, tmp_path, config):
+    output = tmp_path / "out.h5"
+    process = program("run", config, "-o", output, "--backend", "cuda")
+    assert_clean_failure(process, output, "--backend cuda")
+
+
+def test_failure_on_several_ranks_ends_all_of_them(program, tmp_path):
+    process = program("run", tmp_path / "none.toml", "-o", tmp_path / "out.h5", ranks=2)
+    assert process.returncode != 0 and "no such file" in process.stderr
+
+
+def test_usage(program):
+    assert program("--help").returncode == 0
+    assert program().returncode != 0
+    assert program("evaluate", "--weights", "wrong").returncode != 0
