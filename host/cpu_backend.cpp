@@ -1,0 +1,488 @@
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "host/backend.hpp"
+#include "host/convolution.hpp"
+#include "host/error.hpp"
+#include "host/layer_constants.hpp"
+#include "host/parallel.hpp"
+
+namespace bitcluster {
+namespace {
+
+/// Largest tensor of a chunk of images: small enough for tensors to stay in the caches, large enough for the cost of a
+/// layer's call to vanish.
+constexpr std::size_t chunk_bytes = 1 << 20;
+constexpr int largest_chunk = 64;
+
+/// Images that share one reading of weights where a layer has more weights than the caches hold.
+constexpr int weight_bound_chunk = 16;
+constexpr std::size_t weight_bound_bytes = 1 << 20;
+
+/// Tensors of one thread that are not in use, for the next layer: the last one given back is the warmest in the cache.
+class TensorPool {
+ public:
+  Buffer take(std::size_t bytes) {
+    for (auto free = free_.rbegin(); free != free_.rend(); ++free) {
+      if (free->capacity() < bytes || free->capacity() > 4 * bytes) continue;
+      Buffer found = std::move(*free);
+      free_.erase(std::next(free).base());
+      return found;
+    }
+    return Buffer(bytes);
+  }
+  void give(Buffer buffer) { free_.push_back(std::move(buffer)); }
+
+ private:
+  std::vector<Buffer> free_;
+};
+
+/// What one thread owns.
+struct Workspace {
+  TensorPool pool;
+  Buffer scratch;
+  std::vector<const std::uint8_t*> positions;
+};
+
+/// What evaluation needs to know of one layer beside the network itself.
+struct LayerPlan {
+  LayerConstants constants;
+  std::optional<PackedConvolution> convolution;  //!< with the reference weights
+  std::array<std::uint8_t, 256> bytes{};         //!< output by input byte: Function, Rearrange
+  std::array<float, 256> reals{};                //!< the same for the last layer
+  std::vector<float> position_multipliers;       //!< average pooling: (h, w)
+  bool copies = false;                           //!< integers pass unchanged from every input
+};
+
+/// The layers that one walk through the network computes.
+struct Pass {
+  std::vector<char> computes;                                 //!< per layer
+  std::vector<int> readers;                                   //!< per layer: how often its tensor is still wanted
+  std::map<int, std::shared_ptr<PackedConvolution>> weights;  //!< of changed layers
+};
+
+class CpuBackend final : public Backend {
+ public:
+  explicit CpuBackend(const Kernels& kernels) : kernels_(kernels) {}
+
+  std::string description() const override {
+    return std::string("cpu (") + kernels_.name + ", " + std::to_string(thread_count()) + " threads)";
+  }
+
+  void load(const IntegerNetwork& network) override;
+  void evaluate(ImageBatch images, std::span<const Variant> variants, std::span<float> logits) override;
+  void observe_inputs(ImageBatch images, const Variant& variant, const InputObserver& observer) override;
+
+ private:
+  using Tensors = std::vector<Buffer>;
+  using PackedCache = std::map<std::pair<int, const QuantizedWeights*>, std::shared_ptr<PackedConvolution>>;
+
+  const IntegerNetwork& loaded() const;
+  const std::vector<Layer>& layers() const { return network_->network.layers; }
+  int last() const { return int(layers().size()) - 1; }
+  PackedConvolution pack(int layer, const QuantizedWeights& weights) const;
+  int choose_chunk(int count) const;
+
+  Pass plan_variant(const Variant& variant, PackedCache& cache) const;
+  Pass plan_reference(std::span<const Pass> variants) const;
+  void add_ancestors(Pass& pass) const;
+  void count_readers(Pass& pass) const;
+
+  void run(Pass pass, const std::uint8_t* pixels, int images, Workspace& workspace, const Tensors& reference,
+           Tensors& tensors) const;
+  void run_layer(int index, const PackedConvolution* changed, std::span<const Buffer* const> inputs, int images,
+                 Workspace& workspace, void* output) const;
+  void copy_logits(const Buffer& tensor, int images, float* logits) const;
+
+  const Kernels& kernels_;
+  const IntegerNetwork* network_ = nullptr;
+  std::vector<LayerPlan> plans_;
+  std::vector<Workspace> workspaces_;  //!< per thread
+};
+
+bool is_convolution(const Layer& layer) { return std::holds_alternative<Convolution>(layer.operation); }
+
+const IntegerNetwork& CpuBackend::loaded() const {
+  if (!network_) throw Error("cannot evaluate", "no network is loaded", "call load() first");
+  return *network_;
+}
+
+PackedConvolution CpuBackend::pack(int index, const QuantizedWeights& weights) const {
+  const Layer& layer = layers()[index];
+  const int input = layer.inputs[0];
+  return PackedConvolution(kernels_, std::get<Convolution>(layer.operation), layers()[input].output, layer.output,
+                           weights.values, network_->formats[input].is_signed,
+                           requantization(*network_, index, weights));
+}
+
+void CpuBackend::load(const IntegerNetwork& network) {
+  network_ = &network;
+  plans_.clear();
+  plans_.resize(layers().size());
+  workspaces_.clear();
+  // several layers at once: packing large layers takes a while
+  parallel_for(long(layers().size()), [&](long index, int) {
+    const Layer& layer = layers()[index];
+    LayerPlan& plan = plans_[index];
+    plan.constants = layer_constants(network, int(index));
+    const OutputRange range = plan.constants.range;
+    if (is_convolution(layer)) plan.convolution.emplace(pack(int(index), network.weights[index]));
+    if (layer.inputs.empty()) return;
+
+    const ActivationFormat& input = network.formats[layer.inputs[0]];
+    const bool is_function = std::holds_alternative<Function>(layer.operation);
+    for (int byte = 0; byte < 256; ++byte) {
+      const int value = input.is_signed ? int(std::int8_t(byte)) : byte;
+      const float result =
+          is_function ? plan.constants.table[byte] : rescale(value, plan.constants.multipliers.front());
+      plan.reals[byte] = clamp_to(result, range);
+      if (index != last()) plan.bytes[byte] = std::uint8_t(round_to_range(result, range));
+    }
+    plan.copies = index != last();
+    for (const int i : layer.inputs) {
+      const ActivationFormat& from = network.formats[i];
+      plan.copies = plan.copies && from.scale == network.formats[index].scale &&
+                    from.is_signed == network.formats[index].is_signed && range.low <= float(from.lowest()) &&
+                    range.high >= float(from.highest());
+    }
+    if (const auto* pool = std::get_if<Pool>(&layer.operation); pool && pool->kind == Pool::Kind::average) {
+      for (int y = 0; y < layer.output.height; ++y) {
+        for (int x = 0; x < layer.output.width; ++x) {
+          plan.position_multipliers.push_back(
+              plan.constants.count_multipliers[averaged_positions(*pool, layers()[layer.inputs[0]].output, y, x)]);
+        }
+      }
+    }
+  });
+}
+
+int CpuBackend::choose_chunk(int count) const {
+  std::size_t largest = 1;
+  bool weight_bound = false;
+  for (const Layer& layer : layers()) {
+    largest = std::max(largest, layer.output.size());
+    if (const auto* convolution = std::get_if<Convolution>(&layer.operation)) {
+      weight_bound = weight_bound || convolution->weights.size() > weight_bound_bytes;
+    }
+  }
+  int chunk = std::clamp(int(chunk_bytes / largest), 1, largest_chunk);
+  if (weight_bound) chunk = std::max(chunk, weight_bound_chunk);
+  const int threads = thread_count();
+  return std::clamp((count + threads - 1) / threads, 1, chunk);
+}
+
+/// Adds to pass.computes whatever the layers in it read.
+void CpuBackend::add_ancestors(Pass& pass) const {
+  for (int index = last(); index >= 0; --index) {
+    if (!pass.computes[index]) continue;
+    for (const int input : layers()[index].inputs) pass.computes[input] = true;
+  }
+}
+
+void CpuBackend::count_readers(Pass& pass) const {
+  for (int index = 0; index <= last(); ++index) {
+    if (!pass.computes[index]) continue;
+    for (const int input : layers()[index].inputs) ++pass.readers[input];
+  }
+}
+
+/// The changed layers and all that follows from them, as far as the logits depend on it.
+Pass CpuBackend::plan_variant(const Variant& variant, PackedCache& cache) const {
+  Pass pass{std::vector<char>(layers().size()), std::vector<int>(layers().size()), {}};
+  for (const WeightChange& change : variant) {
+    if (change.layer < 0 || change.layer > last() || !is_convolution(layers()[change.layer]) || !change.weights) {
+      throw Error("cannot change the weights of layer " + std::to_string(change.layer),
+                  change.weights ? "it is no layer with weights" : "no weights are given",
+                  "use an index that weighted_layers() gives, and weights of quantize_layer()");
+    }
+    auto& packed = cache[{change.layer, change.weights.get()}];
+    if (!packed) packed = std::make_shared<PackedConvolution>(pack(change.layer, *change.weights));
+    pass.weights[change.layer] = packed;
+    pass.computes[change.layer] = true;
+  }
+  for (int index = 0; index <= last(); ++index) {
+    for (const int input : layers()[index].inputs) pass.computes[index] |= pass.computes[input];
+  }
+  std::vector<char> matters(layers().size());
+  matters[last()] = true;
+  for (int index = last(); index >= 0; --index) {
+    pass.computes[index] = pass.computes[index] && matters[index];
+    if (!matters[index]) continue;
+    for (const int input : layers()[index].inputs) matters[input] = true;
+  }
+  count_readers(pass);
+  return pass;
+}
+
+/// The tensors that the variants do not compute themselves but need, kept until the variants are done.
+Pass CpuBackend::plan_reference(std::span<const Pass> variants) const {
+  Pass pass{std::vector<char>(layers().size()), std::vector<int>(layers().size()), {}};
+  for (const Pass& variant : variants) {
+    const auto keep = [&](int index) {
+      pass.readers[index] += !pass.computes[index];
+      pass.computes[index] = true;
+    };
+    if (!variant.computes[last()]) keep(last());
+    for (int index = 0; index <= last(); ++index) {
+      if (!variant.computes[index]) continue;
+      for (const int input : layers()[index].inputs) {
+        if (!variant.computes[input]) keep(input);
+      }
+    }
+  }
+  add_ancestors(pass);
+  count_readers(pass);
+  return pass;
+}
+
+void CpuBackend::evaluate(ImageBatch images, std::span<const Variant> variants, std::span<float> logits) {
+  const std::size_t classes = loaded().network.classes(), image_size = network_->network.input().size();
+  if (images.count < 0 || logits.size() != variants.size() * images.count * classes) {
+    throw Error("cannot evaluate " + std::to_string(images.count) + " images",
+                "the place for logits has " + std::to_string(logits.size()) + " values",
+                "give (variants, count, classes)");
+  }
+  PackedCache cache;
+  std::vector<Pass> passes;
+  for (const Variant& variant : variants) passes.push_back(plan_variant(variant, cache));
+  const Pass reference_pass = plan_reference(passes);
+
+  workspaces_.resize(thread_count());
+  const int chunk = choose_chunk(images.count);
+  parallel_for((images.count + chunk - 1) / chunk, [&](long index, int thread) {
+    Workspace& workspace = workspaces_[thread];
+    const int first = int(index) * chunk, count = std::min(chunk, images.count - first);
+    const std::uint8_t* pixels = images.pixels + first * image_size;
+    const Tensors nothing(layers().size());
+    Tensors reference(layers().size());
+    run(reference_pass, pixels, count, workspace, nothing, reference);
+    for (std::size_t variant = 0; variant < variants.size(); ++variant) {
+      float* const to = logits.data() + (variant * images.count + first) * classes;
+      if (!passes[variant].computes[last()]) {
+        copy_logits(reference[last()], count, to);
+        continue;
+      }
+      Tensors tensors(layers().size());
+      run(passes[variant], pixels, count, workspace, reference, tensors);
+      copy_logits(tensors[last()], count, to);
+      workspace.pool.give(std::move(tensors[last()]));
+    }
+    for (Buffer& tensor : reference) {
+      if (tensor.capacity() > 0) workspace.pool.give(std::move(tensor));
+    }
+  });
+}
+
+void CpuBackend::observe_inputs(ImageBatch images, const Variant& variant, const InputObserver& observer) {
+  const std::size_t image_size = loaded().network.input().size();
+  PackedCache cache;
+  const std::vector<int> weighted = weighted_layers(network_->network);
+  Pass pass = plan_variant(variant, cache);
+  std::fill(pass.computes.begin(), pass.computes.end(), false);
+  std::fill(pass.readers.begin(), pass.readers.end(), 0);
+  for (const int layer : weighted) {
+    const int input = layers()[layer].inputs[0];
+    pass.readers[input] += !pass.computes[input];
+    pass.computes[input] = true;
+  }
+  add_ancestors(pass);
+  count_readers(pass);
+
+  workspaces_.resize(thread_count());
+  const int wave = thread_count();
+  std::vector<std::vector<std::int16_t>> values(std::size_t(wave) * weighted.size());
+  for (int first = 0; first < images.count; first += wave) {
+    const int count = std::min(wave, images.count - first);
+    parallel_for(count, [&](long image, int thread) {
+      const Tensors nothing(layers().size());
+      Tensors tensors(layers().size());
+      run(pass, images.pixels + (first + image) * image_size, 1, workspaces_[thread], nothing, tensors);
+      for (std::size_t i = 0; i < weighted.size(); ++i) {
+        const int input = layers()[weighted[i]].inputs[0];
+        const Shape& shape = layers()[input].output;
+        const bool is_signed = network_->formats[input].is_signed;
+        const std::uint8_t* bytes = tensors[input].as<std::uint8_t>();
+        std::vector<std::int16_t>& to = values[image * weighted.size() + i];
+        to.resize(shape.size());
+        const std::size_t plane = std::size_t(shape.height) * shape.width;
+        for (std::size_t position = 0; position < plane; ++position) {
+          for (int c = 0; c < shape.channels; ++c) {
+            const std::uint8_t byte = *bytes++;
+            to[c * plane + position] = is_signed ? std::int8_t(byte) : byte;
+          }
+        }
+      }
+      for (Buffer& tensor : tensors) {
+        if (tensor.capacity() > 0) workspaces_[thread].pool.give(std::move(tensor));
+      }
+    });
+    for (int image = 0; image < count; ++image) {
+      for (std::size_t i = 0; i < weighted.size(); ++i) {
+        observer(first + image, weighted[i], values[image * weighted.size() + i]);
+      }
+    }
+  }
+}
+
+/// Computes the layers of `pass` for some images. Inputs that it does not compute come from `reference`. Tensors that
+/// still have readers at the end stay in `tensors`, and so does the last layer's.
+void CpuBackend::run(Pass pass, const std::uint8_t* pixels, int images, Workspace& workspace, const Tensors& reference,
+                     Tensors& tensors) const {
+  for (int index = 0; index <= last(); ++index) {
+    if (!pass.computes[index]) continue;
+    const Layer& layer = layers()[index];
+    const std::size_t element = index == last() ? sizeof(float) : 1;
+    tensors[index] = workspace.pool.take(images * layer.output.size() * element);
+    if (index == 0) {
+      const int channels = layer.output.channels;
+      std::uint8_t* to = tensors[0].as<std::uint8_t>();
+      const std::size_t positions = images * layer.output.size() / channels;
+      for (int c = 0; c < channels; ++c) {
+        const std::int8_t* table = network_->input_table.data() + c * 256;
+        for (std::size_t i = 0; i < positions; ++i)
+          to[i * channels + c] = std::uint8_t(table[pixels[i * channels + c]]);
+      }
+      continue;
+    }
+    std::vector<const Buffer*> inputs;
+    for (const int input : layer.inputs) inputs.push_back(pass.computes[input] ? &tensors[input] : &reference[input]);
+    const auto changed = pass.weights.find(index);
+    run_layer(index, changed == pass.weights.end() ? nullptr : changed->second.get(), inputs, images, workspace,
+              tensors[index].as<void>());
+    for (const int input : layer.inputs) {
+      if (pass.computes[input] && --pass.readers[input] == 0) workspace.pool.give(std::exchange(tensors[input], {}));
+    }
+  }
+}
+
+void CpuBackend::run_layer(int index, const PackedConvolution* changed, std::span<const Buffer* const> inputs,
+                           int images, Workspace& workspace, void* output) const {
+  const Layer& layer = layers()[index];
+  const LayerPlan& plan = plans_[index];
+  const LayerConstants& constants = plan.constants;
+  const bool real = index == last();
+  const std::size_t element = real ? sizeof(float) : 1;
+  const Shape& to = layer.output;
+  const std::size_t count = images * to.size(), positions = std::size_t(images) * to.height * to.width;
+  const auto result_at = [&](std::size_t first) {
+    return Result{static_cast<char*>(output) + first * element, constants.range, real};
+  };
+  const auto operand = [&](std::size_t i, std::size_t first = 0) {
+    return Operand{inputs[i]->as<std::uint8_t>() + first, network_->formats[layer.inputs[i]].is_signed,
+                   constants.multipliers[std::min(i, constants.multipliers.size() - 1)]};
+  };
+  const auto look_up = [&](const std::uint8_t* from, const std::int32_t* source) {
+    const std::size_t size = to.size();
+    const std::uint8_t zero = 0;
+    for (std::size_t i = 0; i < size; ++i) {
+      const std::uint8_t byte = !source ? from[i] : source[i] < 0 ? zero : from[source[i]];
+      if (real) {
+        static_cast<float*>(output)[i] = plan.reals[byte];
+      } else {
+        static_cast<std::uint8_t*>(output)[i] = plan.bytes[byte];
+      }
+    }
+    output = static_cast<char*>(output) + size * element;
+  };
+
+  if (is_convolution(layer)) {
+    (changed ? *changed : *plan.convolution)
+        .run(inputs[0]->as<void>(), images, {output, constants.range, real}, workspace.scratch);
+  } else if (const auto* pool = std::get_if<Pool>(&layer.operation)) {
+    const Shape& from = layers()[layer.inputs[0]].output;
+    const Window& window = pool->window;
+    const bool average = pool->kind == Pool::Kind::average;
+    const Operand input = operand(0);
+    std::vector<const std::uint8_t*>& inside = workspace.positions;
+    PoolTask task{nullptr, 0, to.channels, input.is_signed, input.multiplier};
+    for (std::size_t position = 0; position < positions; ++position) {
+      const int x = int(position % to.width), y = int(position / to.width % to.height);
+      const std::size_t image = position / to.width / to.height;
+      inside.clear();
+      for (int ky = 0; ky < window.kernel_h; ++ky) {
+        const int iy = y * window.stride_h - window.pad_top + ky * window.dilation_h;
+        if (iy < 0 || iy >= from.height) continue;
+        for (int kx = 0; kx < window.kernel_w; ++kx) {
+          const int ix = x * window.stride_w - window.pad_left + kx * window.dilation_w;
+          if (ix < 0 || ix >= from.width) continue;
+          inside.push_back(input.values + ((image * from.height + iy) * from.width + ix) * from.channels);
+        }
+      }
+      task.positions = inside.data();
+      task.count = int(inside.size());
+      if (average) task.multiplier = plan.position_multipliers[position % (std::size_t(to.height) * to.width)];
+      // an empty window averages to zero
+      (average || inside.empty() ? kernels_.average_pool : kernels_.max_pool)(task, result_at(position * to.channels));
+    }
+  } else if (std::holds_alternative<Add>(layer.operation)) {
+    kernels_.add(operand(0), operand(1), result_at(0), count);
+  } else if (std::holds_alternative<Multiply>(layer.operation)) {
+    if (layers()[layer.inputs[1]].output == layers()[layer.inputs[0]].output) {
+      kernels_.multiply(operand(0), operand(1), result_at(0), count);
+    } else {
+      const std::size_t plane = std::size_t(to.height) * to.width;
+      for (std::size_t position = 0; position < positions; ++position) {
+        kernels_.multiply(operand(0, position * to.channels), operand(1, position / plane * to.channels),
+                          result_at(position * to.channels), to.channels);
+      }
+    }
+  } else if (std::holds_alternative<Concat>(layer.operation)) {
+    std::size_t first = 0;
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      const std::size_t channels = layers()[layer.inputs[i]].output.channels;
+      for (std::size_t position = 0; position < positions; ++position) {
+        const Operand from = operand(i, position * channels);
+        const Result result = result_at(position * to.channels + first);
+        if (plan.copies) {
+          std::memcpy(result.values, from.values, channels);
+        } else {
+          kernels_.rescale(from, result, channels);
+        }
+      }
+      first += channels;
+    }
+  } else if (std::holds_alternative<Rearrange>(layer.operation)) {
+    const std::size_t size = layers()[layer.inputs[0]].output.size();
+    for (int image = 0; image < images; ++image) look_up(operand(0, image * size).values, constants.source.data());
+  } else if (std::holds_alternative<Function>(layer.operation)) {
+    for (int image = 0; image < images; ++image) look_up(operand(0, image * to.size()).values, nullptr);
+  } else if (const auto* norm = std::get_if<LocalResponseNorm>(&layer.operation)) {
+    workspace.scratch.reserve((to.channels + norm->size) * sizeof(std::int32_t));
+    for (std::size_t position = 0; position < positions; ++position) {
+      kernels_.normalize(operand(0, position * to.channels), to.channels, norm->size, constants.square_table.data(),
+                         workspace.scratch.as<std::int32_t>(), result_at(position * to.channels));
+    }
+  }
+}
+
+/// (h, w, c) of every image to (c, h, w).
+void CpuBackend::copy_logits(const Buffer& tensor, int images, float* logits) const {
+  const Shape& shape = layers().back().output;
+  const float* from = tensor.as<float>();
+  const std::size_t plane = std::size_t(shape.height) * shape.width;
+  for (int image = 0; image < images; ++image) {
+    for (std::size_t position = 0; position < plane; ++position) {
+      for (int c = 0; c < shape.channels; ++c) logits[c * plane + position] = *from++;
+    }
+    logits += shape.size();
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cpu_backend(const std::string& instruction_set) {
+  if (instruction_set.empty()) return std::make_unique<CpuBackend>(best_kernels());
+  const Kernels* kernels = find_kernels(instruction_set.c_str());
+  if (!kernels) {
+    throw Error("cannot use the instruction set '" + instruction_set + "'",
+                "this processor lacks it or no kernels are written for it",
+                "choose portable, avx2 or avx512-vnni, or none for the fastest");
+  }
+  return std::make_unique<CpuBackend>(*kernels);
+}
+
+}  // namespace bitcluster

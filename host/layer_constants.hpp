@@ -1,0 +1,28 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "host/integer_network.hpp"
+#include "host/requantize.hpp"
+
+namespace bitcluster {
+
+/// Numbers that the integer arithmetic of one layer needs beside its weights, computed once in double on the host and
+/// shared by all backends. "Output unit" is the scale of the output's format; for the last layer, which gives real
+/// logits, it is 1.
+struct LayerConstants {
+  OutputRange range;                     //!< format and clamp as integers; for the last layer its clamp in real values
+  std::vector<float> multipliers;        //!< per input: its scale in output units; Multiply: one, the product's
+  std::vector<float> count_multipliers;  //!< average pooling: multiplier for every number of averaged positions, from 0
+  std::vector<float> table;              //!< Function: output before rounding and clamping, (256) by the input's byte
+  std::vector<float> square_table;       //!< LocalResponseNorm: multiplier by the integer sum of squares
+  std::vector<std::int32_t> source;      //!< Rearrange: input element of every output element, both (h, w, c); -1: zero
+};
+
+LayerConstants layer_constants(const IntegerNetwork& network, int layer);
+
+/// Positions of the pooling window at output (oy, ox) that an average divides by.
+int averaged_positions(const Pool& pool, const Shape& input, int oy, int ox);
+
+}  // namespace bitcluster
