@@ -262,7 +262,7 @@ class Importer {
     if (initializers_.count(name) || !values_.emplace(name, std::move(value)).second) fail_twice(name);
   }
 
-  const Shape& layer_shape(const Tensor& tensor) const { return network_.layers[std::size_t(tensor.layer)].output; }
+  Shape layer_shape(const Tensor& tensor) const { return network_.layers[std::size_t(tensor.layer)].output; }
 
   /// Whether the tensor is its layer's output, element by element.
   bool in_order(const Tensor& tensor) const {
@@ -278,7 +278,7 @@ class Importer {
     return name;
   }
 
-  int add_layer(const std::string& name, Operation operation, std::vector<int> inputs, const Shape& output) {
+  int add_layer(const std::string& name, Operation operation, std::vector<int> inputs, Shape output) {
     check_size(dims_of(output));
     network_.layers.push_back({unique_name(name), std::move(operation), std::move(inputs), output});
     affine_.push_back(false);
@@ -316,10 +316,10 @@ class Importer {
     return make_real(input, shape_of(input.elements.dims));
   }
 
-  const Shape& output_of(int layer) const { return network_.layers[std::size_t(layer)].output; }
+  Shape output_of(int layer) const { return network_.layers[std::size_t(layer)].output; }
 
   /// Adds a layer whose (c, h, w) output is output 0 of the node.
-  void emit(const Node& node, Operation operation, std::vector<int> inputs, const Shape& output) {
+  void emit(const Node& node, Operation operation, std::vector<int> inputs, Shape output) {
     const int layer = add_layer(node.name(), std::move(operation), std::move(inputs), output);
     set(node, 0, Tensor{layer, {dims_of(output), {}}, node.name()});
   }
@@ -484,7 +484,7 @@ class Importer {
   /// Values of a constant, which must be the same all over each channel of the layer behind `input`.
   std::vector<double> per_channel(const Node& node, const Tensor& input, const Dims& dims,
                                   const std::vector<double>& values) {
-    const Shape& shape = layer_shape(input);
+    const Shape shape = layer_shape(input);
     ElementMap map{dims, {}};
     if (!broadcast(map, input.elements.dims)) node.fail("its constant does not fit its input", export_again);
     std::vector<double> result(std::size_t(shape.channels), NAN);
@@ -655,6 +655,10 @@ class Importer {
     pool.count_padding = pool.kind == Pool::Kind::average && node.integer("count_include_pad", 0) != 0;
     const Shape output = window_output(node, output_of(source), pool.window, output_of(source).channels,
                                        node.integer("ceil_mode", 0) != 0);
+    if (pool.window == Window{}) {
+      set(node, 0, tensor(node, 0));  // adaptive pooling to the extent that the input already has
+      return;
+    }
     emit(node, pool, {source}, output);
   }
 
@@ -667,7 +671,7 @@ class Importer {
 
   void global_pool(const Node& node) {
     const int source = image(node);
-    const Shape& input = output_of(source);
+    const Shape input = output_of(source);
     const auto kind = node.op() == "GlobalMaxPool" ? Pool::Kind::max : Pool::Kind::average;
     emit(node, whole(kind, input), {source}, {input.channels, 1, 1});
   }
