@@ -3,14 +3,10 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <new>
 #include <type_traits>
 
 namespace bitcluster {
 namespace {
-
-constexpr std::size_t alignment = 64;  // one AVX-512 vector and one cache line
-constexpr std::size_t slack = 64;      // what a vector or a padded step may read behind the end
 
 /// Scratch that one strip fills, so that it stays in a second-level cache of 256 KiB to 1 MiB beside the weights.
 constexpr std::size_t strip_bytes = 192 << 10;
@@ -29,15 +25,6 @@ int reach(int outputs, int stride, int kernel, int dilation) {
 }
 
 }  // namespace
-
-void Buffer::reserve(std::size_t bytes) {
-  if (bytes <= capacity_ && memory_) return;
-  memory_.reset();
-  memory_.reset(static_cast<char*>(::operator new(bytes + slack, std::align_val_t(alignment))));
-  capacity_ = bytes;
-}
-
-void Buffer::Release::operator()(char* memory) const { ::operator delete(memory, std::align_val_t(alignment)); }
 
 /// Output rows of one image, or several whole images, and where their input lies.
 struct PackedConvolution::Strip {

@@ -2,38 +2,14 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <vector>
 
+#include "host/buffer.hpp"
 #include "host/cpu_kernels.hpp"
 #include "host/integer_network.hpp"
 
 namespace bitcluster {
-
-/// Memory for vector instructions: aligned to 64 bytes, and readable (not meaningful) for 64 bytes behind its end.
-/// Grows only; contents are undefined at first.
-class Buffer {
- public:
-  Buffer() = default;
-  explicit Buffer(std::size_t bytes) { reserve(bytes); }
-
-  /// At least `bytes` bytes. Contents are lost when it grows.
-  void reserve(std::size_t bytes);
-  std::size_t capacity() const { return capacity_; }
-
-  template <class T>
-  T* as() const {
-    return static_cast<T*>(static_cast<void*>(memory_.get()));
-  }
-
- private:
-  struct Release {
-    void operator()(char* memory) const;
-  };
-  std::unique_ptr<char, Release> memory_;
-  std::size_t capacity_ = 0;
-};
 
 /// Where the result of a convolution goes.
 struct ConvolutionOutput {

@@ -23,27 +23,9 @@ constexpr int largest_chunk = 64;
 constexpr int weight_bound_chunk = 16;
 constexpr std::size_t weight_bound_bytes = 1 << 20;
 
-/// Tensors of one thread that are not in use, for the next layer: the last one given back is the warmest in the cache.
-class TensorPool {
- public:
-  Buffer take(std::size_t bytes) {
-    for (auto free = free_.rbegin(); free != free_.rend(); ++free) {
-      if (free->capacity() < bytes || free->capacity() > 4 * bytes) continue;
-      Buffer found = std::move(*free);
-      free_.erase(std::next(free).base());
-      return found;
-    }
-    return Buffer(bytes);
-  }
-  void give(Buffer buffer) { free_.push_back(std::move(buffer)); }
-
- private:
-  std::vector<Buffer> free_;
-};
-
 /// What one thread owns.
 struct Workspace {
-  TensorPool pool;
+  BufferPool pool;
   Buffer scratch;
   std::vector<const std::uint8_t*> positions;
 };
