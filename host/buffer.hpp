@@ -35,7 +35,8 @@ class Buffer {
   static constexpr std::size_t slack = 64;          // what a vector or a padded step may read behind the end
 
   struct Release {
-    std::size_t capacity = 0;
+    Release() : capacity(0) {}  // a default initializer would make unique_ptr's constructor see an incomplete class
+    std::size_t capacity;
     void operator()(char* memory) const { ::operator delete(memory, alignment); }
   };
   std::unique_ptr<char, Release> memory_;

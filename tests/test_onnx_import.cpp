@@ -112,7 +112,8 @@ struct ModelBuilder {
   Network import() const { return import_bytes(model.SerializeAsString()); }
 
   static Network import_bytes(const std::string& bytes) {
-    const std::string path = testing::TempDir() + "/test_onnx_import.onnx";
+    const std::string path = testing::TempDir() + "/test_onnx_import_" +
+                             testing::UnitTest::GetInstance()->current_test_info()->name() + ".onnx";
     std::ofstream(path, std::ios::binary) << bytes;
     return import_onnx(path);
   }

@@ -9,7 +9,8 @@ namespace bitcluster {
 namespace {
 
 TomlTable parse(const std::string& text) {
-  const std::string path = testing::TempDir() + "/test_toml.toml";
+  const std::string path =
+      testing::TempDir() + "/test_toml_" + testing::UnitTest::GetInstance()->current_test_info()->name() + ".toml";
   std::ofstream(path) << text;
   return TomlTable::load(path);
 }
