@@ -3,6 +3,7 @@
 import gzip
 import struct
 
+import numpy
 import pandas
 import pytest
 
@@ -68,7 +69,7 @@ def test_run_prints_the_table_and_writes_every_group(one_rank, program):
 
 
 def test_mean_terms_and_cycles_follow_from_the_assignment(one_rank):
-    """Independent arithmetic: mean N is weighted by weights, BitCluster's compute cycles are steps x N."""
+    """Independent arithmetic: mean N is weighted by weights, a convolution's compute cycles on BitCluster are steps x N."""
     file = results.load(one_rank[1])
     layers = file["layers"].set_index(["model", "layer"])
     for (model, name), choice in file["assignments"].groupby(["model", "assignment"]):
@@ -77,8 +78,13 @@ def test_mean_terms_and_cycles_follow_from_the_assignment(one_rank):
         row = file["evaluations"].query("model == @model and assignment == @name and split == 'test'")
         assert row["terms_mean"].iloc[0] == pytest.approx(mean, rel=1e-12)
         cycles = file["emulation"].query("model == @model and assignment == @name").set_index("layer")["compute_cycles"]
-        steps = cycles / choice.set_index("layer")["terms"]
-        assert (steps == steps.astype(int)).all()
+        # 16 lanes, 16 rows, 8 columns; depthwise runs on the diagonal: 16 channels at a time
+        conv = merged.xs(model, level="model").query("kind == 'conv'")
+        depthwise = conv["groups"] > 1
+        pixels = numpy.ceil(conv["output_h"] * conv["output_w"] / 8)
+        bricks = numpy.where(depthwise, 1, numpy.ceil(conv["channels"] / 16))
+        steps = pixels * numpy.ceil(conv["filters"] / 16) * conv["kernel_h"] * conv["kernel_w"] * bricks
+        assert (cycles[conv.index] == steps * conv["terms"]).all()
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
