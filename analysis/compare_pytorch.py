@@ -7,8 +7,11 @@ that both see the same noise, and the ratio is that of the medians.
 """
 
 import argparse
+import concurrent.futures
 import itertools
 import json
+import math
+import multiprocessing
 import os
 import statistics
 import subprocess
@@ -22,22 +25,24 @@ import numpy
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def pytorch_variants(path, batches):
-    """(description, batch, function of images (n, c, h, w)) of everything worth a try."""
+def load(path, batch, layout, frozen, threads):
+    """Prepares one way to run the network; what measure() then times."""
+    global network, example
     import torch
     from torch_onnx import OnnxNetwork
 
-    layouts = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
-    for batch, (layout, memory_format), frozen in itertools.product(batches, layouts.items(), (False, True)):
-        network = OnnxNetwork(path).eval().to(memory_format=memory_format)
-        example = torch.rand(batch, *network.shape).to(memory_format=memory_format)
-        if frozen:
-            network = torch.jit.trace(network, example, check_trace=False)
-            network = torch.jit.optimize_for_inference(torch.jit.freeze(network))
-        yield f"batch {batch}, {layout}, {'frozen' if frozen else 'eager'}", batch, network, example
+    torch.set_num_threads(threads)
+    memory_format = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}[layout]
+    network = OnnxNetwork(path).eval().to(memory_format=memory_format)
+    example = torch.rand(batch, *network.shape).to(memory_format=memory_format)
+    if frozen:
+        network = torch.jit.trace(network, example, check_trace=False)
+        network = torch.jit.optimize_for_inference(torch.jit.freeze(network))
+    measure(0)  # the first calls of a frozen network still compile
+    measure(0)
 
 
-def pytorch_speed(network, example, seconds):
+def measure(seconds):
     """Images per second over at least one batch and about the given time, after one batch to warm up."""
     import torch
 
@@ -50,6 +55,13 @@ def pytorch_speed(network, example, seconds):
         return done / (time.perf_counter() - start)
 
 
+def start_pytorch(*arguments):
+    """A process of its own, arguments as for load(): one process that runs several variants in turn fragments its heap,
+    and PyTorch then takes up to four times as long."""
+    context = multiprocessing.get_context("spawn")
+    return concurrent.futures.ProcessPoolExecutor(1, mp_context=context, initializer=load, initargs=arguments)
+
+
 def our_speed(program, path, images, count, threads):
     """Description of the backend and images per second of one evaluation."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
@@ -60,32 +72,35 @@ def our_speed(program, path, images, count, threads):
     return answer["backend"], answer["images_per_second"][0]
 
 
+def describe(batch, layout, frozen):
+    return f"batch {batch}, {layout}, {'frozen' if frozen else 'eager'}"
+
+
 def compare(path, options, folder):
     """Prints the comparison for one network; returns the ratio of the medians."""
     import torch
+    from torch_onnx import OnnxNetwork
 
-    shape = None
     tried = []
-    for description, batch, network, example in pytorch_variants(path, options.batch):
-        # the first calls of a frozen network still compile
-        pytorch_speed(network, example, 0)
-        tried.append((pytorch_speed(network, example, options.seconds / 4), description, network, example))
-        print(f"  PyTorch {torch.__version__}, {description}: {tried[-1][0]:.1f} images/s", flush=True)
-        shape = example.shape[1:]
-    _, description, network, example = max(tried, key=lambda entry: entry[0])
+    for variant in itertools.product(options.batch, ("NCHW", "channels_last"), (False, True)):
+        with start_pytorch(path, *variant, options.threads) as pytorch:
+            tried.append((pytorch.submit(measure, options.seconds).result(), variant))
+        print(f"  PyTorch, {describe(*variant)}: {tried[-1][0]:.1f} images/s", flush=True)
+    best = max(tried)[1]
 
     images = Path(folder) / "images.u8"
-    pixels = numpy.random.default_rng(1).integers(0, 256, (options.images, *shape), dtype=numpy.uint8)
-    pixels.tofile(images)
+    size = options.images * math.prod(OnnxNetwork(path).shape)
+    numpy.random.default_rng(1).integers(0, 256, size, dtype=numpy.uint8).tofile(images)
     program = options.build / "tests" / "time_evaluation"
     ours, theirs = [], []
-    for _ in range(options.repeats):
-        theirs.append(pytorch_speed(network, example, options.seconds))
-        backend, speed = our_speed(program, path, images, options.images, options.threads)
-        ours.append(speed)
+    with start_pytorch(path, *best, options.threads) as pytorch:
+        for _ in range(options.repeats):
+            theirs.append(pytorch.submit(measure, options.seconds).result())
+            backend, speed = our_speed(program, path, images, options.images, options.threads)
+            ours.append(speed)
     our, their = statistics.median(ours), statistics.median(theirs)
     print(f"  ours, {backend}: {our:.1f} images/s ({min(ours):.1f} to {max(ours):.1f})")
-    print(f"  PyTorch, {description}: {their:.1f} images/s ({min(theirs):.1f} to {max(theirs):.1f})")
+    print(f"  PyTorch {torch.__version__}, {describe(*best)}: {their:.1f} images/s ({min(theirs):.1f} to {max(theirs):.1f})")
     print(f"  ratio {our / their:.2f}", flush=True)
     return our / their
 
@@ -102,13 +117,12 @@ def main():
     options = parser.parse_args()
     try:
         import onnx  # noqa: F401
-        import torch
+        import torch  # noqa: F401
     except ImportError as error:
         print(f"skipped: {error.name} is not installed; install python3-torch and python3-onnx to compare")
         return
     if not (options.build / "tests" / "time_evaluation").exists():
         sys.exit(f"{options.build}/tests/time_evaluation is not there: the tests are not built; build them or give --build")
-    torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         for path in options.model:
             print(f"{path.name}, {options.threads} threads", flush=True)

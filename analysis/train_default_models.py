@@ -145,6 +145,11 @@ def mobilenet_v2():
     return nn.Sequential(*layers)
 
 
+# Epochs and peak learning rate. AlexNet has no batch normalization and needs smaller steps.
+RECIPES = {
+    "alexnet": (20, 2e-3), "vgg16": (10, 6e-3), "googlenet": (10, 6e-3),
+    "resnet18": (10, 6e-3), "resnet50": (16, 6e-3), "mobilenet_v2": (10, 6e-3),
+}  # fmt: skip
 MODELS = {f.__name__: f for f in (alexnet, vgg16, googlenet, resnet18, resnet50, mobilenet_v2)}
 
 
@@ -183,13 +188,14 @@ def train(name, options, data):
     generator = torch.Generator().manual_seed(options.seed)
     (images, labels), (valid_images, valid_labels) = data
     # channels_last is several times faster for depthwise and 1 x 1 convolutions on a CPU
+    epochs, rate = options.epochs or RECIPES[name][0], options.rate or RECIPES[name][1]
     model = MODELS[name]().to(memory_format=torch.channels_last)
     batches = len(images) // options.batch
-    optimizer = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=options.decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.rate, options.epochs * batches, pct_start=0.2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=options.decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, epochs * batches, pct_start=0.2)
     loss_of = nn.CrossEntropyLoss(label_smoothing=0.05)
     started = time.time()
-    for epoch in range(1, options.epochs + 1):
+    for epoch in range(1, epochs + 1):
         model.train()
         order, total = torch.randperm(len(images), generator=generator), 0.0
         for batch in order[: batches * options.batch].view(batches, options.batch):
@@ -202,9 +208,9 @@ def train(name, options, data):
             total += float(loss)
         seconds = time.time() - started
         print(
-            f"{name}: epoch {epoch} of {options.epochs}, loss {total / batches:.4f}, "
+            f"{name}: epoch {epoch} of {epochs}, loss {total / batches:.4f}, "
             f"validation {100 * accuracy(model, valid_images, valid_labels):.2f} %, {seconds:.0f} s, "
-            f"about {seconds / epoch * (options.epochs - epoch):.0f} s left",
+            f"about {seconds / epoch * (epochs - epoch):.0f} s left",
             flush=True,
         )
     return model.eval()
@@ -229,9 +235,9 @@ def export(model, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", action="append", choices=list(MODELS), help="repeatable; default: all six")
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, help="default: by model")
     parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--rate", type=float, default=6e-3, help="peak learning rate")
+    parser.add_argument("--rate", type=float, help="peak learning rate (default: by model)")
     parser.add_argument("--decay", type=float, default=2e-2, help="weight decay")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)

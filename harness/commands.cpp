@@ -146,9 +146,12 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
   if (options.weights == "float") {
     timed([&] { return evaluator.score_float(network, images, input_table, label); });
   } else {
-    if (options.split == "calibration") {
-      throw Error("--split calibration", "its images choose the activation scales, so they must not judge accuracy",
-                  "use another split");
+    if (ranks.root() && data.overlap("calibration", options.split)) {
+      std::fprintf(
+          stderr,
+          "bitcluster: warning: split '%s' shares images with 'calibration', which chooses the activation scales: "
+          "this accuracy is not an independent measurement\n",
+          options.split.c_str());
     }
     const Images seen = data.read("calibration", 0);
     check_fits(seen, network);

@@ -126,6 +126,14 @@ Study::Study(Evaluator& evaluator, const Config& config, const Config::Model& mo
       name_(model.name),
       data_(Dataset::load(model.data)),
       input_table_(data_.input_table()) {
+  for (const std::string& other : {config.calibration.split, config.search.split}) {
+    if (data_.overlap(other, config.search.test_split)) {
+      throw Error(
+          "'" + model.data + "': split '" + other + "'",
+          "it shares images with '" + config.search.test_split + "', which must judge on images never seen before",
+          "set the splits apart there, or name others in '" + config.path + "'");
+    }
+  }
   const Network network = import_named(model);
   const Images images = read_fitting(data_, config.calibration.split, config.calibration.images, network);
   Progress progress(evaluator.ranks().root(), label("calibrate"), 1);
@@ -148,6 +156,7 @@ void Study::search(const std::vector<Accelerator>& accelerators) {
   problem.candidates = int(options.candidates.size());
   problem.budget = options.budget;
   problem.confident = options.confident;
+  problem.refine_rounds = options.refine_rounds;
   problem.cost.assign(problem.layers, std::vector<double>(problem.candidates));
   for (int layer = 0; layer < problem.layers; ++layer) {
     for (int candidate = 0; candidate < problem.candidates; ++candidate) {

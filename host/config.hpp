@@ -32,7 +32,7 @@ struct Config {
     double budget = 0.01;                  //!< allowed loss of top-1 accuracy, fraction
     bool confident = true;                 //!< see SearchProblem
     std::string minimise = "cycles";       //!< cycles | energy | energy_delay
-    int refine_rounds = 3;
+    int refine_rounds = 8;
   };
 
   struct EmulationOptions {

@@ -281,7 +281,7 @@ bool share_a_file(const Split& a, const Split& b) {
   });
 }
 
-bool overlap(const Split& a, const Split& b, const Format& format) {
+bool share_images(const Split& a, const Split& b, const Format& format) {
   if (!share_a_file(a, b)) return false;
   for (const Range& left : covered(a, format)) {
     for (const Range& right : covered(b, format)) {
@@ -372,15 +372,22 @@ Dataset Dataset::load(const std::string& path) {
 
   const auto test = data.splits.find("test");
   if (test != data.splits.end()) {
-    for (const std::string other : {"calibration", "search", "train"}) {
+    for (const std::string other : {"search", "train"}) {
       const auto found = data.splits.find(other);
-      if (found != data.splits.end() && overlap(found->second, test->second, *data.format)) {
+      if (found != data.splits.end() && share_images(found->second, test->second, *data.format)) {
         splits.reject(other, "it shares images with the test split, which must judge on images never seen before",
                       "change `files`, `first` or `count` so that the splits are apart");
       }
     }
   }
   return Dataset(std::move(description));
+}
+
+bool Dataset::overlap(const std::string& a, const std::string& b) const {
+  const auto& splits = description_->splits;
+  const auto left = splits.find(a), right = splits.find(b);
+  return left != splits.end() && right != splits.end() &&
+         share_images(left->second, right->second, *description_->format);
 }
 
 std::vector<std::string> Dataset::splits() const {

@@ -24,10 +24,14 @@ struct Images {
 /// A data description (DATA.toml of DESIGN section 8), checked, files not yet read.
 class Dataset {
  public:
-  /// Error for an unreadable file, an unknown format or a misspelled key.
+  /// Error for an unreadable file, an unknown format, a misspelled key, or a split "search" or "train" that shares
+  /// images with the split "test".
   static Dataset load(const std::string& path);
 
   std::vector<std::string> splits() const;
+
+  /// Whether two splits share images; false if one does not exist.
+  bool overlap(const std::string& a, const std::string& b) const;
 
   /// Reads one split, at most `limit` images of it (0: all). Error for a missing or truncated file, a split that does
   /// not exist, images beyond the end of the file.

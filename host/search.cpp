@@ -229,7 +229,9 @@ struct LayerwiseSearch::State {
     }
   }
 
-  /// Single layers of the best assignment one candidate cheaper, least predicted increase per saved cost first.
+  /// Layers of the best assignment one candidate cheaper, least predicted increase per saved cost first: the first 1,
+  /// 2, 4,
+  /// ... of these moves together, so that the rounds find in a few steps how many fit the budget, then single ones.
   void ask_refinement() {
     const int best = cheapest();
     if (best < 0) return;
@@ -237,23 +239,33 @@ struct LayerwiseSearch::State {
       int layer, candidate;
       double increase_per_cost;
     };
+    const Assignment& from = checked[best].assignment;
+    const auto moved = [&](std::span<const Move> some) {
+      Assignment assignment = from;
+      for (const Move& move : some) assignment[move.layer] = move.candidate;
+      return assignment;
+    };
+    // an increase below one nat of one image cannot be told from noise
+    const double noise = 1.0 / double(problem.baseline.size());
     std::vector<Move> moves;
     for (int layer = 0; layer < problem.layers; ++layer) {
-      const int now = checked[best].assignment[layer];
+      const int now = from[layer];
       const std::vector<double>& cost = problem.cost[layer];
       int candidate = now - 1;
       while (candidate >= 0 && cost[candidate] >= cost[now]) --candidate;
       if (candidate < 0) continue;
-      moves.push_back(
-          {layer, candidate, (increase[layer][candidate] - increase[layer][now]) / (cost[now] - cost[candidate])});
+      const double more = std::max(0.0, increase[layer][candidate] - increase[layer][now]) + noise;
+      moves.push_back({layer, candidate, more / (cost[now] - cost[candidate])});
     }
     std::stable_sort(moves.begin(), moves.end(),
                      [](const Move& a, const Move& b) { return a.increase_per_cost < b.increase_per_cost; });
-    for (const Move& move : moves) {
-      if (int(pending.size()) == problem.probes) break;
-      Assignment assignment = checked[best].assignment;
-      assignment[move.layer] = move.candidate;
-      ask("layerwise", std::move(assignment));
+    std::erase_if(moves,
+                  [&](const Move& move) { return index.contains(moved(std::span(&move, 1))); });  // too much alone
+    for (std::size_t count = 1; count < 2 * moves.size() && int(pending.size()) < problem.probes; count *= 2) {
+      ask("layerwise", moved(std::span(moves).first(std::min(count, moves.size()))));
+    }
+    for (std::size_t single = 1; single < moves.size() && int(pending.size()) < problem.probes; ++single) {
+      ask("layerwise", moved(std::span(moves).subspan(single, 1)));
     }
   }
 

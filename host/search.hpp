@@ -21,7 +21,7 @@ struct SearchProblem {
   bool confident = true;  //!< the upper end of the 95 % interval must be inside the budget, not just the mean
   int probes = 8;         //!< assignments evaluated per round of choice and refinement
   int choice_rounds = 4;  //!< rounds that narrow down the allowed increase of the cross entropy
-  int refine_rounds = 3;  //!< rounds that try single layers one candidate cheaper
+  int refine_rounds = 8;  //!< rounds that make layers of the best assignment one candidate cheaper
   std::vector<ImageScore> baseline;  //!< scores of the float network on the search split
 };
 

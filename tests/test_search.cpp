@@ -167,8 +167,9 @@ TEST(Search, RefinementImprovesWhatTheModelMisjudges) {
   problem.confident = false;
   problem.baseline = Model::scores(0);
   problem.choice_rounds = 0;
-  const auto cost_after = [&](int refine_rounds) {
+  const auto cost_after = [&](int refine_rounds, int probes) {
     problem.refine_rounds = refine_rounds;
+    problem.probes = probes;
     problem.budget = 0.008;
     LayerwiseSearch search(problem);
     // the uniform assignment of candidate 0 is hidden from the search by failing it
@@ -182,9 +183,10 @@ TEST(Search, RefinementImprovesWhatTheModelMisjudges) {
     }
     return search.checked()[search.layerwise()].cost;
   };
-  EXPECT_EQ(cost_after(0), 6);
-  EXPECT_EQ(cost_after(1), 5);
-  EXPECT_EQ(cost_after(3), 4);
+  EXPECT_EQ(cost_after(0, 1), 6);
+  EXPECT_EQ(cost_after(1, 1), 5);
+  EXPECT_EQ(cost_after(3, 1), 4);
+  EXPECT_EQ(cost_after(1, 2), 4);  // two moves together in one round
 }
 
 TEST(Search, RefinementTriesTheLeastIncreasePerSavedCostFirst) {
