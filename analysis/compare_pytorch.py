@@ -62,10 +62,13 @@ def start_pytorch(*arguments):
     return concurrent.futures.ProcessPoolExecutor(1, mp_context=context, initializer=load, initargs=arguments)
 
 
-def our_speed(program, path, images, count, threads):
+def our_speed(program, path, images, options):
     """Description of the backend and images per second of one evaluation."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    process = subprocess.run([program, path, images, str(count), "1"], env=environment, capture_output=True, text=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
+    command = [program, path, images, str(options.images), "1"]
+    if options.avx2:
+        command.append("avx2")
+    process = subprocess.run(command, env=environment, capture_output=True, text=True)
     if process.returncode != 0:
         sys.exit(f"{path}: {process.stderr.strip()}")
     answer = json.loads(process.stdout)
@@ -96,7 +99,7 @@ def compare(path, options, folder):
     with start_pytorch(path, *best, options.threads) as pytorch:
         for _ in range(options.repeats):
             theirs.append(pytorch.submit(measure, options.seconds).result())
-            backend, speed = our_speed(program, path, images, options.images, options.threads)
+            backend, speed = our_speed(program, path, images, options)
             ours.append(speed)
     our, their = statistics.median(ours), statistics.median(theirs)
     print(f"  ours, {backend}: {our:.1f} images/s ({min(ours):.1f} to {max(ours):.1f})")
@@ -113,8 +116,11 @@ def main():
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--repeats", type=int, default=5, help="alternations")
     parser.add_argument("--seconds", type=float, default=2, help="time of one PyTorch measurement")
+    parser.add_argument("--avx2", action="store_true", help="both sides without AVX-512, as on an older processor")
     parser.add_argument("--build", type=Path, default=Path(os.environ.get("BITCLUSTER_BUILD", ROOT / "build")))
     options = parser.parse_args()
+    if options.avx2:  # read by PyTorch, its oneDNN and its BLAS in the processes that are started
+        os.environ.update(ATEN_CPU_CAPABILITY="avx2", ONEDNN_MAX_CPU_ISA="AVX2", DNNL_MAX_CPU_ISA="AVX2")
     try:
         import onnx  # noqa: F401
         import torch  # noqa: F401

@@ -5,21 +5,12 @@
 #include <sstream>
 
 #include "host/accelerator.hpp"
-#include "host/error.hpp"
+#include "tests/expect_message.hpp"
 
 namespace bitcluster {
 namespace {
 
 const std::string folder = std::string(BITCLUSTER_SOURCE_DIR) + "/configs/accelerators/";
-
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
 
 /// The shipped file with the first `from` replaced by `to`, loaded.
 Accelerator load_changed(const std::string& file, const std::string& from, const std::string& to) {

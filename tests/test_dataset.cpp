@@ -7,29 +7,14 @@
 #include <functional>
 
 #include "host/dataset.hpp"
-#include "host/error.hpp"
 #include "host/hdf5.hpp"
+#include "tests/expect_message.hpp"
 #include "tests/shared_data.hpp"
 
 namespace bitcluster {
 namespace {
 
 using Bytes = std::vector<std::uint8_t>;
-
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
-
-#define EXPECT_MESSAGE(action, part)                             \
-  do {                                                           \
-    const std::string message = message_of([&] { action; });     \
-    EXPECT_NE(message.find(part), std::string::npos) << message; \
-  } while (false)
 
 constexpr const char* rgb = "[preprocess]\nscale = 0.5\nmean = [1, 2, 3]\nstd = [1, 2, 4]\nchannels = 'RGB'\n";
 constexpr const char* bgr = "[preprocess]\nscale = 0.5\nmean = [1, 2, 3]\nstd = [1, 2, 4]\nchannels = 'BGR'\n";

@@ -6,20 +6,11 @@
 #include <random>
 
 #include "host/emulator.hpp"
-#include "host/error.hpp"
 #include "host/parallel.hpp"
+#include "tests/expect_message.hpp"
 
 namespace bitcluster {
 namespace {
-
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
 
 /// An array whose memory never matters.
 Accelerator array(Design design, int lanes, int rows, int columns, int tiles = 1) {

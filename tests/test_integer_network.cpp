@@ -4,10 +4,10 @@
 #include <functional>
 #include <random>
 
-#include "host/error.hpp"
 #include "host/float_network.hpp"
 #include "host/integer_network.hpp"
 #include "host/parallel.hpp"
+#include "tests/expect_message.hpp"
 
 namespace bitcluster {
 namespace {
@@ -18,15 +18,6 @@ Convolution pointwise(int filters, std::vector<float> weights, std::vector<float
   convolution.weights = std::move(weights);
   convolution.bias = std::move(bias);
   return convolution;
-}
-
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
 }
 
 /// input (2 channels) -> ReLU convolution -> classifier with 2 filters

@@ -8,29 +8,14 @@
 #include <fstream>
 #include <functional>
 
-#include "host/error.hpp"
 #include "host/hdf5.hpp"
 #include "host/results.hpp"
+#include "tests/expect_message.hpp"
 
 namespace bitcluster {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
-
-#define EXPECT_MESSAGE(action, part)                             \
-  do {                                                           \
-    const std::string message = message_of([&] { action; });     \
-    EXPECT_NE(message.find(part), std::string::npos) << message; \
-  } while (false)
 
 /// A row of distinct values of the right types.
 std::vector<Value> made_row(const Table& table, int seed) {

@@ -2,8 +2,8 @@
 
 #include <fstream>
 
-#include "host/error.hpp"
 #include "host/toml.hpp"
+#include "tests/expect_message.hpp"
 
 namespace bitcluster {
 namespace {
@@ -13,15 +13,6 @@ TomlTable parse(const std::string& text) {
       testing::TempDir() + "/test_toml_" + testing::UnitTest::GetInstance()->current_test_info()->name() + ".toml";
   std::ofstream(path) << text;
   return TomlTable::load(path);
-}
-
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
 }
 
 TEST(Toml, ReadsEveryType) {

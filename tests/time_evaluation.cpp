@@ -1,4 +1,4 @@
-// time_evaluation MODEL.onnx IMAGES.u8 COUNT REPEATS
+// time_evaluation MODEL.onnx IMAGES.u8 COUNT REPEATS [INSTRUCTION_SET]
 // Speed of the integer evaluation with 8-bit weights on byte images (count, h, w, c); prints one line of JSON.
 // analysis/compare_pytorch.py sets it beside PyTorch.
 #include <algorithm>
@@ -32,7 +32,8 @@ std::vector<std::uint8_t> read_pixels(const std::string& path, std::size_t size)
   return pixels;
 }
 
-void time_evaluation(const std::string& model, const std::string& images_path, int count, int repeats) {
+void time_evaluation(const std::string& model, const std::string& images_path, int count, int repeats,
+                     const std::string& instruction_set) {
   if (count < 1 || repeats < 1)
     throw Error("arguments", "COUNT and REPEATS must be positive", "give both as 1 or more");
   const bitcluster::Network network = bitcluster::import_onnx(model);
@@ -49,7 +50,7 @@ void time_evaluation(const std::string& model, const std::string& images_path, i
   const bitcluster::IntegerNetwork integer =
       bitcluster::make_integer(network, calibration, bitcluster::WeightFormat{}, table);
 
-  const auto backend = bitcluster::make_cpu_backend();
+  const auto backend = bitcluster::make_cpu_backend(instruction_set);
   backend->load(integer);
   const std::vector<bitcluster::Variant> reference(1);
   std::vector<float> logits(std::size_t(count) * network.classes());
@@ -70,9 +71,12 @@ void time_evaluation(const std::string& model, const std::string& images_path, i
 
 int main(int count, char** arguments) {
   try {
-    if (count != 5)
-      throw Error("arguments", "there must be four", "time_evaluation MODEL.onnx IMAGES.u8 COUNT REPEATS");
-    time_evaluation(arguments[1], arguments[2], std::stoi(arguments[3]), std::stoi(arguments[4]));
+    if (count != 5 && count != 6) {
+      throw Error("arguments", "there must be four or five",
+                  "time_evaluation MODEL.onnx IMAGES.u8 COUNT REPEATS [INSTRUCTION_SET]");
+    }
+    time_evaluation(arguments[1], arguments[2], std::stoi(arguments[3]), std::stoi(arguments[4]),
+                    count == 6 ? arguments[5] : "");
   } catch (const std::exception& error) {
     std::cerr << "time_evaluation: " << error.what() << "\n";
     return 1;
