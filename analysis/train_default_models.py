@@ -148,7 +148,7 @@ def mobilenet_v2():
 # Epochs and peak learning rate. AlexNet has no batch normalization and needs smaller steps.
 RECIPES = {
     "alexnet": (20, 2e-3), "vgg16": (10, 6e-3), "googlenet": (10, 6e-3),
-    "resnet18": (10, 6e-3), "resnet50": (16, 6e-3), "mobilenet_v2": (10, 6e-3),
+    "resnet18": (10, 6e-3), "resnet50": (10, 6e-3), "mobilenet_v2": (10, 6e-3),
 }  # fmt: skip
 MODELS = {f.__name__: f for f in (alexnet, vgg16, googlenet, resnet18, resnet50, mobilenet_v2)}
 

@@ -67,7 +67,7 @@ std::vector<Accelerator> load_accelerators(const std::vector<std::string>& files
 
 /// Runs `steps` on every model of the config and writes the results.
 void study_models(const Ranks& ranks, const StudyOptions& options,
-                  const std::function<void(Study&, const std::vector<Accelerator>&)>& steps, bool print_table) {
+                  const std::function<void(Study&, const std::vector<Accelerator>&)>& steps) {
   const Config config = load_config(options.config);
   const std::vector<Accelerator> accelerators = load_accelerators(config.emulation.accelerators);
   for (const Config::Model& model : config.models) {  // find bad input before the long work
@@ -86,9 +86,9 @@ void study_models(const Ranks& ranks, const StudyOptions& options,
     Study study(evaluator, config, config.models[i], results);
     steps(study, accelerators);
   }
-  summarize(results);
+  summarize(results, config.search.test_split);
   finish_results(ranks, options.output, results);
-  if (ranks.root() && print_table) std::fputs(format_summary(results, TableFormat::text).c_str(), stdout);
+  if (ranks.root()) std::fputs(format_summary(results, TableFormat::text).c_str(), stdout);
 }
 
 }  // namespace
@@ -192,23 +192,17 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
 }
 
 void search(const Ranks& ranks, const StudyOptions& options) {
-  study_models(
-      ranks, options,
-      [](Study& study, const std::vector<Accelerator>& accelerators) {
-        study.search(accelerators);
-        study.test();
-      },
-      true);
+  study_models(ranks, options, [](Study& study, const std::vector<Accelerator>& accelerators) {
+    study.search(accelerators);
+    study.test();
+  });
 }
 
 void emulate(const Ranks& ranks, const StudyOptions& options) {
-  study_models(
-      ranks, options,
-      [](Study& study, const std::vector<Accelerator>& accelerators) {
-        study.assign_uniformly();
-        study.emulate(accelerators);
-      },
-      true);
+  study_models(ranks, options, [](Study& study, const std::vector<Accelerator>& accelerators) {
+    study.assign_uniformly();
+    study.emulate(accelerators);
+  });
 }
 
 void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
@@ -253,14 +247,11 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
 }
 
 void run(const Ranks& ranks, const StudyOptions& options) {
-  study_models(
-      ranks, options,
-      [](Study& study, const std::vector<Accelerator>& accelerators) {
-        study.search(accelerators);
-        study.test();
-        study.emulate(accelerators);
-      },
-      true);
+  study_models(ranks, options, [](Study& study, const std::vector<Accelerator>& accelerators) {
+    study.search(accelerators);
+    study.test();
+    study.emulate(accelerators);
+  });
 }
 
 void table(const Ranks& ranks, const TableOptions& options) {

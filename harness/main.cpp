@@ -1,7 +1,9 @@
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <cstdio>
 #include <exception>
 #include <functional>
+#include <thread>
 
 #include "harness/commands.hpp"
 #include "harness/ranks.hpp"
@@ -138,7 +140,8 @@ int main(int argc, char** argv) {
     set_thread_count(line.threads > 0 ? line.threads : ranks.fair_threads());
     line.command(ranks);
   } catch (const std::exception& error) {
-    // with several ranks, all may have met the same error: one message is enough unless it is another rank's own
+    // Mostly all ranks meet the same error. The root's message is then enough: it ends the others while they wait here.
+    if (!ranks.root()) std::this_thread::sleep_for(std::chrono::seconds(1));
     if (ranks.size() == 1) {
       std::fprintf(stderr, "bitcluster: error: %s\n", error.what());
     } else {

@@ -62,14 +62,14 @@ double geometric_mean(const std::vector<double>& values) {
 
 }  // namespace
 
-void summarize(Results& results) {
+void summarize(Results& results, const std::string& test_split) {
   const Table& evaluations = results.evaluations;
   const std::vector<Totals> totals = total_emulation(results.emulation);
 
   std::vector<std::string> models;
   std::map<std::pair<std::string, std::string>, std::size_t> evaluated;  // (model, assignment): row, the last counts
   for (std::size_t row = 0; row < evaluations.rows.size(); ++row) {
-    if (evaluations.text(row, "split") != "test") continue;
+    if (evaluations.text(row, "split") != test_split) continue;
     add_once(models, evaluations.text(row, "model"));
     evaluated[{evaluations.text(row, "model"), evaluations.text(row, "assignment")}] = row;
   }
