@@ -108,7 +108,7 @@ def print_tables(results: Results, table_format: str) -> None:
         return
     sections = [("Top-1 accuracy on the test split [%]; loss against float, same images, with its 95 % interval",
                  accuracy_table(summary), 1),
-                ("Emulation, one image; speed and energy: how many times better BitCluster is",
+                ("Emulation; speed and energy: how many times better BitCluster is",
                  emulation_table(summary), 3),
                 ("Geometric means over the models: how many times better BitCluster is", means_table(summary), 2),
                 ("Skipped", results["skipped"].astype(str), 4)]

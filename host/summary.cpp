@@ -246,7 +246,7 @@ Sheet accuracy_sheet(const Results& results) {
 }
 
 Sheet emulation_sheet(const Table& summary) {
-  Sheet sheet{"Emulation, one image; speed and energy: how many times better BitCluster is, with M-BC and with L-BC",
+  Sheet sheet{"Emulation; speed and energy: how many times better BitCluster is, with M-BC and with L-BC",
               {"model", "accelerator", "weights", "cycles", "util. %", "energy uJ", "M speed", "M energy", "L speed",
                "L energy"},
               {},
@@ -282,6 +282,7 @@ Sheet means_sheet(const Table& summary) {
                 (std::isfinite(summary.number(other, "speedup_m_bc")) ||
                  std::isfinite(summary.number(other, "speedup_l_bc")));
     }
+    if (models == 0) continue;  // nothing to compare with, as in a trace
     std::vector<std::string> cells = {summary.text(row, "accelerator"), summary.text(row, "assignment"),
                                       std::to_string(models)};
     for (const char* name : {"utilisation_ratio_m_bc", "speedup_m_bc", "energy_ratio_m_bc", "utilisation_ratio_l_bc",
