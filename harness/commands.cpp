@@ -50,8 +50,7 @@ Results start_results(const Ranks& ranks, const std::string& output, const std::
   results.provenance.git_commit = git_commit;
   results.provenance.date = now();
   results.provenance.ranks = ranks.size();
-  results.provenance.devices =
-      ranks.gather(ranks.host() + ", " + backend + ", " + std::to_string(thread_count()) + " threads");
+  results.provenance.devices = ranks.gather(ranks.host() + ": " + backend);
   return results;
 }
 
@@ -95,7 +94,7 @@ void study_models(const Ranks& ranks, const StudyOptions& options,
 
 void inspect(const Ranks& ranks, const InspectOptions& options) {
   const Network network = import_onnx(options.model);
-  Results results = start_results(ranks, options.output, "cpu");
+  Results results = start_results(ranks, options.output, "no backend");
   add_layers(network.name, network, results);
   finish_results(ranks, options.output, results);
   if (!ranks.root()) return;
@@ -207,7 +206,7 @@ void emulate(const Ranks& ranks, const StudyOptions& options) {
 
 void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
   const std::vector<Accelerator> accelerators = load_accelerators(options.designs);
-  Results results = start_results(ranks, options.output, "trace");
+  Results results = start_results(ranks, options.output, "emulator, " + std::to_string(thread_count()) + " threads");
   const Trace trace = read_trace(options.trace);
   const std::string name = std::filesystem::path(options.trace).stem().string();
 

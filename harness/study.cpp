@@ -244,6 +244,10 @@ void Study::test() {
 }
 
 void Study::emulate(const std::vector<Accelerator>& accelerators) {
+  if (accelerators.empty()) {
+    throw Error("'" + config_.path + "': nothing can be emulated", "it names no accelerator",
+                "list TOML files under accelerators in [emulation]");
+  }
   const Images image = read_fitting(data_, config_.emulation.split, 1, network_.network);
   std::vector<std::vector<std::int16_t>> inputs;  // of every layer with weights, (c, h, w)
   evaluator_.backend().load(network_);

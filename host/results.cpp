@@ -263,7 +263,7 @@ void write_provenance(hid_t file, const Provenance& provenance) {
   for (const std::string& device : provenance.devices) devices.push_back(&device);
   const Hdf5Id dataset = write_texts(group, "devices", devices);
   write_attribute(dataset, "unit", "none");
-  write_attribute(dataset, "description", "one line per rank: host, backend, threads");
+  write_attribute(dataset, "description", "one line per rank: host, backend with its threads");
 }
 
 /// The bytes of the results file. Built in memory, so that HDF5 itself never meets a full disk, after which it can

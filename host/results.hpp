@@ -15,7 +15,7 @@ struct Provenance {
   std::string program_version, git_commit, config, date;
   std::int64_t seed = 0;
   std::int64_t ranks = 1;
-  std::vector<std::string> devices;  //!< one line per rank: host, backend, threads
+  std::vector<std::string> devices;  //!< one line per rank: host, backend with its threads
 };
 
 using Value = std::variant<std::int64_t, double, std::string>;

@@ -173,6 +173,13 @@ def test_misspelled_key(program, tmp_path, config):
     assert_clean_failure(program("run", bad, "-o", output), output, "budgte", "did you mean 'budget'")
 
 
+def test_nothing_to_emulate(program, tmp_path, config):
+    bad = tmp_path / "bad.toml"
+    bad.write_text(config.read_text().split("[emulation]")[0])
+    output = tmp_path / "out.h5"
+    assert_clean_failure(program("emulate", bad, "-o", output), output, "names no accelerator", "[emulation]")
+
+
 def test_unwritable_output(program, config, tmp_path):
     (tmp_path / "file").write_text("")
     for output in (tmp_path / "file" / "out.h5", tmp_path / "missing" / "out.h5"):
