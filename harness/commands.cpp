@@ -77,6 +77,7 @@ void study_models(const Ranks& ranks, const StudyOptions& options,
   Results results = start_results(ranks, options.output, backend->description());
   results.provenance.config = config.text;
   results.provenance.seed = config.seed;
+  add_accelerators(throughput_basis, accelerators, results);
   Evaluator evaluator(ranks, *backend);
   for (std::size_t i = 0; i < config.models.size(); ++i) {
     if (ranks.root()) {
@@ -238,8 +239,12 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
   for (std::size_t i = 0; i < tasks.size(); ++i) {
     LayerEmulation emulation;
     std::memcpy(&emulation, payloads[i].data(), sizeof emulation);
-    add_emulation(name, "trace", *tasks[i].accelerator, tasks[i].layer->geometry.name, emulation, results);
+    const TraceLayer& layer = *tasks[i].layer;
+    const int images = std::max(1, layer.images);  // without activations the weights were walked once
+    add_emulation(name, "trace", throughput_basis, *tasks[i].accelerator, layer.geometry.name, images, emulation,
+                  results);
   }
+  add_accelerators(throughput_basis, accelerators, results);
   summarize(results);
   finish_results(ranks, options.output, results);
   if (ranks.root()) std::fputs(format_summary(results, TableFormat::text).c_str(), stdout);

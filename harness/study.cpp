@@ -50,6 +50,10 @@ std::string candidate_name(const WeightFormat& format) { return "N=" + std::to_s
 
 }  // namespace
 
+std::string to_string(Design design);  // of host/accelerator.hpp
+// until accelerator.cpp defines it
+__attribute__((weak)) std::string to_string(Design design) { return std::to_string(int(design)); }
+
 void add_layers(const std::string& model, const Network& network, Results& results) {
   for (const int index : weighted_layers(network)) {
     const auto& convolution = std::get<Convolution>(network.layers[index].operation);
@@ -71,21 +75,39 @@ void add_layers(const std::string& model, const Network& network, Results& resul
   }
 }
 
-void add_emulation(const std::string& model, const std::string& assignment, const Accelerator& accelerator,
-                   const std::string& layer, const LayerEmulation& emulation, Results& results) {
+void add_accelerators(const std::string& basis, const std::vector<Accelerator>& accelerators, Results& results) {
+  for (const Accelerator& accelerator : accelerators) {
+    const double array_um2 = double(accelerator.lanes_in_all()) * accelerator.lane_area;
+    const double buffer_um2 =
+        double(accelerator.weight_buffer + accelerator.activation_buffer) * accelerator.buffer_area;
+    results.accelerators.add({basis, accelerator.name, to_string(accelerator.design), std::int64_t(accelerator.lanes),
+                              std::int64_t(accelerator.rows), std::int64_t(accelerator.columns),
+                              std::int64_t(accelerator.tiles), accelerator.lanes_in_all(), accelerator.clock_ghz,
+                              accelerator.weight_buffer, accelerator.activation_buffer,
+                              accelerator.off_chip_gbyte_per_s, accelerator.term_energy, accelerator.lane_area,
+                              array_um2 * 1e-6, buffer_um2 * 1e-6});
+  }
+}
+
+void add_emulation(const std::string& model, const std::string& assignment, const std::string& basis,
+                   const Accelerator& accelerator, const std::string& layer, int images,
+                   const LayerEmulation& emulation, Results& results) {
   const Slots& slots = emulation.slots;
   const Energy& energy = emulation.energy;
   const Traffic& traffic = emulation.traffic;
   results.emulation.add({model,
                          assignment,
+                         basis,
                          accelerator.name,
                          layer,
+                         std::int64_t(images),
                          emulation.cycles,
                          emulation.compute_cycles,
                          emulation.memory_cycles,
                          emulation.utilisation(),
                          slots.total,
                          slots.useful,
+                         std::int64_t(emulation.zero_bits_known),
                          slots.edge,
                          slots.lane,
                          slots.row_column,
@@ -293,8 +315,8 @@ void Study::emulate(const std::vector<Accelerator>& accelerators) {
   for (std::size_t i = 0; i < tasks.size(); ++i) {
     LayerEmulation emulation;
     std::memcpy(&emulation, payloads[i].data(), sizeof emulation);
-    add_emulation(name_, tasks[i].named->name, *tasks[i].accelerator,
-                  network_.network.layers[layers_[tasks[i].layer]].name, emulation, results_);
+    add_emulation(name_, tasks[i].named->name, throughput_basis, *tasks[i].accelerator,
+                  network_.network.layers[layers_[tasks[i].layer]].name, 1, emulation, results_);
   }
 }
 

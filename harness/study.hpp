@@ -86,8 +86,12 @@ class Study {
 /// Rows of /layers for one model. Weights in plain 8-bit integers give the mean numbers of terms.
 void add_layers(const std::string& model, const Network& network, Results& results);
 
-/// One row of /emulation.
-void add_emulation(const std::string& model, const std::string& assignment, const Accelerator& accelerator,
-                   const std::string& layer, const LayerEmulation& emulation, Results& results);
+/// Rows of /accelerators for one basis of comparison.
+void add_accelerators(const std::string& basis, const std::vector<Accelerator>& accelerators, Results& results);
+
+/// One row of /emulation; the emulation is the sum over `images` images.
+void add_emulation(const std::string& model, const std::string& assignment, const std::string& basis,
+                   const Accelerator& accelerator, const std::string& layer, int images,
+                   const LayerEmulation& emulation, Results& results);
 
 }  // namespace bitcluster

@@ -33,7 +33,12 @@ Column assignment_column() {
   return text(
       "assignment",
       "which weights: float (unquantized), integer (8 bit, all bits), M-BC (BitCluster, one number of terms for "
-      "the model), L-BC (BitCluster, terms chosen layer by layer)");
+      "the model), L-BC (BitCluster, terms chosen layer by layer), or another preparation by its name");
+}
+Column basis_column() {
+  return text("basis",
+              "what is equal between the designs: throughput (arrays as described, equal dense throughput) or area "
+              "(every array resized to the area of BitCluster's)");
 }
 Column accelerator_column() { return text("accelerator", "name of the accelerator in its description"); }
 Column bits_column() { return integer("bits", "bit", "width of the layer's weights, sign included"); }
@@ -94,56 +99,90 @@ Table assignments_table() {
           {}};
 }
 
-Table emulation_table() {
-  return {"emulation",
-          {model_column(),
-           assignment_column(),
-           accelerator_column(),
-           layer_column(),
-           integer("cycles", "cycle", "time of the layer: the larger of compute_cycles and memory_cycles"),
-           integer("compute_cycles", "cycle", "time of the layer with data always there"),
-           integer("memory_cycles", "cycle", "time of the layer's off-chip transfer alone"),
-           real("utilisation", "1", "useful / slots"),
-           integer("slots", "1", "term slots: lanes x rows x columns x tiles x cycles; useful + all idle columns"),
-           integer("useful", "1", "slots that worked on an effectual term"),
-           integer("idle_edge", "1", "slots of lanes, rows, columns or tiles without a value"),
-           integer("idle_lane", "1", "slots that waited for another lane of the same processing element"),
-           integer("idle_row_column", "1", "slots that waited for another row, column or tile"),
-           integer("idle_null_term", "1", "slots spent on a term or bit that is zero"),
-           integer("idle_memory", "1", "slots that waited for off-chip memory"),
-           real("energy_pj", "pJ", "energy of the layer, sum of the four parts"),
-           real("energy_compute_pj", "pJ", "energy of the arithmetic"),
-           real("energy_on_chip_pj", "pJ", "energy of on-chip buffers"),
-           real("energy_off_chip_pj", "pJ", "energy of off-chip memory"),
-           real("energy_leakage_pj", "pJ", "leakage over the cycles"),
-           real("weights_off_chip_bytes", "byte", "off-chip traffic of weights in the design's encoded format"),
-           real("activations_off_chip_bytes", "byte", "off-chip traffic of activations"),
-           real("weights_on_chip_bytes", "byte", "on-chip traffic of weights in the design's encoded format"),
-           real("activations_on_chip_bytes", "byte", "on-chip traffic of activations")},
+Table accelerators_table() {
+  return {"accelerators",
+          {basis_column(), accelerator_column(), text("design", "the design's rule, as in its description"),
+           integer("lanes", "1", "products per processing element"), integer("rows", "1", "filters per tile"),
+           integer("columns", "1", "output pixels"), integer("tiles", "1", "number of tiles"),
+           integer("slots_per_cycle", "1", "term operations that the array starts per cycle"),
+           real("clock_ghz", "GHz", "clock frequency"), integer("weight_buffer", "byte", "buffer of weights"),
+           integer("activation_buffer", "byte", "buffer of activations"),
+           real("off_chip_gbyte_per_s", "GB/s", "bandwidth of off-chip memory"),
+           real("term_pj", "pJ", "energy of one term operation"),
+           real("lane_um2", "um2", "area of one slot with its share of the accumulator"),
+           real("array_mm2", "mm2", "area of the array: slots_per_cycle x lane_um2"),
+           real("buffer_mm2", "mm2", "area of both buffers")},
           {}};
 }
 
-Table summary_table() {
-  const auto ratio = [](const std::string& name, const std::string& what, const std::string& assignment) {
-    return real(name, "1",
-                what + " of BitCluster with " + assignment + " against this row's design; NaN: not available");
-  };
+Table emulation_table() {
   return {
-      "summary",
-      {text("model", "name of the network; 'geometric mean': over the models, of the ratios alone"),
-       assignment_column(), text("accelerator", "name of the accelerator; empty: accuracy without emulation"),
-       real("float_top1", "1", "top-1 accuracy of the float network on the test split"),
-       real("top1", "1", "top-1 accuracy on the test split"), loss_column(), loss_low_column(), loss_high_column(),
-       real("terms_mean", "1", "mean terms per weight that hardware spends"),
-       real("cycles", "cycle", "cycles summed over the layers"),
-       real("utilisation", "1", "useful slots / slots, both summed over the layers"),
-       real("energy_pj", "pJ", "energy summed over the layers"),
-       ratio("speedup_m_bc", "speed (inverse of cycles)", "M-BC"),
-       ratio("energy_ratio_m_bc", "energy efficiency (inverse of energy)", "M-BC"),
-       ratio("speedup_l_bc", "speed (inverse of cycles)", "L-BC"),
-       ratio("energy_ratio_l_bc", "energy efficiency (inverse of energy)", "L-BC"),
-       ratio("utilisation_ratio_m_bc", "utilisation", "M-BC"), ratio("utilisation_ratio_l_bc", "utilisation", "L-BC")},
+      "emulation",
+      {model_column(),
+       assignment_column(),
+       basis_column(),
+       accelerator_column(),
+       layer_column(),
+       integer("images", "1", "images that all counts of this row are summed over"),
+       integer("cycles", "cycle", "time of the layer: the larger of compute_cycles and memory_cycles"),
+       integer("compute_cycles", "cycle", "time of the layer with data always there"),
+       integer("memory_cycles", "cycle", "time of the layer's off-chip transfer alone"),
+       real("utilisation", "1", "useful / slots"),
+       integer("slots", "1", "term slots: cycles x slots_per_cycle of /accelerators; useful + all idle columns"),
+       integer("useful", "1", "slots that worked on an effectual term"),
+       integer("zero_bits_known", "1", "0: Stripes ran without activations, all their bits counted as useful; else 1"),
+       integer("idle_edge", "1", "slots of lanes, rows, columns or tiles without a value"),
+       integer("idle_lane", "1", "slots that waited for another lane of the same processing element"),
+       integer("idle_row_column", "1", "slots that waited for another row, column or tile"),
+       integer("idle_null_term", "1", "slots spent on a term or bit that is zero"),
+       integer("idle_memory", "1", "slots that waited for off-chip memory"),
+       real("energy_pj", "pJ", "energy of the layer, sum of the four parts"),
+       real("energy_compute_pj", "pJ", "energy of the arithmetic"),
+       real("energy_on_chip_pj", "pJ", "energy of on-chip buffers"),
+       real("energy_off_chip_pj", "pJ", "energy of off-chip memory"),
+       real("energy_leakage_pj", "pJ", "leakage over the cycles"),
+       real("weights_off_chip_bytes", "byte", "off-chip traffic of weights in the design's encoded format"),
+       real("activations_off_chip_bytes", "byte", "off-chip traffic of activations"),
+       real("weights_on_chip_bytes", "byte", "on-chip traffic of weights in the design's encoded format"),
+       real("activations_on_chip_bytes", "byte", "on-chip traffic of activations")},
       {}};
+}
+
+Table summary_table() {
+  const auto idle = [](const std::string& name, const std::string& what) {
+    return real(name, "1", "share of the slots " + what);
+  };
+  Table table{"summary",
+              {text("model",
+                    "name of the network; 'geometric mean': over the models, of the ratios alone; shares are then of "
+                    "the slots of all models together"),
+               text("basis", "as in /emulation; empty: accuracy without emulation"), assignment_column(),
+               text("accelerator", "name of the accelerator; empty: accuracy without emulation"),
+               real("float_top1", "1", "top-1 accuracy of the float network on the test split"),
+               real("top1", "1", "top-1 accuracy on the test split"), loss_column(), loss_low_column(),
+               loss_high_column(), real("terms_mean", "1", "mean terms per weight that hardware spends"),
+               real("cycles", "cycle", "cycles per image, summed over the layers"),
+               real("compute_cycles", "cycle", "compute_cycles per image, summed over the layers"),
+               real("energy_pj", "pJ", "energy per image, summed over the layers"),
+               real("utilisation", "1", "useful slots / slots, both summed over the layers"),
+               idle("idle_edge", "of lanes, rows, columns or tiles without a value"),
+               idle("idle_lane", "that waited for another lane of the same processing element"),
+               idle("idle_row_column", "that waited for another row, column or tile"),
+               idle("idle_null_term", "spent on a term or bit that is zero"),
+               idle("idle_memory", "that waited for off-chip memory")},
+              {}};
+  for (const auto& [suffix, assignment] : {std::pair{"_m_bc", "M-BC"}, std::pair{"_l_bc", "L-BC"}}) {
+    const auto add = [&](const char* name, const std::string& what) {
+      table.columns.push_back(real(std::string(name) + suffix, "1",
+                                   what + " of BitCluster with " + assignment +
+                                       " against this row's design on the same basis; NaN: not available"));
+    };
+    add("speedup", "speed (inverse of cycles)");
+    add("compute_speedup", "speed with data always there (inverse of compute_cycles)");
+    add("energy_ratio", "energy efficiency (inverse of energy)");
+    add("utilisation_ratio", "utilisation");
+  }
+  return table;
 }
 
 Table skipped_table() {
@@ -513,16 +552,17 @@ Results::Results()
       sensitivity(sensitivity_table()),
       evaluations(evaluations_table()),
       assignments(assignments_table()),
+      accelerators(accelerators_table()),
       emulation(emulation_table()),
       summary(summary_table()),
       skipped(skipped_table()) {}
 
 std::vector<Table*> Results::tables() {
-  return {&layers, &sensitivity, &evaluations, &assignments, &emulation, &summary, &skipped};
+  return {&layers, &sensitivity, &evaluations, &assignments, &accelerators, &emulation, &summary, &skipped};
 }
 
 std::vector<const Table*> Results::tables() const {
-  return {&layers, &sensitivity, &evaluations, &assignments, &emulation, &summary, &skipped};
+  return {&layers, &sensitivity, &evaluations, &assignments, &accelerators, &emulation, &summary, &skipped};
 }
 
 void check_writable(const std::string& path) {

@@ -9,7 +9,11 @@ namespace bitcluster {
 
 /// The schema of results files (DESIGN section 6) lives here and in results.cpp alone. Bumped with every incompatible
 /// change.
-inline constexpr int schema_version = 1;
+inline constexpr int schema_version = 2;
+
+/// What is equal between the designs of one comparison: the column `basis`.
+inline constexpr const char* throughput_basis = "throughput";
+inline constexpr const char* area_basis = "area";
 
 struct Provenance {
   std::string program_version, git_commit, config, date;
@@ -44,7 +48,7 @@ struct Table {
 /// One results file. The tables start empty, with their columns as the schema defines them.
 struct Results {
   Provenance provenance;
-  Table layers, sensitivity, evaluations, assignments, emulation, summary, skipped;
+  Table layers, sensitivity, evaluations, assignments, accelerators, emulation, summary, skipped;
 
   Results();
   std::vector<Table*> tables();

@@ -7,7 +7,7 @@
 #include <limits>
 #include <map>
 #include <sstream>
-#include <tuple>
+#include <utility>
 
 #include "host/error.hpp"
 
@@ -16,27 +16,34 @@ namespace {
 
 constexpr double not_available = std::numeric_limits<double>::quiet_NaN();
 
-/// Sums over the layers of one model on one accelerator with one assignment.
-struct Totals {
-  std::string model, assignment, accelerator;
-  double cycles = 0, useful = 0, slots = 0, energy_pj = 0;
+constexpr const char* summed_columns[] = {"cycles", "compute_cycles", "energy_pj", "slots", "useful"};
+constexpr const char* idle_columns[] = {"idle_edge", "idle_lane", "idle_row_column", "idle_null_term", "idle_memory"};
 
-  double utilisation() const { return slots > 0 ? useful / slots : not_available; }
+/// Sums over the layers of one model with one assignment on one accelerator, per image.
+struct Totals {
+  std::string model, basis, assignment, accelerator;
+  std::map<std::string, double> sums = {};  // by column of /emulation
+
+  double operator[](const std::string& column) const { return sums.at(column); }
+  double share(const std::string& column) const {
+    return sums.at("slots") > 0 ? sums.at(column) / sums.at("slots") : not_available;
+  }
 };
 
 std::vector<Totals> total_emulation(const Table& emulation) {
   std::vector<Totals> totals;
-  std::map<std::tuple<std::string, std::string, std::string>, std::size_t> places;
+  std::map<std::vector<std::string>, std::size_t> places;
   for (std::size_t row = 0; row < emulation.rows.size(); ++row) {
-    const std::string &model = emulation.text(row, "model"), &assignment = emulation.text(row, "assignment"),
-                      &accelerator = emulation.text(row, "accelerator");
-    const auto [place, is_new] = places.try_emplace({model, assignment, accelerator}, totals.size());
-    if (is_new) totals.push_back({model, assignment, accelerator});
-    Totals& total = totals[place->second];
-    total.cycles += emulation.number(row, "cycles");
-    total.useful += emulation.number(row, "useful");
-    total.slots += emulation.number(row, "slots");
-    total.energy_pj += emulation.number(row, "energy_pj");
+    const auto name = [&](const char* column) { return emulation.text(row, column); };
+    const Totals names{name("model"), name("basis"), name("assignment"), name("accelerator")};
+    const auto [place, is_new] =
+        places.try_emplace({names.model, names.basis, names.assignment, names.accelerator}, totals.size());
+    if (is_new) totals.push_back(names);
+    const auto add = [&](const char* column) {
+      totals[place->second].sums[column] += emulation.number(row, column) / emulation.number(row, "images");
+    };
+    for (const char* column : summed_columns) add(column);
+    for (const char* column : idle_columns) add(column);
   }
   return totals;
 }
@@ -45,108 +52,124 @@ void add_once(std::vector<std::string>& names, const std::string& name) {
   if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
 }
 
-constexpr const char* ratio_names[] = {"speedup_m_bc",      "energy_ratio_m_bc",      "speedup_l_bc",
-                                       "energy_ratio_l_bc", "utilisation_ratio_m_bc", "utilisation_ratio_l_bc"};
-
-/// Geometric mean of the values that are available; not available without any.
-double geometric_mean(const std::vector<double>& values) {
-  double sum = 0;
-  int count = 0;
-  for (const double value : values) {
-    if (!std::isfinite(value) || value <= 0) continue;
-    sum += std::log(value);
-    ++count;
-  }
-  return count > 0 ? std::exp(sum / count) : not_available;
+double ratio(double numerator, double denominator) {
+  return denominator > 0 && numerator > 0 ? numerator / denominator : not_available;
 }
+
+/// How many times better BitCluster is than another design, by name of the ratio.
+std::vector<std::pair<std::string, double>> advantages(const Totals& bitcluster, const Totals& other) {
+  return {{"speedup", ratio(other["cycles"], bitcluster["cycles"])},
+          {"compute_speedup", ratio(other["compute_cycles"], bitcluster["compute_cycles"])},
+          {"energy_ratio", ratio(other["energy_pj"], bitcluster["energy_pj"])},
+          {"utilisation_ratio", ratio(bitcluster.share("useful"), other.share("useful"))}};
+}
+
+/// Geometric means over models of what is available.
+struct Mean {
+  Totals all_models;
+  std::map<std::string, std::pair<double, int>> logarithms = {};  // by name of the ratio: sum, count
+};
+
+/// Fills one row of /summary column by column; what is never set is not available.
+class Row {
+ public:
+  Row(const Table& summary, const Totals& names) : summary_(summary), values_(summary.columns.size(), not_available) {
+    set("model", names.model);
+    set("basis", names.basis);
+    set("assignment", names.assignment);
+    set("accelerator", names.accelerator);
+  }
+  void set(const std::string& column, Value value) { values_[std::size_t(summary_.column(column))] = std::move(value); }
+  void set_shares(const Totals& total) {
+    set("utilisation", total.share("useful"));
+    for (const char* column : idle_columns) set(column, total.share(column));
+  }
+  const std::vector<Value>& values() const { return values_; }
+
+ private:
+  const Table& summary_;
+  std::vector<Value> values_;
+};
 
 }  // namespace
 
 void summarize(Results& results, const std::string& test_split) {
   const Table& evaluations = results.evaluations;
   const std::vector<Totals> totals = total_emulation(results.emulation);
+  Table& summary = results.summary;
+  summary.rows.clear();
 
-  std::vector<std::string> models;
+  std::vector<std::string> models, assignments;
   std::map<std::pair<std::string, std::string>, std::size_t> evaluated;  // (model, assignment): row, the last counts
   for (std::size_t row = 0; row < evaluations.rows.size(); ++row) {
     if (evaluations.text(row, "split") != test_split) continue;
     add_once(models, evaluations.text(row, "model"));
+    add_once(assignments, evaluations.text(row, "assignment"));
     evaluated[{evaluations.text(row, "model"), evaluations.text(row, "assignment")}] = row;
   }
   for (const Totals& total : totals) add_once(models, total.model);
 
-  const auto measured = [&](const std::string& model, const std::string& assignment, const std::string& column) {
-    const auto found = evaluated.find({model, assignment});
-    return found == evaluated.end() ? not_available : evaluations.number(found->second, column);
-  };
-  const auto bitcluster = [&](const std::string& model, const std::string& assignment) -> const Totals* {
-    const auto found = std::find_if(totals.begin(), totals.end(), [&](const Totals& total) {
-      return total.model == model && total.assignment == assignment;
-    });
-    return found == totals.end() ? nullptr : &*found;
-  };
-  const auto ratio = [](double numerator, double denominator) {
-    return denominator > 0 && numerator > 0 ? numerator / denominator : not_available;
+  const auto set_accuracy = [&](Row& row, const Totals& names) {
+    const auto reference = evaluated.find({names.model, "float"}),
+               own = evaluated.find({names.model, names.assignment});
+    if (reference != evaluated.end()) row.set("float_top1", evaluations.number(reference->second, "top1"));
+    if (own == evaluated.end()) return;
+    for (const char* column : {"top1", "loss", "loss_low", "loss_high", "terms_mean"}) {
+      row.set(column, evaluations.number(own->second, column));
+    }
   };
 
-  Table& summary = results.summary;
-  summary.rows.clear();
-  const auto add = [&](const Totals& total, bool emulated) {
-    const auto of_evaluation = [&](const std::string& column) {
-      return measured(total.model, total.assignment, column);
-    };
-    std::vector<Value> row = {total.model,
-                              total.assignment,
-                              total.accelerator,
-                              measured(total.model, "float", "top1"),
-                              of_evaluation("top1"),
-                              of_evaluation("loss"),
-                              of_evaluation("loss_low"),
-                              of_evaluation("loss_high"),
-                              of_evaluation("terms_mean"),
-                              emulated ? total.cycles : not_available,
-                              emulated ? total.utilisation() : not_available,
-                              emulated ? total.energy_pj : not_available};
-    const Totals* sides[] = {emulated ? bitcluster(total.model, "M-BC") : nullptr,
-                             emulated ? bitcluster(total.model, "L-BC") : nullptr};
-    for (const Totals* side : sides) {
-      row.push_back(side ? ratio(total.cycles, side->cycles) : not_available);
-      row.push_back(side ? ratio(total.energy_pj, side->energy_pj) : not_available);
-    }
-    for (const Totals* side : sides) {
-      row.push_back(side ? ratio(side->utilisation(), total.utilisation()) : not_available);
-    }
-    summary.add(std::move(row));
+  std::vector<Mean> means;  // in the order of the emulation
+  const auto mean_of = [&](const Totals& total) -> Mean& {
+    const auto found = std::find_if(means.begin(), means.end(), [&](const Mean& mean) {
+      return mean.all_models.basis == total.basis && mean.all_models.assignment == total.assignment &&
+             mean.all_models.accelerator == total.accelerator;
+    });
+    if (found != means.end()) return *found;
+    return means.emplace_back(Mean{{geometric_mean_name, total.basis, total.assignment, total.accelerator}});
   };
 
   for (const std::string& model : models) {
     for (const Totals& total : totals) {
-      if (total.model == model) add(total, true);
-    }
-    for (const std::string assignment : {"integer", "M-BC", "L-BC"}) {
-      if (evaluated.contains({model, assignment}) && !bitcluster(model, assignment)) {
-        add({model, assignment, ""}, false);
+      if (total.model != model) continue;
+      Mean& mean = mean_of(total);
+      for (const auto& [column, sum] : total.sums) mean.all_models.sums[column] += sum;
+      Row row(summary, total);
+      set_accuracy(row, total);
+      for (const char* column : {"cycles", "compute_cycles", "energy_pj"}) row.set(column, total[column]);
+      row.set_shares(total);
+      for (const auto& [assignment, suffix] : {std::pair{"M-BC", "_m_bc"}, std::pair{"L-BC", "_l_bc"}}) {
+        const auto bitcluster = std::find_if(totals.begin(), totals.end(), [&](const Totals& other) {
+          return other.model == model && other.basis == total.basis && other.assignment == assignment;
+        });
+        if (bitcluster == totals.end()) continue;
+        for (const auto& [name, value] : advantages(*bitcluster, total)) {
+          row.set(name + suffix, value);
+          if (!std::isfinite(value)) continue;
+          auto& [sum, count] = mean.logarithms[name + suffix];
+          sum += std::log(value);
+          ++count;
+        }
       }
+      summary.add(row.values());
+    }
+    for (const std::string& assignment : assignments) {
+      const bool emulated = std::any_of(totals.begin(), totals.end(), [&](const Totals& total) {
+        return total.model == model && total.assignment == assignment;
+      });
+      if (assignment == "float" || emulated || !evaluated.contains({model, assignment})) continue;
+      const Totals names{model, "", assignment, ""};
+      Row row(summary, names);
+      set_accuracy(row, names);
+      summary.add(row.values());
     }
   }
 
-  std::map<std::pair<std::string, std::string>, std::vector<std::size_t>> rows_of;
-  std::vector<std::pair<std::string, std::string>> order;  // accelerators as the emulation lists them
-  for (std::size_t row = 0; row < summary.rows.size(); ++row) {
-    const std::pair key{summary.text(row, "accelerator"), summary.text(row, "assignment")};
-    if (key.first.empty()) continue;
-    if (!rows_of.contains(key)) order.push_back(key);
-    rows_of[key].push_back(row);
-  }
-  for (const auto& key : order) {
-    std::vector<Value> row = {std::string(geometric_mean_name), key.second, key.first};
-    while (row.size() < summary.columns.size()) row.push_back(not_available);
-    for (const char* name : ratio_names) {
-      std::vector<double> values;
-      for (const std::size_t r : rows_of[key]) values.push_back(summary.number(r, name));
-      row[std::size_t(summary.column(name))] = geometric_mean(values);
-    }
-    summary.add(std::move(row));
+  for (const Mean& mean : means) {
+    Row row(summary, mean.all_models);
+    row.set_shares(mean.all_models);
+    for (const auto& [name, logarithm] : mean.logarithms) row.set(name, std::exp(logarithm.first / logarithm.second));
+    summary.add(row.values());
   }
 }
 
@@ -178,7 +201,7 @@ std::string fixed(double value, int digits) {
   return buffer;
 }
 
-std::string percent(double fraction) { return fixed(100 * fraction, 2); }
+std::string percent(double fraction, int digits = 2) { return fixed(100 * fraction, digits); }
 
 std::string loss_cell(const Table& summary, std::size_t row) {
   if (!std::isfinite(summary.number(row, "loss"))) return "-";
@@ -189,10 +212,12 @@ std::string loss_cell(const Table& summary, std::size_t row) {
 /// N of a model: without decimals where it is a whole number.
 std::string terms_cell(double terms) { return fixed(terms, terms == std::floor(terms) ? 0 : 2); }
 
-/// First row of a model with an assignment, -1 if there is none.
-int find_row(const Table& summary, const std::string& model, const std::string& assignment) {
+/// First row of a model with an assignment (any, if empty), -1 if there is none.
+int find_row(const Table& summary, const std::string& model, const std::string& assignment = "") {
   for (std::size_t row = 0; row < summary.rows.size(); ++row) {
-    if (summary.text(row, "model") == model && summary.text(row, "assignment") == assignment) return int(row);
+    if (summary.text(row, "model") == model && (assignment.empty() || summary.text(row, "assignment") == assignment)) {
+      return int(row);
+    }
   }
   return -1;
 }
@@ -206,12 +231,14 @@ std::string skipped_reason(const Table& skipped, const std::string& model, const
   return "it was not evaluated on the test split";
 }
 
-std::vector<std::string> summarized_models(const Table& summary) {
-  std::vector<std::string> models;
+/// The different texts of a column, in order; those of the geometric means and empty ones left out.
+std::vector<std::string> distinct(const Table& summary, const char* column) {
+  std::vector<std::string> names;
   for (std::size_t row = 0; row < summary.rows.size(); ++row) {
-    if (summary.text(row, "model") != geometric_mean_name) add_once(models, summary.text(row, "model"));
+    const std::string& name = summary.text(row, column);
+    if (summary.text(row, "model") != geometric_mean_name && !name.empty()) add_once(names, name);
   }
-  return models;
+  return names;
 }
 
 Sheet accuracy_sheet(const Results& results) {
@@ -221,18 +248,17 @@ Sheet accuracy_sheet(const Results& results) {
               {},
               1,
               {}};
-  for (const std::string& model : summarized_models(summary)) {
-    const int any = find_row(summary, model, "integer"), m_bc = find_row(summary, model, "M-BC"),
-              l_bc = find_row(summary, model, "L-BC");
+  for (const std::string& model : distinct(summary, "model")) {
+    const int any = find_row(summary, model), integer = find_row(summary, model, "integer"),
+              m_bc = find_row(summary, model, "M-BC"), l_bc = find_row(summary, model, "L-BC");
     const auto number = [&](int row, const char* column) {
       return row < 0 ? not_available : summary.number(std::size_t(row), column);
     };
-    const int first = std::max({any, m_bc, l_bc});
-    const bool judged = std::isfinite(number(first, "float_top1")) || std::isfinite(number(any, "top1")) ||
+    const bool judged = std::isfinite(number(any, "float_top1")) || std::isfinite(number(integer, "top1")) ||
                         std::isfinite(number(m_bc, "top1")) || std::isfinite(number(l_bc, "top1"));
     if (!judged) continue;  // emulation alone
     const auto loss = [&](int row) { return row < 0 ? std::string("-") : loss_cell(summary, std::size_t(row)); };
-    sheet.rows.push_back({model, percent(number(first, "float_top1")), percent(number(any, "top1")),
+    sheet.rows.push_back({model, percent(number(any, "float_top1")), percent(number(integer, "top1")),
                           percent(number(m_bc, "top1")), terms_cell(number(m_bc, "terms_mean")), loss(m_bc),
                           percent(number(l_bc, "top1")), fixed(number(l_bc, "terms_mean"), 2), loss(l_bc)});
     for (const char* assignment : {"M-BC", "L-BC"}) {
@@ -245,45 +271,108 @@ Sheet accuracy_sheet(const Results& results) {
   return sheet;
 }
 
-Sheet emulation_sheet(const Table& summary) {
-  Sheet sheet{"Emulation; speed and energy: how many times better BitCluster is, with M-BC and with L-BC",
+/// Accuracy of weights that the first sheet has no column for.
+Sheet other_accuracy_sheet(const Table& summary) {
+  Sheet sheet{"Top-1 accuracy of other weights on the test split [%]",
+              {"model", "weights", "top-1", "mean N", "loss"},
+              {},
+              2,
+              {}};
+  for (const std::string& model : distinct(summary, "model")) {
+    for (const std::string& assignment : distinct(summary, "assignment")) {
+      const int found = find_row(summary, model, assignment);
+      if (found < 0 || assignment == "integer" || assignment == "M-BC" || assignment == "L-BC") continue;
+      const std::size_t row = std::size_t(found);
+      if (!std::isfinite(summary.number(row, "top1"))) continue;  // emulation alone
+      sheet.rows.push_back({model, assignment, percent(summary.number(row, "top1")),
+                            fixed(summary.number(row, "terms_mean"), 2), loss_cell(summary, row)});
+    }
+  }
+  return sheet;
+}
+
+Sheet emulation_sheet(const Results& results) {
+  const Table& summary = results.summary;
+  Sheet sheet{"Emulation of the arrays as described, per image; speed and energy: how many times better BitCluster is",
               {"model", "accelerator", "weights", "cycles", "util. %", "energy uJ", "M speed", "M energy", "L speed",
                "L energy"},
               {},
               3,
               {}};
   for (std::size_t row = 0; row < summary.rows.size(); ++row) {
-    if (summary.text(row, "model") == geometric_mean_name || summary.text(row, "accelerator").empty()) continue;
+    if (summary.text(row, "model") == geometric_mean_name || summary.text(row, "basis") != throughput_basis) continue;
     const auto number = [&](const char* column) { return summary.number(row, column); };
     sheet.rows.push_back({summary.text(row, "model"), summary.text(row, "accelerator"), summary.text(row, "assignment"),
-                          fixed(number("cycles"), 0), fixed(100 * number("utilisation"), 1),
+                          fixed(number("cycles"), 0), percent(number("utilisation"), 1),
                           fixed(number("energy_pj") * 1e-6, 2), fixed(number("speedup_m_bc"), 2),
                           fixed(number("energy_ratio_m_bc"), 2), fixed(number("speedup_l_bc"), 2),
                           fixed(number("energy_ratio_l_bc"), 2)});
   }
+  std::vector<std::string> upper_bounds;
+  for (std::size_t row = 0; row < results.emulation.rows.size(); ++row) {
+    if (results.emulation.number(row, "zero_bits_known") == 0) {
+      add_once(upper_bounds, results.emulation.text(row, "accelerator"));
+    }
+  }
+  for (const std::string& accelerator : upper_bounds) {
+    sheet.notes.push_back(accelerator +
+                          " ran without activations: zero bits counted as useful, its utilisation is an upper bound");
+  }
   return sheet;
 }
 
-Sheet means_sheet(const Table& summary) {
-  Sheet sheet{"Geometric means over the models: how many times better BitCluster is",
-              {"against", "weights", "models", "M util.", "M speed", "M energy", "L util.", "L speed", "L energy"},
+// A. Li et al., IEEE TCAD 41(11), 2022, doi 10.1109/tcad.2022.3146202: average over six CNNs
+constexpr const char *claimed_utilisation = "1.60", *claimed_speed = "3.40", *claimed_energy = "5.00";
+constexpr const char* claim_name = "claim [TCAD'22]";
+constexpr const char* claim_note =
+    "claim: A. Li et al., BitCluster, IEEE TCAD 41(11), 2022: average over six CNNs against the bit-serial "
+    "accelerators of its time";
+
+/// Models that a row of geometric means compares.
+int compared_models(const Table& summary, std::size_t mean) {
+  int models = 0;
+  for (std::size_t row = 0; row < summary.rows.size(); ++row) {
+    models +=
+        summary.text(row, "model") != geometric_mean_name &&
+        summary.text(row, "basis") == summary.text(mean, "basis") &&
+        summary.text(row, "accelerator") == summary.text(mean, "accelerator") &&
+        summary.text(row, "assignment") == summary.text(mean, "assignment") &&
+        (std::isfinite(summary.number(row, "speedup_m_bc")) || std::isfinite(summary.number(row, "speedup_l_bc")));
+  }
+  return models;
+}
+
+/// The array of an accelerator, rows x columns, and its area [mm2].
+std::pair<std::string, std::string> array_cells(const Table& accelerators, const std::string& basis,
+                                                const std::string& name) {
+  for (std::size_t row = 0; row < accelerators.rows.size(); ++row) {
+    if (accelerators.text(row, "basis") != basis || accelerators.text(row, "accelerator") != name) continue;
+    const auto number = [&](const char* column) { return std::to_string(long(accelerators.number(row, column))); };
+    return {(number("tiles") == "1" ? "" : number("tiles") + " of ") + number("rows") + "x" + number("columns"),
+            fixed(accelerators.number(row, "array_mm2"), 3)};
+  }
+  return {"-", "-"};
+}
+
+std::string what_is_equal(const std::string& basis) {
+  return basis == throughput_basis ? "equal dense throughput" : "equal " + basis;
+}
+
+Sheet means_sheet(const Results& results, const std::string& basis) {
+  const Table& summary = results.summary;
+  Sheet sheet{"Geometric means over the models at " + what_is_equal(basis) + ": how many times better BitCluster is",
+              {"against", "weights", "array", "mm2", "models", "M util.", "M speed", "M energy", "L util.", "L speed",
+               "L energy"},
               {},
               2,
               {}};
-  // A. Li et al., IEEE TCAD 41(11), 2022, doi 10.1109/tcad.2022.3146202: average over six CNNs
-  const std::vector<std::string> claim = {"claim [TCAD'22]", "", "6", "", "", "", "1.60", "3.40", "5.00"};
   for (std::size_t row = 0; row < summary.rows.size(); ++row) {
-    if (summary.text(row, "model") != geometric_mean_name) continue;
-    int models = 0;
-    for (std::size_t other = 0; other < summary.rows.size(); ++other) {
-      models += summary.text(other, "model") != geometric_mean_name &&
-                summary.text(other, "accelerator") == summary.text(row, "accelerator") &&
-                summary.text(other, "assignment") == summary.text(row, "assignment") &&
-                (std::isfinite(summary.number(other, "speedup_m_bc")) ||
-                 std::isfinite(summary.number(other, "speedup_l_bc")));
-    }
+    if (summary.text(row, "model") != geometric_mean_name || summary.text(row, "basis") != basis) continue;
+    const int models = compared_models(summary, row);
     if (models == 0) continue;  // nothing to compare with, as in a trace
-    std::vector<std::string> cells = {summary.text(row, "accelerator"), summary.text(row, "assignment"),
+    const std::string& accelerator = summary.text(row, "accelerator");
+    const auto [array, area] = array_cells(results.accelerators, basis, accelerator);
+    std::vector<std::string> cells = {accelerator, summary.text(row, "assignment"), array, area,
                                       std::to_string(models)};
     for (const char* name : {"utilisation_ratio_m_bc", "speedup_m_bc", "energy_ratio_m_bc", "utilisation_ratio_l_bc",
                              "speedup_l_bc", "energy_ratio_l_bc"}) {
@@ -291,12 +380,42 @@ Sheet means_sheet(const Table& summary) {
     }
     sheet.rows.push_back(std::move(cells));
   }
-  if (!sheet.rows.empty()) {
-    sheet.rows.push_back(claim);
-    sheet.notes.push_back(
-        "claim: A. Li et al., BitCluster, IEEE TCAD 41(11), 2022: average over six CNNs against the bit-serial "
-        "accelerators of its time");
+  if (sheet.rows.empty()) return sheet;
+  sheet.rows.push_back({claim_name, "", "", "", "6", "", "", "", claimed_utilisation, claimed_speed, claimed_energy});
+  sheet.notes = {claim_note,
+                 std::string("array: rows x columns, mm2: its area without buffers; ") +
+                     (basis == area_basis ? "each array resized to the area of BitCluster's; buffers, "
+                                            "clock and bandwidth the same"
+                                          : "each array as described, assumed to give equal dense throughput")};
+  return sheet;
+}
+
+/// Why the claim comes out or not: what memory takes of the speed, and what the other designs lose anyway.
+Sheet claim_sheet(const Table& summary) {
+  Sheet sheet{
+      "Claim: how many times better L-BC is at " + what_is_equal(throughput_basis) +
+          ", and the slots of the other design [%]",
+      {"against", "weights", "speed", "compute", "energy", "useful", "edge", "lane", "row/col.", "null term", "memory"},
+      {},
+      2,
+      {}};
+  for (std::size_t row = 0; row < summary.rows.size(); ++row) {
+    const auto number = [&](const char* column) { return summary.number(row, column); };
+    if (summary.text(row, "model") != geometric_mean_name || summary.text(row, "basis") != throughput_basis) continue;
+    if (!std::isfinite(number("speedup_l_bc"))) continue;
+    std::vector<std::string> cells = {summary.text(row, "accelerator"),      summary.text(row, "assignment"),
+                                      fixed(number("speedup_l_bc"), 2),      fixed(number("compute_speedup_l_bc"), 2),
+                                      fixed(number("energy_ratio_l_bc"), 2), percent(number("utilisation"), 1)};
+    for (const char* column : idle_columns) cells.push_back(percent(number(column), 1));
+    sheet.rows.push_back(std::move(cells));
   }
+  if (sheet.rows.empty()) return sheet;
+  sheet.rows.push_back({claim_name, "", claimed_speed, "", claimed_energy, "", "", "", "", "", ""});
+  sheet.notes = {
+      "compute: speed if memory never made a design wait. Slots of the other design, all models together: useful; "
+      "edge, "
+      "without a value; lane, waiting for another lane; row/col., waiting for another row or column; null term, spent "
+      "on a zero; memory, waiting for it"};
   return sheet;
 }
 
@@ -426,7 +545,11 @@ std::string to_csv(const Table& table) {
 std::string format_summary(const Results& results, TableFormat format) {
   if (format == TableFormat::csv) return to_csv(results.summary);
   std::ostringstream out;
-  for (const Sheet& sheet : {accuracy_sheet(results), emulation_sheet(results.summary), means_sheet(results.summary)}) {
+  std::vector<Sheet> sheets = {accuracy_sheet(results), other_accuracy_sheet(results.summary),
+                               emulation_sheet(results)};
+  for (const std::string& basis : distinct(results.summary, "basis")) sheets.push_back(means_sheet(results, basis));
+  sheets.push_back(claim_sheet(results.summary));
+  for (const Sheet& sheet : sheets) {
     if (sheet.rows.empty()) continue;
     format == TableFormat::text ? print_text(out, sheet) : print_markdown(out, sheet);
   }

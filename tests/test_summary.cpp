@@ -18,9 +18,16 @@ void add_evaluation(Results& results, const std::string& model, const std::strin
                            std::int64_t(1000), top1, 0.99, 0.5, loss, loss - 0.002, loss + 0.002, 1.5});
 }
 
-void add_emulation(Results& results, const std::string& model, const std::string& assignment,
-                   const std::string& accelerator, const std::string& layer, std::int64_t cycles, std::int64_t slots,
-                   std::int64_t useful, double energy) {
+struct Emulated {
+  std::string model, assignment, accelerator, layer;
+  std::int64_t cycles, compute_cycles, useful;
+  std::int64_t edge, lane, row_column, null_term, memory;
+  double energy;
+  std::string basis = throughput_basis;
+  std::int64_t images = 1, zero_bits_known = 1;
+};
+
+void add_emulation(Results& results, const Emulated& given) {
   std::vector<Value> row(results.emulation.columns.size());
   for (std::size_t c = 0; c < row.size(); ++c) {
     if (results.emulation.columns[c].type == Column::Type::integer) row[c] = std::int64_t(0);
@@ -30,18 +37,37 @@ void add_emulation(Results& results, const std::string& model, const std::string
   const auto set = [&](const char* column, Value value) {
     row[std::size_t(results.emulation.column(column))] = std::move(value);
   };
-  set("model", model);
-  set("assignment", assignment);
-  set("accelerator", accelerator);
-  set("layer", layer);
-  set("cycles", cycles);
-  set("slots", slots);
-  set("useful", useful);
-  set("energy_pj", energy);
+  set("model", given.model);
+  set("assignment", given.assignment);
+  set("basis", given.basis);
+  set("accelerator", given.accelerator);
+  set("layer", given.layer);
+  set("images", given.images);
+  set("cycles", given.cycles);
+  set("compute_cycles", given.compute_cycles);
+  set("slots", given.useful + given.edge + given.lane + given.row_column + given.null_term + given.memory);
+  set("useful", given.useful);
+  set("zero_bits_known", given.zero_bits_known);
+  set("idle_edge", given.edge);
+  set("idle_lane", given.lane);
+  set("idle_row_column", given.row_column);
+  set("idle_null_term", given.null_term);
+  set("idle_memory", given.memory);
+  set("energy_pj", given.energy);
   results.emulation.add(row);
 }
 
-/// Two models: `one` has everything, `two` has no M-BC within the budget and was not emulated with L-BC on Stripes.
+/// One lane per processing element: slots per cycle are rows x columns x tiles.
+void add_accelerator(Results& results, const std::string& basis, const std::string& name, std::int64_t rows,
+                     std::int64_t columns, std::int64_t tiles, double lane_um2) {
+  const std::int64_t slots = rows * columns * tiles;
+  results.accelerators.add({basis, name, std::string("any"), std::int64_t(1), rows, columns, tiles, slots, 1.0,
+                            std::int64_t(1024), std::int64_t(1024), 25.6, 0.1, lane_um2,
+                            double(slots) * lane_um2 * 1e-6, 0.01});
+}
+
+/// Two models: `one` has everything, `two` has no M-BC within the budget and was not emulated with it. At equal area
+/// `one` ran on several images, and `two` not on BitCluster. BitPruner runs on Pragmatic, beside plain integers.
 Results made_results() {
   Results results;
   add_evaluation(results, "one", "float", 0, 0.90, 0);
@@ -49,17 +75,34 @@ Results made_results() {
   add_evaluation(results, "one", "M-BC", 3, 0.895, 0.005);
   add_evaluation(results, "one", "M-BC", 3, 0.50, 0.4, "search");  // must not be shown
   add_evaluation(results, "one", "L-BC", 2.25, 0.892, 0.008);
+  add_evaluation(results, "one", "BitPruner", 2.75, 0.88, 0.02);
   add_evaluation(results, "two", "float", 0, 0.80, 0);
   add_evaluation(results, "two", "integer", 3.1, 0.80, 0);
   add_evaluation(results, "two", "L-BC", 2.5, 0.795, 0.005);
-  add_emulation(results, "one", "integer", "Stripes", "a", 600, 1000, 300, 4e6);
-  add_emulation(results, "one", "integer", "Stripes", "b", 200, 3000, 900, 2e6);
-  add_emulation(results, "one", "M-BC", "BitCluster", "a", 300, 1000, 700, 2e6);
-  add_emulation(results, "one", "M-BC", "BitCluster", "b", 100, 1000, 500, 1e6);
-  add_emulation(results, "one", "L-BC", "BitCluster", "a", 150, 1000, 900, 1e6);
-  add_emulation(results, "one", "L-BC", "BitCluster", "b", 50, 1000, 300, 1e6);
-  add_emulation(results, "two", "integer", "Stripes", "a", 900, 1000, 250, 9e6);
-  add_emulation(results, "two", "L-BC", "BitCluster", "a", 100, 1000, 500, 1e6);
+  add_evaluation(results, "two", "BitPruner", 2.5, 0.79, 0.01);
+  // model, weights, accelerator, layer, cycles, compute, useful, edge, lane, row_column, null_term, memory, energy
+  for (const Emulated& emulated : std::vector<Emulated>{
+           {"one", "integer", "Stripes", "a", 600, 250, 600, 0, 0, 0, 1900, 3500, 4e6},
+           {"one", "integer", "Stripes", "b", 200, 200, 1800, 20, 30, 50, 100, 0, 2e6},
+           {"one", "integer", "Pragmatic", "a", 700, 700, 1400, 0, 4200, 0, 0, 0, 7e6},
+           {"one", "BitPruner", "Pragmatic", "a", 500, 450, 2000, 0, 1600, 0, 0, 400, 5e6},
+           {"one", "M-BC", "BitCluster", "a", 300, 300, 1000, 0, 0, 0, 500, 0, 2e6},
+           {"one", "M-BC", "BitCluster", "b", 100, 100, 200, 0, 0, 0, 300, 0, 1e6},
+           {"one", "L-BC", "BitCluster", "a", 150, 100, 400, 0, 0, 0, 100, 250, 1e6},
+           {"one", "L-BC", "BitCluster", "b", 50, 50, 200, 0, 0, 0, 50, 0, 1e6},
+           {"one", "integer", "Stripes", "a", 9600, 9600, 11520, 0, 0, 0, 7680, 0, 32e6, area_basis, 4},
+           {"one", "M-BC", "BitCluster", "a", 800, 800, 2400, 0, 0, 0, 1600, 0, 6e6, area_basis, 2},
+           {"one", "L-BC", "BitCluster", "a", 400, 300, 1200, 0, 0, 0, 300, 500, 4e6, area_basis, 2},
+           {"two", "integer", "Stripes", "a", 900, 540, 2250, 0, 0, 0, 3150, 3600, 9e6},
+           {"two", "L-BC", "BitCluster", "a", 100, 20, 250, 0, 0, 0, 0, 250, 1e6},
+           {"two", "integer", "Stripes", "a", 900, 900, 1800, 0, 0, 0, 0, 0, 9e6, area_basis}}) {
+    add_emulation(results, emulated);
+  }
+  add_accelerator(results, throughput_basis, "Stripes", 2, 5, 1, 40000);
+  add_accelerator(results, throughput_basis, "Pragmatic", 2, 2, 2, 20000);
+  add_accelerator(results, throughput_basis, "BitCluster", 1, 5, 1, 16000);
+  add_accelerator(results, area_basis, "Stripes", 2, 1, 1, 40000);
+  add_accelerator(results, area_basis, "BitCluster", 1, 5, 1, 16000);
   results.skipped.add({"two", "search", "M-BC", "no number of terms stays within the budget of 1 %"});
   results.skipped.add({"three", "import", "conv1", "operator Foo is not supported"});
   return results;
@@ -67,10 +110,10 @@ Results made_results() {
 
 /// The row of the summary with these names, -1 if there is none.
 int row_of(const Table& summary, const std::string& model, const std::string& assignment,
-           const std::string& accelerator) {
+           const std::string& accelerator, const std::string& basis = throughput_basis) {
   for (std::size_t row = 0; row < summary.rows.size(); ++row) {
     if (summary.text(row, "model") == model && summary.text(row, "assignment") == assignment &&
-        summary.text(row, "accelerator") == accelerator) {
+        summary.text(row, "accelerator") == accelerator && summary.text(row, "basis") == basis) {
       return int(row);
     }
   }
@@ -91,14 +134,22 @@ TEST(Summary, SumsLayersAndDividesAsWorkedByHand) {
   EXPECT_EQ(number("loss_high"), 0.001 + 0.002);
   EXPECT_EQ(number("terms_mean"), 3.5);
   EXPECT_EQ(number("cycles"), 800);
-  EXPECT_DOUBLE_EQ(number("utilisation"), 0.3);  // (300 + 900) / (1000 + 3000), not the mean of the layers'
+  EXPECT_EQ(number("compute_cycles"), 450);
+  EXPECT_DOUBLE_EQ(number("utilisation"), 0.3);  // (600 + 1800) / (6000 + 2000), not the mean of the layers'
+  EXPECT_DOUBLE_EQ(number("idle_edge"), 20 / 8000.);
+  EXPECT_DOUBLE_EQ(number("idle_lane"), 30 / 8000.);
+  EXPECT_DOUBLE_EQ(number("idle_row_column"), 50 / 8000.);
+  EXPECT_DOUBLE_EQ(number("idle_null_term"), 2000 / 8000.);
+  EXPECT_DOUBLE_EQ(number("idle_memory"), 3500 / 8000.);
   EXPECT_EQ(number("energy_pj"), 6e6);
-  EXPECT_DOUBLE_EQ(number("speedup_m_bc"), 2);            // 800 / 400
-  EXPECT_DOUBLE_EQ(number("energy_ratio_m_bc"), 2);       // 6 / 3
-  EXPECT_DOUBLE_EQ(number("utilisation_ratio_m_bc"), 2);  // 0.6 / 0.3
-  EXPECT_DOUBLE_EQ(number("speedup_l_bc"), 4);            // 800 / 200
-  EXPECT_DOUBLE_EQ(number("energy_ratio_l_bc"), 3);       // 6 / 2
-  EXPECT_DOUBLE_EQ(number("utilisation_ratio_l_bc"), 2);  // 0.6 / 0.3
+  EXPECT_DOUBLE_EQ(number("speedup_m_bc"), 2);              // 800 / 400
+  EXPECT_DOUBLE_EQ(number("energy_ratio_m_bc"), 2);         // 6 / 3
+  EXPECT_DOUBLE_EQ(number("utilisation_ratio_m_bc"), 2);    // 0.6 / 0.3
+  EXPECT_DOUBLE_EQ(number("speedup_l_bc"), 4);              // 800 / 200
+  EXPECT_DOUBLE_EQ(number("compute_speedup_m_bc"), 1.125);  // 450 / 400
+  EXPECT_DOUBLE_EQ(number("compute_speedup_l_bc"), 3);      // 450 / 150
+  EXPECT_DOUBLE_EQ(number("energy_ratio_l_bc"), 3);         // 6 / 2
+  EXPECT_DOUBLE_EQ(number("utilisation_ratio_l_bc"), 2);    // 0.6 / 0.3
   EXPECT_EQ(summary.number(std::size_t(row_of(summary, "one", "M-BC", "BitCluster")), "top1"), 0.895);
   EXPECT_EQ(summary.number(std::size_t(row_of(summary, "one", "M-BC", "BitCluster")), "speedup_m_bc"), 1);
 }
@@ -112,19 +163,54 @@ TEST(Summary, TakesGeometricMeansOfWhatIsThere) {
   EXPECT_DOUBLE_EQ(number("speedup_l_bc"), 6);                   // sqrt(4 * 9)
   EXPECT_DOUBLE_EQ(number("energy_ratio_l_bc"), std::sqrt(27));  // sqrt(3 * 9)
   EXPECT_DOUBLE_EQ(number("utilisation_ratio_l_bc"), 2);         // sqrt(2 * 2)
+  EXPECT_DOUBLE_EQ(number("compute_speedup_l_bc"), 9);           // sqrt(3 * 27)
   EXPECT_DOUBLE_EQ(number("speedup_m_bc"), 2);                   // of `one` alone
+  EXPECT_DOUBLE_EQ(number("utilisation"), 4650 / 17000.);        // of both models' slots together
+  EXPECT_DOUBLE_EQ(number("idle_memory"), 7100 / 17000.);
   EXPECT_TRUE(std::isnan(number("cycles")));
   EXPECT_TRUE(std::isnan(number("top1")));
   EXPECT_TRUE(std::isnan(
       results.summary.number(std::size_t(row_of(results.summary, "two", "integer", "Stripes")), "speedup_m_bc")));
 }
 
+TEST(Summary, ComparesWithinABasisAndPerImage) {
+  Results results = made_results();
+  summarize(results);
+  const auto number = [&](const char* model, const char* column) {
+    return results.summary.number(std::size_t(row_of(results.summary, model, "integer", "Stripes", area_basis)),
+                                  column);
+  };
+  EXPECT_EQ(number("one", "cycles"), 2400);                 // 9600 / 4 images
+  EXPECT_EQ(number("one", "energy_pj"), 8e6);               // 32 / 4 images
+  EXPECT_DOUBLE_EQ(number("one", "speedup_m_bc"), 6);       // (9600 / 4) / (800 / 2)
+  EXPECT_DOUBLE_EQ(number("one", "speedup_l_bc"), 12);      // (9600 / 4) / (400 / 2)
+  EXPECT_DOUBLE_EQ(number("one", "energy_ratio_l_bc"), 4);  // (32 / 4) / (4 / 2)
+  EXPECT_TRUE(std::isnan(number("two", "speedup_l_bc")));   // it ran L-BC on the other basis only
+  EXPECT_DOUBLE_EQ(number("geometric mean", "speedup_l_bc"), 12);
+  EXPECT_DOUBLE_EQ(number("geometric mean", "utilisation"), (2880 + 1800) / (4800 + 1800.));  // slots per image
+}
+
+TEST(Summary, TakesAnyAssignment) {
+  Results results = made_results();
+  summarize(results);
+  const Table& summary = results.summary;
+  const int pruned = row_of(summary, "one", "BitPruner", "Pragmatic"),
+            mean = row_of(summary, "geometric mean", "BitPruner", "Pragmatic"),
+            accuracy = row_of(summary, "two", "BitPruner", "", "");
+  ASSERT_GE(std::min({pruned, mean, accuracy}), 0);
+  EXPECT_EQ(summary.number(std::size_t(pruned), "top1"), 0.88);
+  EXPECT_DOUBLE_EQ(summary.number(std::size_t(pruned), "speedup_l_bc"), 2.5);  // 500 / 200
+  EXPECT_DOUBLE_EQ(summary.number(std::size_t(mean), "speedup_l_bc"), 2.5);
+  EXPECT_EQ(summary.number(std::size_t(accuracy), "top1"), 0.79);
+  EXPECT_EQ(summary.number(std::size_t(row_of(summary, "one", "integer", "Pragmatic")), "speedup_l_bc"), 3.5);
+}
+
 TEST(Summary, KeepsAccuracyWithoutEmulationAndEmulationWithoutAccuracy) {
   Results accuracy = made_results();
   accuracy.emulation.rows.clear();
   summarize(accuracy);
-  EXPECT_EQ(accuracy.summary.rows.size(), 5u);  // integer, M-BC, L-BC of `one`; integer, L-BC of `two`
-  EXPECT_GE(row_of(accuracy.summary, "one", "M-BC", ""), 0);
+  EXPECT_EQ(accuracy.summary.rows.size(), 7u);  // integer, L-BC, BitPruner of both and M-BC of `one`
+  EXPECT_GE(row_of(accuracy.summary, "one", "M-BC", "", ""), 0);
   Results emulation = made_results();
   emulation.evaluations.rows.clear();
   summarize(emulation);
@@ -151,7 +237,7 @@ TEST(Summary, TheAnalysisScriptsReadItAndAgree) {
   const std::string from_python{std::istreambuf_iterator<char>(file), {}};
   const std::string from_program = format_summary(results, TableFormat::csv);
   EXPECT_EQ(from_python.substr(0, from_python.find('\n')), from_program.substr(0, from_program.find('\n')));
-  EXPECT_NE(from_python.find("one,integer,Stripes,0.9,0.899,"), std::string::npos) << from_python;
+  EXPECT_NE(from_python.find("one,throughput,integer,Stripes,0.9,0.899,"), std::string::npos) << from_python;
   results.summary.rows[0][std::size_t(results.summary.column("speedup_l_bc"))] = 4.01;
   write_results(path, results);
   EXPECT_NE(std::system((tables + " --check 2> /dev/null").c_str()), 0);
@@ -174,12 +260,10 @@ std::string line_with(const std::string& text, const std::string& start, const s
   std::istringstream lines(text.substr(after.empty() ? 0 : text.find(after)));
   std::string line;
   while (std::getline(lines, line)) {
-    if (line.starts_with(start)) {
-      std::istringstream words(line);
-      std::string word, joined;
-      while (words >> word) joined += (joined.empty() ? "" : " ") + word;
-      return joined;
-    }
+    std::istringstream words(line);
+    std::string word, joined;
+    while (words >> word) joined += (joined.empty() ? "" : " ") + word;
+    if (joined.starts_with(start)) return joined;
   }
   return "";
 }
@@ -193,9 +277,38 @@ TEST(Summary, TextSaysWhatAResearcherAsks) {
   EXPECT_NE(text.find("two, no M-BC: no number of terms stays within the budget"), std::string::npos) << text;
   EXPECT_EQ(line_with(text, "one ", "Emulation"), "one Stripes integer 800 30.0 6.00 2.00 2.00 4.00 3.00");
   EXPECT_EQ(line_with(text, "two ", "Emulation"), "two Stripes integer 900 25.0 9.00 - - 9.00 9.00");
-  EXPECT_EQ(line_with(text, "Stripes ", "Geometric"), "Stripes integer 2 2.00 2.00 2.00 2.00 6.00 5.20");
-  EXPECT_EQ(line_with(text, "claim [", "Geometric"), "claim [TCAD'22] 6 1.60 3.40 5.00");
+  EXPECT_EQ(line_with(text, "one Pragmatic BitPruner", "Emulation"),
+            "one Pragmatic BitPruner 500 50.0 5.00 1.25 1.67 2.50 2.50");
+  EXPECT_EQ(text.find(" 2400 "), std::string::npos) << "rows of equal area are for csv";
+  const std::string throughput = "at equal dense throughput:", area = "at equal area:";
+  EXPECT_EQ(line_with(text, "Stripes ", throughput), "Stripes integer 2x5 0.400 2 2.00 2.00 2.00 2.00 6.00 5.20");
+  EXPECT_EQ(line_with(text, "Pragmatic BitPruner", throughput),
+            "Pragmatic BitPruner 2 of 2x2 0.160 1 1.20 1.25 1.67 1.20 2.50 2.50");
+  EXPECT_EQ(line_with(text, "claim [", throughput), "claim [TCAD'22] 6 1.60 3.40 5.00");
+  EXPECT_EQ(line_with(text, "Stripes ", area), "Stripes integer 2x1 0.080 1 1.00 6.00 2.67 1.00 12.00 4.00");
+  EXPECT_EQ(line_with(text, "claim [", area), "claim [TCAD'22] 6 1.60 3.40 5.00");
+  EXPECT_EQ(line_with(text, "one BitPruner"), "one BitPruner 88.00 2.75 2.00 [1.80, 2.20]");
+  EXPECT_NE(text.find("each array resized to the area of BitCluster's"), std::string::npos) << text;
+  EXPECT_EQ(text.find("upper bound"), std::string::npos) << text;
   EXPECT_NE(text.find("three, import, conv1: operator Foo is not supported"), std::string::npos) << text;
+}
+
+TEST(Summary, TextSaysWhyTheClaimComesOutOrNot) {
+  Results results = made_results();
+  summarize(results);
+  const std::string text = format_summary(results, TableFormat::text);
+  EXPECT_EQ(line_with(text, "Stripes ", "Claim:"), "Stripes integer 6.00 9.00 5.20 27.4 0.1 0.2 0.3 30.3 41.8");
+  EXPECT_EQ(line_with(text, "Pragmatic BitPruner", "Claim:"),
+            "Pragmatic BitPruner 2.50 3.00 2.50 50.0 0.0 40.0 0.0 0.0 10.0");
+  EXPECT_EQ(line_with(text, "claim [", "Claim:"), "claim [TCAD'22] 3.40 5.00");
+}
+
+TEST(Summary, TextSaysWhereZeroBitsCountAsUseful) {
+  Results results = made_results();
+  add_emulation(results, {"one", "integer", "Stripes", "c", 1, 1, 10, 0, 0, 0, 0, 0, 1, throughput_basis, 1, 0});
+  summarize(results);
+  const std::string text = format_summary(results, TableFormat::text);
+  EXPECT_NE(text.find("Stripes ran without activations"), std::string::npos) << text;
 }
 
 TEST(Summary, TextFitsIn120Columns) {
@@ -203,7 +316,13 @@ TEST(Summary, TextFitsIn120Columns) {
   const std::string model(60, 'm'), accelerator(70, 'a');
   add_evaluation(results, model, "float", 0, 0.9, 0);
   add_evaluation(results, model, "M-BC", 3, 0.9, -0.123);
-  add_emulation(results, model, "M-BC", accelerator, "l", 123456789012345, 1000, 700, 2e12);
+  for (const char* basis : {throughput_basis, area_basis}) {
+    for (const char* assignment : {"M-BC", "L-BC"}) {
+      add_emulation(results,
+                    {model, assignment, accelerator, "l", 123456789012345, 1000, 700, 300, 0, 0, 0, 0, 2e12, basis});
+    }
+    add_accelerator(results, basis, accelerator, 4096, 4096, 4096, 1000);
+  }
   std::string reason(300, 'r');
   for (int word = 0; word < 60; ++word) reason += " because";
   results.skipped.add({model, "search", "L-BC", reason});
@@ -226,9 +345,10 @@ TEST(Summary, MarkdownAndCsvAreWellFormed) {
   EXPECT_NE(markdown.find("| one | 90.00 | 89.90 | 89.50 | 3 | 0.50 [0.30, 0.70] |"), std::string::npos) << markdown;
   EXPECT_NE(markdown.find("| a\\|b |"), std::string::npos);
   const std::string csv = format_summary(results, TableFormat::csv);
-  EXPECT_TRUE(csv.starts_with("model,assignment,accelerator,float_top1,top1,loss,")) << csv;
-  EXPECT_NE(csv.find("\none,integer,Stripes,0.9,0.899,0.001,"), std::string::npos) << csv;
-  EXPECT_NE(csv.find("\n\"with, \"\"comma\"\"\",integer,,"), std::string::npos) << csv;
+  EXPECT_TRUE(csv.starts_with("model,basis,assignment,accelerator,float_top1,top1,loss,")) << csv;
+  EXPECT_NE(csv.find("\none,throughput,integer,Stripes,0.9,0.899,0.001,"), std::string::npos) << csv;
+  EXPECT_NE(csv.find("\none,area,integer,Stripes,0.9,0.899,0.001,"), std::string::npos) << csv;
+  EXPECT_NE(csv.find("\n\"with, \"\"comma\"\"\",,integer,,"), std::string::npos) << csv;
   EXPECT_EQ(csv.find("nan"), std::string::npos);
   EXPECT_THROW(table_format_from_string("html"), Error);
   EXPECT_EQ(table_format_from_string("csv"), TableFormat::csv);
