@@ -55,7 +55,7 @@ COSTS = {"stripes": stripes, "pragmatic": pragmatic, "bitlet": bitlet, "bitvert"
 
 
 def tiles(weights, groups, lanes):
-    """Tiles, each a list of runs (one per row) of at most `lanes` weights, of weights [filters, channels / groups, kh, kw]."""
+    """Tiles of weights [filters, channels / groups, kh, kw]: lists of runs, one per row, of at most `lanes` weights."""
     filters, channels, kernel_height, kernel_width = weights.shape
     taps = [(i, j) for i in range(kernel_height) for j in range(kernel_width)]
     one_by_one = groups > 1
@@ -73,7 +73,10 @@ def tiles(weights, groups, lanes):
 
 
 def compute_cycles(design, kind, weights, input_size=None, stride=1, padding=0, groups=1):
-    """Cycles of a layer: weights [filters, channels / groups, kh, kw] or [filters, channels], input_size (h, w) of a conv."""
+    """Cycles of a layer.
+
+    Weights are [filters, channels / groups, kh, kw] or [filters, channels]; input_size is a convolution's (h, w).
+    """
     positions = 1
     if kind == "fc":
         weights = weights[:, :, None, None]

@@ -103,7 +103,7 @@ def filter_bricks(weights, lane_of_depthwise=None):
 
 
 def split_layer(kind, weights, activations, stride, padding, groups):
-    """The groups of a layer, which run one after another: (activations [window, time, lane], filters [filter][time][lane])."""
+    """The groups of a layer, one after another: (activations [window, time, lane], filters [filter][time][lane])."""
     if kind == "fc":
         weights, activations = weights[:, :, None, None], activations[:, None, None]
     activations = numpy.pad(activations, ((0, 0), (padding, padding), (padding, padding)))
@@ -147,7 +147,7 @@ def width(values, signed):
 
 
 def shifter_cycles(masks):
-    """Cycles of the two-stage shifter, [..., lane] -> [...]: the lanes whose lowest one is near the lowest of all drop it."""
+    """Two-stage shifter, [..., lane] -> [...]: each cycle the lanes whose lowest one is near the lowest of all drop it."""
     masks = masks.copy()
     cycles = numpy.zeros(masks.shape[:-1], int)
     while masks.any():
@@ -231,7 +231,7 @@ def executed_times(filters):
 
 
 def tactical_cycles(activations, filters, time):
-    """Cycles per column of one tile at its time: activations [column, time, lane], scheduled filters [filter][time][lane]."""
+    """Cycles per column of one tile at its time, of activations [column, time, lane] and its scheduled filters."""
     times = numpy.array([[origin for _, origin, _ in rows[time]] for rows in filters])
     lanes = numpy.array([[lane for _, _, lane in rows[time]] for rows in filters])
     picked = BOOTH[abs(activations[:, times, lanes])]  # [column, filter, lane]
@@ -286,7 +286,10 @@ def rotate(steps):
 
 
 def compute_cycles(design, kind, weights, activations, stride=1, padding=0, groups=1):
-    """Cycles of a layer: weights [filters, channels / groups, kh, kw] or [filters, channels], activations [channels, h, w] or [channels]."""
+    """Cycles of a layer.
+
+    Weights are [filters, channels / groups, kh, kw] or [filters, channels], activations [channels, h, w] or [channels].
+    """
     signed = bool(activations.min() < 0)
     steps = []
     for windows, filters in split_layer(kind, weights, activations, stride, padding, groups):
