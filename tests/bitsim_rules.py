@@ -1,8 +1,8 @@
 """Compute cycles of one layer by the rules of BitSim (yc2367/BitSim, 2025-04-28), for the tests only.
 
-Written from the rules alone, tile by tile and weight by weight, and shares nothing with the emulator. Weights are 8 bits;
-32 rows (filters) x 32 columns (output pixels along w), 16 lanes, or 8 in BitWave's fixed mapping. BitSim's oddities
-are kept: they are what its counts are compared with.
+Written from the rules alone, tile by tile and weight by weight, and shares nothing with the emulator. Weights
+have 8 bits; 32 rows (filters) x 32 columns (output pixels along w), 16 lanes, or 8 in BitWave's fixed mapping.
+BitSim's oddities are kept: they are part of its counts.
 """
 
 import math

@@ -147,7 +147,7 @@ def width(values, signed):
 
 
 def shifter_cycles(masks):
-    """Two-stage shifter, [..., lane] -> [...]: each cycle the lanes whose lowest one is near the lowest of all drop it."""
+    """Two-stage shifter, [..., lane] -> [...]: each cycle lanes whose lowest one is near the lowest of all drop it."""
     masks = masks.copy()
     cycles = numpy.zeros(masks.shape[:-1], int)
     while masks.any():
@@ -263,7 +263,7 @@ def tactical_steps(activations, filters):
 
 
 def run_ahead(steps, registers):
-    """Finish of conv steps (cycles by column): step n starts in a column when all have finished step n - 1 - registers."""
+    """Finish of conv steps (cycles by column): step n may start when all columns have finished step n - 1 - registers."""
     finish, previous, ready, slot = [0] * COLUMNS, [0] * registers, 0, 0
     for step in steps:
         for column, cycles in enumerate(step):

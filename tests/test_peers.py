@@ -1,4 +1,4 @@
-"""The emulator in the peers' settings against independent re-implementations of two peers' rules, integer by integer."""
+"""The emulator in the peers' settings against independent re-implementations of the rules of two peers, cycle by cycle."""
 
 import h5py
 import numpy
@@ -417,7 +417,8 @@ def test_windows_and_kernel_positions_run_along_h():
 
 def test_widths_of_dynamic_precision():
     assert [dnnsim_rules.width([value], False) for value in (0, 1, 2, 255)] == [1, 1, 2, 8]
-    assert [dnnsim_rules.width([value], True) for value in (0, -1, 1, -2, 2, -127, -128, 127)] == [2, 2, 2, 2, 3, 8, 8, 8]
+    signed = {0: 2, -1: 2, 1: 2, -2: 2, 2: 3, -127: 8, -128: 8, 127: 8}
+    assert {value: dnnsim_rules.width([value], True) for value in signed} == signed
 
 
 @pytest.mark.parametrize(
