@@ -1,0 +1,459 @@
+"""The emulator in the peers' settings against independent re-implementations of the rules of two peers, cycle by cycle."""
+
+import h5py
+import numpy
+import pytest
+
+import bitsim_rules
+import dnnsim_rules
+import results
+from conftest import ROOT
+
+
+# --- layers ---
+
+
+def some_weights(rng, *shape, zeros=0.0, largest=127):
+    """Bell-shaped like trained weights, a fraction `zeros` of them zero."""
+    weights = numpy.clip(numpy.rint(rng.normal(0, largest / 3, shape)), -largest, largest).astype(int)
+    weights[rng.random(shape) < zeros] = 0
+    return weights
+
+
+def some_activations(rng, *shape, zeros=0.4, signed=False, largest=None):
+    """As after ReLU: 0..255 with many zeros; or -127..127."""
+    largest = largest or (127 if signed else 255)
+    magnitudes = rng.exponential(largest / 5, shape)
+    if signed:
+        magnitudes *= rng.choice([-1, 1], shape)
+    activations = numpy.clip(numpy.rint(magnitudes), -largest, largest).astype(int)
+    activations[rng.random(shape) < zeros] = 0
+    return activations
+
+
+def conv(rng, channels, filters, kernel, size, weight_zeros=0.05, groups=1, stride=1, padding=0, **activation_options):
+    """A convolution; `kernel` and `size` are lengths along both axes or (h, w)."""
+    kernel, size = (extent if isinstance(extent, tuple) else (extent, extent) for extent in (kernel, size))
+    return {
+        "kind": "conv",
+        "weights": some_weights(rng, filters, channels // groups, *kernel, zeros=weight_zeros),
+        "activations": some_activations(rng, channels, *size, **activation_options),
+        "stride": stride,
+        "padding": padding,
+        "groups": groups,
+    }
+
+
+def fully_connected(rng, channels, filters, weight_zeros=0.05, **activation_options):
+    return {
+        "kind": "fc",
+        "weights": some_weights(rng, filters, channels, zeros=weight_zeros),
+        "activations": some_activations(rng, channels, **activation_options),
+    }
+
+
+def dnnsim_layers():
+    rng = numpy.random.default_rng(20200504)
+    layers = {
+        "conv3x3": conv(rng, 32, 48, 3, 6, padding=1),
+        "conv3x3_no_padding": conv(rng, 20, 20, 3, 8),
+        "conv1x1": conv(rng, 40, 20, 1, 5),
+        "conv5x5": conv(rng, 16, 16, 5, 7, padding=2),
+        "conv_tall_kernel": conv(rng, 20, 18, (3, 1), (8, 6)),
+        "conv_one_pixel": conv(rng, 70, 33, 4, 4),
+        "stride2": conv(rng, 20, 33, 3, 9, padding=1, stride=2),
+        "stride2_1x1": conv(rng, 48, 40, 1, 8, stride=2),
+        "many_filters": conv(rng, 24, 300, 3, 4, padding=1),
+        "few_channels_and_filters": conv(rng, 5, 3, 3, 6, padding=1),
+        "one_channel": conv(rng, 1, 6, 5, 9),
+        "depthwise": conv(rng, 40, 40, 3, 7, padding=1, groups=40),
+        "depthwise_stride2": conv(rng, 17, 17, 3, 9, padding=1, stride=2, groups=17),
+        "depthwise_3_channels_stride1": conv(rng, 3, 3, 3, 6, padding=1, groups=3),
+        "first_3x3_stride2": conv(rng, 3, 16, 3, 10, padding=1, stride=2, zeros=0),
+        "first_7x7_stride2": conv(rng, 3, 20, 7, 14, padding=3, stride=2, zeros=0),
+        "first_4x4_stride2_odd_input": conv(rng, 3, 16, 4, 9, stride=2, zeros=0),
+        "first_3x3_stride3": conv(rng, 3, 16, 3, 10, stride=3, zeros=0),
+        "first_11x11_stride4_small": conv(rng, 3, 16, 11, 19, stride=4, zeros=0.9),
+        "first_signed": conv(rng, 3, 24, 3, 9, padding=1, stride=2, zeros=0, signed=True),
+        "first_stride1": conv(rng, 3, 24, 3, 6, padding=1, zeros=0),
+        "fc256": fully_connected(rng, 256, 10),
+        "fc512_many_filters": fully_connected(rng, 512, 300),
+        "fc768_sparse": fully_connected(rng, 768, 40, weight_zeros=0.9),
+        "fc200": fully_connected(rng, 200, 30),
+        "fc800_many_filters": fully_connected(rng, 800, 270),
+        "fc300_signed": fully_connected(rng, 300, 20, signed=True),
+        "fc512_all_bits": fully_connected(rng, 512, 20, zeros=0, weight_zeros=0),
+        "signed": conv(rng, 24, 20, 3, 6, padding=1, signed=True),
+        "signed_small": conv(rng, 24, 20, 1, 6, signed=True, largest=4),
+        "unsigned_small": conv(rng, 24, 20, 3, 6, padding=1, largest=7),
+        "zero_weights": conv(rng, 36, 20, 3, 5, weight_zeros=1),
+        "zero_weights_1x1": conv(rng, 32, 20, 1, 5, weight_zeros=1),
+        "zero_activations": conv(rng, 20, 40, 3, 5, zeros=1),
+        "sparse_depthwise": conv(rng, 24, 24, 3, 6, padding=1, groups=24, weight_zeros=0.7),
+        "sparse_many_filters": conv(rng, 33, 290, 3, 3, padding=1, weight_zeros=0.85),
+        "sparse_1x1": conv(rng, 128, 70, 1, 5, weight_zeros=0.9),
+        "sparse_first": conv(rng, 3, 24, 5, 11, padding=2, stride=2, weight_zeros=0.8),
+        "sparse_few_channels": conv(rng, 10, 24, 3, 6, padding=1, weight_zeros=0.8),
+    }
+    for zeros in (50, 60, 70, 80, 90, 95, 99):
+        layers[f"sparse_{zeros}"] = conv(rng, 48, 36, 3, 5, padding=1, weight_zeros=zeros / 100)
+    # whole bricks and kernel positions of zeros: more than two skipped in a row, tiles of different lengths
+    holes = conv(rng, 64, 50, 3, 5, padding=1, weight_zeros=0.9)
+    holes["weights"][:, :, 1:, 1] = 0
+    holes["weights"][16:32, 16:] = 0
+    layers["sparse_with_holes"] = holes
+    # padded channels come with channel 0 of the first step, the only large activation, whose own weight is swapped out
+    padded = conv(rng, 5, 8, 3, 6, weight_zeros=0.5, largest=2)
+    padded["weights"][:, :, :, 0] = 0
+    padded["weights"][:, 1, 0, 0] = padded["weights"][:, 0, 1, 0] = 9
+    padded["activations"][0, 0, 0] = 0b1010101
+    layers["sparse_padded_channels"] = padded
+    # a negative power of two is one bit narrower than its magnitude and sign
+    powers = conv(rng, 20, 18, 3, 5, padding=1, signed=True)
+    powers["activations"] = rng.choice([-4, -1, 0, 1, 3], powers["activations"].shape)
+    layers["signed_power_of_two"] = powers
+    # one full filter among almost empty ones, one full activation among small ones
+    outlier = conv(rng, 32, 40, 3, 6, padding=1, weight_zeros=0.9, largest=3)
+    outlier["weights"][5] = numpy.where(rng.random((32, 3, 3)) < 0.5, 127, -85)
+    outlier["activations"][9, 3, 2] = 255
+    layers["one_outlier"] = outlier
+    return layers
+
+
+def bitsim_layers():
+    rng = numpy.random.default_rng(20250428)
+    layers = {
+        "conv3x3": conv(rng, 40, 48, 3, 8, padding=1),
+        "conv1x1": conv(rng, 70, 33, 1, 5),
+        "conv5x5_taps_on_lanes": conv(rng, 20, 40, 5, 9, padding=2),
+        "conv3x3_taps_on_lanes": conv(rng, 8, 20, 3, 9, padding=1),
+        "conv3x3_as_many_taps_as_channels": conv(rng, 9, 20, 3, 9),
+        "first_7x7_stride2": conv(rng, 3, 64, 7, 40, padding=3, stride=2),
+        "one_channel": conv(rng, 1, 6, 3, 9),
+        "one_channel_1x1": conv(rng, 1, 6, 1, 9),
+        "stride2": conv(rng, 24, 40, 3, 70, padding=1, stride=2),
+        "wide": conv(rng, 24, 20, 3, (5, 67), padding=1),
+        "tall": conv(rng, 24, 20, 3, (67, 5), padding=1),
+        "many_filters": conv(rng, 20, 300, 1, 4),
+        "depthwise": conv(rng, 20, 20, 3, (9, 34), padding=1, groups=20),
+        "depthwise_5x5_stride2": conv(rng, 12, 12, 5, 11, padding=2, stride=2, groups=12),
+        "depthwise_multiplier2": conv(rng, 6, 12, 3, 9, padding=1, groups=6),
+        "grouped": conv(rng, 24, 36, 3, 8, padding=1, groups=2),
+        "grouped_1x1": conv(rng, 32, 36, 1, 8, groups=4),
+        "grouped_many_channels": conv(rng, 64, 34, 3, 8, padding=1, groups=2),
+        "fc256": fully_connected(rng, 256, 10),
+        "fc300_many_filters": fully_connected(rng, 300, 290),
+        "fc7": fully_connected(rng, 7, 5),
+        "positive_weights": conv(rng, 32, 40, 3, 8),
+        "zero_weights": conv(rng, 32, 40, 3, 8, weight_zeros=1),
+        "zero_fc": fully_connected(rng, 64, 40, weight_zeros=1),
+        "one_outlier": conv(rng, 32, 40, 3, 8, weight_zeros=0.95),
+        "small_weights": conv(rng, 32, 40, 3, 8),
+        "minus_one": conv(rng, 20, 40, 3, 8),
+    }
+    for zeros in (50, 80, 95):
+        layers[f"sparse_{zeros}"] = conv(rng, 48, 40, 3, 8, padding=1, weight_zeros=zeros / 100)
+    layers["positive_weights"]["weights"] = abs(layers["positive_weights"]["weights"])
+    layers["small_weights"]["weights"] //= 32
+    layers["minus_one"]["weights"][:] = -1
+    layers["one_outlier"]["weights"][5] = numpy.where(rng.random((32, 3, 3)) < 0.5, 127, -127)
+    for number, layer in enumerate(layers.values()):  # BitSim reads no activations: half of the layers have none
+        activations = layer.pop("activations")
+        if layer["kind"] == "conv":
+            layer["input_size"] = activations.shape[1:]
+        if number % 2:
+            layer["activations"] = activations
+    return layers
+
+
+# --- the program ---
+
+
+def write_trace(path, layers):
+    with h5py.File(path, "w") as file:
+        for name, layer in layers.items():
+            group = file.create_group(f"layers/{name}")
+            group["weights"] = layer["weights"].astype(numpy.int32)
+            if "activations" in layer:
+                group["activations"] = layer["activations"][None].astype(numpy.int32)  # one image
+            elif "input_size" in layer:
+                group.attrs["input"] = layer["input_size"]
+            group.attrs["kind"] = layer["kind"]
+            if layer["kind"] == "conv":
+                for attribute in ("stride", "padding", "groups"):
+                    group.attrs[attribute] = layer[attribute]
+
+
+def emulate(program, folder, peer, designs, layers):
+    """Compute cycles by (design, layer), all layers and designs in one run of the program."""
+    trace, output = folder / "trace.h5", folder / "results.h5"
+    write_trace(trace, layers)
+    arguments = []
+    for design in designs:
+        arguments += ["--design", ROOT / "configs" / "accelerators" / "peers" / f"{peer}_{design}.toml"]
+    process = program("emulate", "--trace", trace, *arguments, "-o", output)
+    assert process.returncode == 0, process.stderr
+    table = results.load(output)["emulation"]
+    return {(row.accelerator, row.layer): int(row.compute_cycles) for row in table.itertuples()}
+
+
+def differences(emulated, peer, design, layers, expected):
+    """One line for every layer whose cycles are not those of the rules."""
+    found = {layer: emulated.get((f"{peer}_{design}", layer)) for layer in layers}
+    return [
+        f"{layer}, {peer}_{design}: emulator {found[layer]}, rules {expected[layer]}"
+        for layer in layers
+        if found[layer] != expected[layer]
+    ]
+
+
+@pytest.fixture(scope="module")
+def dnnsim(program, tmp_path_factory):
+    layers = dnnsim_layers()
+    return layers, emulate(program, tmp_path_factory.mktemp("dnnsim"), "dnnsim", dnnsim_rules.DESIGNS, layers)
+
+
+@pytest.fixture(scope="module")
+def bitsim(program, tmp_path_factory):
+    layers = bitsim_layers()
+    return layers, emulate(program, tmp_path_factory.mktemp("bitsim"), "bitsim", bitsim_rules.DESIGNS, layers)
+
+
+def bitsim_cycles(design, layer):
+    return bitsim_rules.compute_cycles(design, **{name: layer[name] for name in layer if name != "activations"})
+
+
+@pytest.mark.parametrize("design", dnnsim_rules.DESIGNS)
+def test_emulator_counts_as_dnnsim(dnnsim, design):
+    layers, emulated = dnnsim
+    expected = {name: dnnsim_rules.compute_cycles(design, **layer) for name, layer in layers.items()}
+    wrong = differences(emulated, "dnnsim", design, layers, expected)
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("design", bitsim_rules.DESIGNS)
+def test_emulator_counts_as_bitsim(bitsim, design):
+    layers, emulated = bitsim
+    expected = {name: bitsim_cycles(design, layer) for name, layer in layers.items()}
+    wrong = differences(emulated, "bitsim", design, layers, expected)
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_smallest_weight_counts_as_in_bitsim(program, tmp_path):
+    """-128 has no 8-bit magnitude: it counts as -127 where weights are sign-magnitude, as itself elsewhere."""
+    weights = numpy.zeros((3, 32), int)
+    weights[1, 4] = -128
+    layers = {"fc": {"kind": "fc", "weights": weights}}
+    emulated = emulate(program, tmp_path, "bitsim", bitsim_rules.DESIGNS, layers)
+    # two tiles of 16, four of 8; per tile 8 | 8 ones, none | 1 one, none | 1, at least 1 | 8 columns - 1, none - 1
+    expected = {"stripes": 16, "pragmatic": 8, "bitlet": 1, "bitvert": 2, "bitwave": 7 - 3}
+    for design, cycles in expected.items():
+        assert bitsim_cycles(design, layers["fc"]) == cycles
+    wrong = [
+        line
+        for design, cycles in expected.items()
+        for line in differences(emulated, "bitsim", design, layers, {"fc": cycles})
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+# --- the rules themselves, by hand ---
+
+
+def test_booth_recodes_runs_of_three():
+    """Mean, maximum and the exceptions are in DNNsim's description; NAF(n) has as many digits as n xor 3n has ones."""
+    naf = numpy.array([bin(n ^ (3 * n)).count("1") for n in range(256)])
+    terms = dnnsim_rules.BOOTH_TERMS
+    assert terms.mean() == pytest.approx(3.199, abs=5e-4)
+    assert naf.mean() == pytest.approx(3.109, abs=5e-4)
+    assert terms.max() == 6
+    assert (terms >= naf).all() and (terms != naf).sum() == 22
+    assert all(terms[n] > naf[n] for n in (27, 54, 219))
+    assert [dnnsim_rules.booth(n) for n in (0, 1, 3, 5, 6, 7, 14, 28, 255)] == [0, 1, 3, 5, 6, 9, 18, 36, 257]
+
+
+@pytest.mark.parametrize(
+    "lanes, cycles",
+    [
+        ([0, 0], 1),  # at least one
+        ([255, 0], 8),
+        ([1, 2, 4, 8], 1),  # lowest ones 0..3: the same cycle
+        ([1, 16], 2),  # 4 apart
+        ([3, 8], 2),
+        ([7, 128], 4),  # position 7 is never near 0, 1 or 2
+        ([0b10001000, 0b00010001], 2),  # positions 3 and 0, then 7 and 4
+        ([1, 2, 4, 0b110000], 3),  # all but the last, which then needs two
+    ],
+)
+def test_two_stage_shifter(lanes, cycles):
+    assert dnnsim_rules.shifter_cycles(numpy.array(lanes)) == cycles
+
+
+def test_columns_run_ahead_by_one_step():
+    assert dnnsim_rules.run_ahead([[3, 1], [1, 3]], 1) == 4
+    # third step: column 0 from 4 to 7; column 1 from 4 to 5
+    assert dnnsim_rules.run_ahead([[3, 1], [1, 3], [3, 1]], 1) == 7
+    # column 1 starts its third step at 9, when column 0 has finished the first, and its fourth at 10
+    assert dnnsim_rules.run_ahead([[9, 1], [1, 1], [1, 1], [1, 5]], 1) == 15
+    assert dnnsim_rules.run_ahead([[9, 1], [1, 1], [1, 1], [1, 5]], 2) == 14
+
+
+def test_fully_connected_steps_rotate():
+    assert dnnsim_rules.rotate([8] * 16) == 15 + 8
+    assert dnnsim_rules.rotate([1] * 40) == 40
+    # step 16 starts when column 0 is free at 20; step 17 in column 1 at 21
+    assert dnnsim_rules.rotate([20] * 18) == 21 + 20
+
+
+def one_filter(*bricks):
+    """A filter set [filter][time][lane] of one filter, from {lane: weight} per time."""
+    return [[[(brick.get(lane, 0), time, lane) for lane in range(16)] for time, brick in enumerate(bricks)]]
+
+
+FULL = {lane: 1 for lane in range(16)}
+
+
+def without(*lanes):
+    return {lane: 1 for lane in FULL if lane not in lanes}
+
+
+def test_schedule_promotes_a_weight_with_its_time_and_lane():
+    for lane, later, other in [(3, 1, 6), (3, 1, 2), (0, 1, 15), (15, 1, 2), (0, 2, 14), (9, 2, 11)]:
+        filters = one_filter(without(lane), *[{}] * (later - 1), {other: 7})
+        dnnsim_rules.schedule(filters)
+        assert filters[0][0][lane] == (7, later, other)
+        assert filters[0][later][other] == (0, 0, lane)
+        assert dnnsim_rules.executed_times(filters) == [0]
+
+
+def test_schedule_serves_the_lane_with_the_most_candidates_first():
+    # lane 2 can take lane 3; lane 3 can take lanes 3 and 4 and goes first, takes lane 3, and lane 2 finds nothing
+    filters = one_filter(without(2, 3), {3: 5, 4: 6})
+    dnnsim_rules.schedule(filters)
+    assert filters[0][0][3] == (5, 1, 3) and filters[0][0][2][0] == 0
+    assert dnnsim_rules.executed_times(filters) == [0, 1]
+
+
+def test_at_most_two_empty_bricks_are_skipped_in_a_row():
+    for empty, kept in [(1, []), (2, []), (3, [2]), (5, [2]), (6, [2, 5])]:
+        assert dnnsim_rules.executed_times(one_filter(*[{}] * empty)) == kept
+    # the third empty brick is executed, so the later 17 weights fill it, one of which stays behind;
+    # lane 0 is the first that reaches four of them
+    filters = one_filter({}, {}, {}, {3: 1}, FULL)
+    dnnsim_rules.schedule(filters)
+    assert filters[0][2][0] == (1, 3, 3)
+    assert all(value == 1 for value, _, _ in filters[0][2])
+    assert dnnsim_rules.executed_times(filters) == [2, 4]
+
+
+def test_swapped_out_weights_bring_no_activation():
+    filters = one_filter({0: 1}, {5: 1})
+    dnnsim_rules.schedule(filters)
+    assert filters[0][0][2] == (1, 1, 5)  # lane 2 is the first that reaches lane 5
+    activations = numpy.zeros((1, 2, 16), int)  # [column, time, lane]
+    activations[0, 0, 1] = 0b10101  # a zero weight stays: its three terms count
+    activations[0, 0, 2] = 0b1010101  # swapped out: four terms that count nowhere
+    activations[0, 1, 5] = 0b101  # counts at time 0, where its weight is
+    assert list(dnnsim_rules.tactical_cycles(activations, filters, 0)) == [3]
+    assert list(dnnsim_rules.tactical_cycles(activations, filters, 1)) == [1]
+
+
+def dense(*shape):
+    return numpy.ones(shape, int)
+
+
+@pytest.mark.parametrize(
+    "layer, steps",
+    [
+        # ceil(25 / 16) window sets x 2 filter batches x 9 kernel positions x 2 bricks
+        ({"weights": dense(300, 20, 3, 3), "activations": dense(20, 5, 5), "padding": 1}, 2 * 2 * 9 * 2),
+        # 2 groups of at most 16 channels
+        ({"weights": dense(20, 1, 3, 3), "activations": dense(20, 5, 5), "padding": 1, "groups": 20}, 2 * 2 * 9),
+        # two groups, each in its own batch
+        ({"weights": dense(32, 16, 1, 1), "activations": dense(32, 4, 4), "groups": 2}, 2),
+        # folded to 12 channels: 4 - 2 + 1 = 3 positions per axis, 4 kernel positions
+        ({"weights": dense(16, 3, 3, 3), "activations": dense(3, 7, 7), "stride": 2}, 4),
+        # an even kernel on an odd input: 5 - 2 + 1 = 4 positions per axis
+        ({"weights": dense(16, 3, 4, 4), "activations": dense(3, 9, 9), "stride": 2}, 4),
+        # 5 x 5 positions need two sets
+        ({"weights": dense(16, 3, 3, 3), "activations": dense(3, 11, 11), "stride": 2}, 8),
+    ],
+)
+def test_steps_of_convolutions(layer, steps):
+    per_step = {"stripes": 8, "loom": 8}  # ones everywhere: the others need one cycle
+    for design in dnnsim_rules.DESIGNS:
+        if design != "tcle":
+            assert dnnsim_rules.compute_cycles(design, "conv", **layer) == steps * per_step.get(design, 1)
+
+
+def test_steps_of_fully_connected_layers():
+    layer = {"kind": "fc", "weights": dense(300, 512), "activations": 7 * dense(512)}
+    assert dnnsim_rules.compute_cycles("dadiannao", **layer) == 2 * 32
+    assert dnnsim_rules.compute_cycles("stripes", **layer) == 2 * 32 + 7
+    assert dnnsim_rules.compute_cycles("pragmatic", **layer) == 2 * 32 + 2  # three ones
+    # 3 x 8 bits occupy a column longer than the turn of 16: four turns
+    assert dnnsim_rules.compute_cycles("loom", **layer) == 4 * 24 + 15
+    assert dnnsim_rules.compute_cycles("tcle", **layer) == 2 * 32 + 1  # 8 - 1
+
+
+def test_fold_by_hand():
+    tensor = numpy.arange(3 * 5 * 5).reshape(1, 3, 5, 5)
+    folded = dnnsim_rules.fold(tensor, 2)
+    assert folded.shape == (1, 12, 3, 3)
+    assert folded[0, 3 + 1, 1, 2] == tensor[0, 1, 3, 4]  # odd along h: 3 channels on
+    assert folded[0, 6 + 2, 2, 0] == tensor[0, 2, 4, 1]  # odd along w: 2 x 3 channels on
+    assert folded[0, 9, 2, 0] == 0  # beyond the edge
+
+
+def test_windows_and_kernel_positions_run_along_h():
+    activations = numpy.arange(4 * 4).reshape(1, 4, 4)
+    bricks = dnnsim_rules.window_bricks(activations, 3, 3, 2, 2, 1)
+    assert list(bricks[:4, 0, 0]) == [0, 4, 8, 1]
+    assert list(bricks[0, :, 0]) == [0, 4, 1, 5]
+    weights = numpy.array([[[1, 2], [3, 4]]])
+    assert [brick[0] for brick in dnnsim_rules.filter_bricks(weights)] == [(1, 0, 0), (3, 1, 0), (2, 2, 0), (4, 3, 0)]
+    assert dnnsim_rules.filter_bricks(weights)[1][5] == (0, 0, 0)
+
+
+def test_widths_of_dynamic_precision():
+    assert [dnnsim_rules.width([value], False) for value in (0, 1, 2, 255)] == [1, 1, 2, 8]
+    signed = {0: 2, -1: 2, 1: 2, -2: 2, 2: 3, -127: 8, -128: 8, 127: 8}
+    assert {value: dnnsim_rules.width([value], True) for value in signed} == signed
+
+
+@pytest.mark.parametrize(
+    "run, cycles",
+    [
+        # all ones: no sign, one lane wide column, ceil(16 / 8), and a column less one
+        ([1] * 16, {"stripes": 8, "pragmatic": 1, "bitlet": 16, "bitvert": 2, "bitwave": 0}),
+        # -1: sign and one | 8 full columns | sign column and one column, less one
+        ([-1] * 16, {"stripes": 8, "pragmatic": 2, "bitlet": 16, "bitvert": 16, "bitwave": 1}),
+        ([0] * 16, {"stripes": 8, "pragmatic": 0, "bitlet": 0, "bitvert": 1, "bitwave": -1}),
+        # short run; 5 = 101, -3 = ...11111101
+        ([5, -3], {"stripes": 8, "pragmatic": 3, "bitlet": 2, "bitvert": 7, "bitwave": 3}),
+    ],
+)
+def test_bitsim_tiles_by_hand(run, cycles):
+    for design, expected in cycles.items():
+        cost = bitsim_rules.COSTS[design]
+        zeros = [0] * len(run)
+        assert cost([run]) == expected
+        assert cost([zeros, run]) == max(expected, cost([zeros]))  # the slowest row counts
+
+
+def test_bitsim_tiling_by_hand():
+    def number(lanes=16, groups=1, **shape):
+        return len(list(bitsim_rules.tiles(dense(*shape["weights"]), groups, lanes)))
+
+    assert number(weights=(33, 40, 3, 3)) == 2 * 9 * 3
+    assert number(weights=(33, 8, 3, 3)) == 2 * 8 * 1  # more taps than channels: taps on the lanes
+    assert number(weights=(33, 9, 3, 3)) == 2 * 9 * 1  # equally many: channels
+    assert number(weights=(33, 3, 7, 7)) == 2 * 3 * 4
+    assert number(weights=(20, 1, 3, 3), groups=20) == 20
+    assert number(weights=(36, 8, 1, 1), groups=4) == 36 * 8
+    assert number(weights=(36, 32, 3, 3), groups=2, lanes=8) == 36 * 32 * 2
+    # rows of 67 pixels need 3 column steps each
+    wide = {"kind": "conv", "weights": dense(20, 24, 3, 3), "input_size": (5, 67), "padding": 1}
+    assert bitsim_rules.compute_cycles("stripes", **wide) == 8 * 9 * 2 * 5 * 3
+    tall = {**wide, "input_size": (67, 5)}
+    assert bitsim_rules.compute_cycles("stripes", **tall) == 8 * 9 * 2 * 67
