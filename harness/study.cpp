@@ -50,10 +50,6 @@ std::string candidate_name(const WeightFormat& format) { return "N=" + std::to_s
 
 }  // namespace
 
-std::string to_string(Design design);  // of host/accelerator.hpp
-// until accelerator.cpp defines it
-__attribute__((weak)) std::string to_string(Design design) { return std::to_string(int(design)); }
-
 void add_layers(const std::string& model, const Network& network, Results& results) {
   for (const int index : weighted_layers(network)) {
     const auto& convolution = std::get<Convolution>(network.layers[index].operation);
@@ -77,15 +73,12 @@ void add_layers(const std::string& model, const Network& network, Results& resul
 
 void add_accelerators(const std::string& basis, const std::vector<Accelerator>& accelerators, Results& results) {
   for (const Accelerator& accelerator : accelerators) {
-    const double array_um2 = double(accelerator.lanes_in_all()) * accelerator.lane_area;
-    const double buffer_um2 =
-        double(accelerator.weight_buffer + accelerator.activation_buffer) * accelerator.buffer_area;
     results.accelerators.add({basis, accelerator.name, to_string(accelerator.design), std::int64_t(accelerator.lanes),
                               std::int64_t(accelerator.rows), std::int64_t(accelerator.columns),
-                              std::int64_t(accelerator.tiles), accelerator.lanes_in_all(), accelerator.clock_ghz,
+                              std::int64_t(accelerator.tiles), accelerator.slots_per_cycle(), accelerator.clock_ghz,
                               accelerator.weight_buffer, accelerator.activation_buffer,
                               accelerator.off_chip_gbyte_per_s, accelerator.term_energy, accelerator.lane_area,
-                              array_um2 * 1e-6, buffer_um2 * 1e-6});
+                              accelerator.array_mm2(), accelerator.buffer_mm2()});
   }
 }
 

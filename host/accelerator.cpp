@@ -1,7 +1,12 @@
 #include "host/accelerator.hpp"
 
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
 #include <map>
+#include <set>
 
+#include "host/error.hpp"
 #include "host/toml.hpp"
 
 namespace bitcluster {
@@ -9,8 +14,16 @@ namespace {
 
 const std::map<std::string, Design> design_names = {{"bit_parallel", Design::bit_parallel},
                                                     {"stripes", Design::stripes},
+                                                    {"dynamic_stripes", Design::dynamic_stripes},
+                                                    {"loom", Design::loom},
+                                                    {"pragmatic", Design::pragmatic},
                                                     {"pragmatic_weights", Design::pragmatic_weights},
                                                     {"laconic", Design::laconic},
+                                                    {"tactical_p", Design::tactical_p},
+                                                    {"tactical_e", Design::tactical_e},
+                                                    {"bitlet", Design::bitlet},
+                                                    {"bitwave", Design::bitwave},
+                                                    {"bitvert", Design::bitvert},
                                                     {"bitcluster", Design::bitcluster}};
 
 template <class T>
@@ -22,7 +35,52 @@ T choose(TomlTable& table, const std::string& key, const std::map<std::string, T
 
 constexpr double largest = 1e12;
 
+/// The keys of one design. A key that the design has no use for stays unread, so finish() rejects it.
+void read_design(TomlTable& file, Accelerator& accelerator) {
+  const Design design = accelerator.design;
+  const auto is_one_of = [&](const std::set<Design>& designs) { return designs.contains(design); };
+  if (is_one_of({Design::pragmatic, Design::pragmatic_weights, Design::laconic, Design::tactical_e})) {
+    accelerator.encoding = choose<Encoding>(file, "encoding",
+                                            {{"binary", Encoding::binary},
+                                             {"signed_digit", Encoding::signed_digit},
+                                             {"booth_dnnsim", Encoding::booth_dnnsim}});
+  }
+  if (design == Design::bitcluster) {
+    accelerator.encoding =
+        choose<Encoding>(file, "encoding", {{"binary", Encoding::binary}, {"signed_digit", Encoding::signed_digit}});
+  }
+  if (is_one_of({Design::pragmatic, Design::pragmatic_weights, Design::tactical_e})) {
+    accelerator.first_stage_shift = int(file.integer("first_stage_shift", 0, 4));
+  }
+  if (is_one_of({Design::dynamic_stripes, Design::pragmatic, Design::tactical_p, Design::tactical_e})) {
+    accelerator.column_registers = int(file.integer("column_registers", 0, 64));
+  }
+  if (design == Design::stripes) accelerator.precision = int(file.integer("precision", 1, 16, 0));
+  if (design == Design::loom) {
+    accelerator.bits_per_cycle = int(file.integer("bits_per_cycle", 1, 16));
+    accelerator.weight_bits = int(file.integer("weight_bits", 1, 16, 0));
+  }
+  if (design == Design::bitlet) accelerator.significances = int(file.integer("significances", 1, 16));
+  if (is_one_of({Design::tactical_p, Design::tactical_e})) {
+    accelerator.search_shape =
+        choose<SearchShape>(file, "search_shape", {{"T", SearchShape::t}, {"L", SearchShape::l}});
+    accelerator.lookahead = int(file.integer("lookahead", 1, 8));
+    accelerator.lookaside = int(file.integer("lookaside", 0, 16));
+    if (accelerator.search_shape == SearchShape::t && (accelerator.lookahead != 2 || accelerator.lookaside != 5)) {
+      file.reject("search_shape", "the shape T is defined for lookahead and lookaside of 2 and 5",
+                  "set these, or take the shape L");
+    }
+  }
+}
+
 }  // namespace
+
+std::string to_string(Design design) {
+  for (const auto& [name, value] : design_names) {
+    if (value == design) return name;
+  }
+  std::abort();
+}
 
 Accelerator load_accelerator(const std::string& path) {
   TomlTable file = TomlTable::load(path);
@@ -30,20 +88,18 @@ Accelerator load_accelerator(const std::string& path) {
   accelerator.name = file.text("name");
   if (accelerator.name.empty()) file.reject("name", "the name is empty", "give the name that tables print");
   accelerator.design = choose(file, "design", design_names);
-  // A key that the design has no use for stays unread, so finish() rejects it.
-  const Design design = accelerator.design;
-  if (design == Design::pragmatic_weights || design == Design::laconic || design == Design::bitcluster) {
-    accelerator.encoding =
-        choose<Encoding>(file, "encoding", {{"binary", Encoding::binary}, {"signed_digit", Encoding::signed_digit}});
+  read_design(file, accelerator);
+  if (file.has("peer")) {
+    accelerator.peer = choose<Peer>(file, "peer", {{"dnnsim", Peer::dnnsim}, {"bitsim", Peer::bitsim}});
+    if (accelerator.peer == Peer::bitsim && needs_activations(accelerator.design)) {
+      file.reject("peer", "that peer has designs that are serial on weights only", "remove this key");
+    }
   }
-  if (design == Design::pragmatic_weights) {
-    accelerator.first_stage_shift = int(file.integer("first_stage_shift", 0, 4));
-  }
-  if (design == Design::stripes) accelerator.precision = int(file.integer("precision", 1, 16, 0));
   accelerator.clock_ghz = file.number("clock_ghz", 1e-3, 100);
 
   TomlTable array = file.table("array");
-  accelerator.lanes = int(array.integer("lanes", 1, 4096));
+  const bool tactical = accelerator.design == Design::tactical_p || accelerator.design == Design::tactical_e;
+  accelerator.lanes = int(array.integer("lanes", 1, tactical ? 64 : 4096));
   accelerator.rows = int(array.integer("rows", 1, 4096));
   accelerator.columns = int(array.integer("columns", 1, 4096));
   accelerator.tiles = int(array.integer("tiles", 1, 4096));
@@ -59,18 +115,50 @@ Accelerator load_accelerator(const std::string& path) {
 
   TomlTable energy = file.table("energy");
   accelerator.term_energy = energy.number("term_pj", 0, largest);
-  accelerator.on_chip_energy = energy.number("on_chip_pj_per_byte", 0, largest);
-  accelerator.off_chip_energy = energy.number("off_chip_pj_per_byte", 0, largest);
   accelerator.leakage_energy = energy.number("leakage_pj_per_cycle", 0, largest);
   energy.finish();
 
   TomlTable area = file.table("area");
   accelerator.lane_area = area.number("lane_um2", 0, largest);
-  accelerator.buffer_area = area.number("buffer_um2_per_byte", 0, largest);
   area.finish();
+
+  // What designs in one technology share.
+  TomlTable technology = TomlTable::load(file.resolve(file.text("technology")));
+  technology.text("name");
+  TomlTable memory_energy = technology.table("energy");
+  accelerator.on_chip_energy = memory_energy.number("on_chip_pj_per_byte", 0, largest);
+  accelerator.off_chip_energy = memory_energy.number("off_chip_pj_per_byte", 0, largest);
+  memory_energy.finish();
+  TomlTable memory_area = technology.table("area");
+  accelerator.buffer_area = memory_area.number("buffer_um2_per_byte", 0, largest);
+  memory_area.finish();
+  technology.finish();
 
   file.finish();
   return accelerator;
+}
+
+Accelerator fit_area(const Accelerator& accelerator, double array_mm2) {
+  Accelerator fitted = accelerator;
+  constexpr int fewest_rows = 8;
+  const auto row_mm2 = [&] {
+    Accelerator row = fitted;
+    row.rows = 1;
+    return row.array_mm2();
+  };
+  while (fitted.columns > 1 && fewest_rows * row_mm2() > array_mm2) fitted.columns /= 2;
+  if (!(row_mm2() > 0)) {
+    throw Error(accelerator.name + " cannot be compared at equal area", "its array has no area",
+                "give lane_um2 in its TOML file, or set equal_area = false in [emulation]");
+  }
+  // one part in 10^9 for rounding, so that an array fits its own area
+  fitted.rows = int(std::min(4096.0, std::floor(array_mm2 / row_mm2() * (1 + 1e-9))));
+  if (fitted.rows < 1) {
+    throw Error(accelerator.name + " cannot be compared at equal area",
+                "not one row of it fits into " + std::to_string(array_mm2) + " mm2",
+                "give it fewer lanes or tiles, or set equal_area = false in [emulation]");
+  }
+  return fitted;
 }
 
 }  // namespace bitcluster

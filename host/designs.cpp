@@ -1,11 +1,13 @@
 #include "host/designs.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstdlib>
 #include <string>
 
 #include "host/error.hpp"
+#include "host/schedule.hpp"
 
 // The hot loops are plain loops; on x86 the compiler also makes a version for AVX2 and picks one at run time.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
@@ -15,30 +17,82 @@
 #endif
 
 namespace bitcluster {
+namespace {
+
+/// DNNsim's recoding (DESIGN section 5.3): runs of three ones and more become two signed digits, shorter ones stay.
+Terms booth_of_dnnsim(std::uint32_t magnitude) {
+  Terms terms;
+  bool run = false;
+  for (int i = 15; i >= 0; --i) {
+    const std::uint32_t bits = i >= 2 ? magnitude >> (i - 2) & 7 : magnitude << (2 - i) & 7;
+    if (run) {
+      if (bits == 0b010 || bits == 0b011 || bits == 0b100) terms.minus |= 1u << i;
+      if (bits == 0b100) run = false;
+    } else if (bits == 0b111) {
+      terms.plus |= 1u << (i + 1);
+      run = true;
+    } else if (bits >= 0b100) {
+      terms.plus |= 1u << i;
+    }
+  }
+  return terms;
+}
+
+}  // namespace
 
 Terms terms_of(Encoding encoding, std::uint32_t magnitude) {
-  if (encoding == Encoding::binary) return {magnitude, 0};
-  // Non-adjacent form (Reitwiesner 1960): the digits of 3m minus those of m, at half the weight.
-  const std::uint32_t triple = 3 * magnitude;
-  return {(triple & ~magnitude) >> 1, (~triple & magnitude) >> 1};
+  switch (encoding) {
+    case Encoding::binary:
+      return {magnitude, 0};
+    case Encoding::signed_digit: {
+      // Non-adjacent form (Reitwiesner 1960): the digits of 3m minus those of m, at half the weight.
+      const std::uint32_t triple = 3 * magnitude;
+      return {(triple & ~magnitude) >> 1, (~triple & magnitude) >> 1};
+    }
+    case Encoding::booth_dnnsim:
+      return booth_of_dnnsim(magnitude);
+  }
+  std::abort();
 }
+
+int width_of(int value, bool is_signed) {
+  const unsigned bits = unsigned(value < 0 ? -value - 1 : value);
+  return std::max(1, int(std::bit_width(bits))) + (is_signed ? 1 : 0);
+}
+
+std::uint32_t first_stage_reach(int first_stage_shift) { return (1u << (1 << first_stage_shift)) - 1; }
 
 namespace {
 
-constexpr int magnitudes = 32769;  // of int16, -32768 included
+std::uint32_t magnitude_of(int value) { return std::uint32_t(std::abs(value)); }
 
-std::uint32_t magnitude_of(std::int16_t value) { return std::uint32_t(std::abs(int(value))); }
-
-OperandTable position_masks(Encoding encoding) {
-  OperandTable table(magnitudes);
-  for (int m = 0; m < magnitudes; ++m) table[m] = std::uint16_t(terms_of(encoding, std::uint32_t(m)).positions());
+template <class Function>
+OperandTable make_table(Function&& of_value) {
+  OperandTable table(1 << 16);
+  for (int value = -32768; value <= 32767; ++value) table[std::uint16_t(value)] = std::uint16_t(of_value(value));
   return table;
 }
 
-OperandTable term_counts(Encoding encoding) {
-  OperandTable table = position_masks(encoding);
-  for (std::uint16_t& entry : table) entry = std::uint16_t(std::popcount(entry));
-  return table;
+/// Masks of term positions; made once per encoding.
+const OperandTable& position_masks(Encoding encoding) {
+  static const auto make = [](Encoding of) {
+    return make_table([of](int value) { return terms_of(of, magnitude_of(value)).positions(); });
+  };
+  static const std::array<OperandTable, 3> tables = {make(Encoding::binary), make(Encoding::signed_digit),
+                                                     make(Encoding::booth_dnnsim)};
+  return tables[std::size_t(encoding)];
+}
+
+/// Numbers of terms.
+const OperandTable& term_counts(Encoding encoding) {
+  static const auto make = [](Encoding of) {
+    OperandTable table = position_masks(of);
+    for (std::uint16_t& entry : table) entry = std::uint16_t(std::popcount(entry));
+    return table;
+  };
+  static const std::array<OperandTable, 3> tables = {make(Encoding::binary), make(Encoding::signed_digit),
+                                                     make(Encoding::booth_dnnsim)};
+  return tables[std::size_t(encoding)];
 }
 
 std::int64_t pixels_of(const LayerGeometry& geometry) {
@@ -49,59 +103,82 @@ std::int64_t products_of(const LayerTensors& layer) {
   return std::int64_t(layer.weights.size()) * pixels_of(layer.geometry);
 }
 
-// ---------------------------------------------------------------- DaDianNao: one product per lane and cycle
+[[noreturn]] void reject(const Accelerator& accelerator, const LayerTensors& layer, const std::string& why,
+                         const std::string& what_to_do) {
+  throw Error("layer '" + layer.geometry.name + "' cannot run on " + accelerator.name, why, what_to_do);
+}
+
+void check_weight_bits(const Accelerator& accelerator, const LayerTensors& layer, int lowest, int highest) {
+  for (const std::int16_t weight : layer.weights) {
+    if (weight < lowest || weight > highest) {
+      reject(
+          accelerator, layer,
+          "weight " + std::to_string(weight) + " is outside " + std::to_string(lowest) + ".." + std::to_string(highest),
+          "quantize the weights to fewer bits");
+    }
+  }
+}
+
+// ---------------------------------------------------------------- DaDianNao (Chen et al., MICRO 2014, section 5)
 FixedRule bit_parallel_rule(const LayerTensors& layer) { return {1, products_of(layer)}; }
 
-// ---------------------------------------------------------------- Stripes: one activation bit per lane and cycle
-
-/// How often the kernel meets each input position along one axis.
-std::vector<std::int64_t> uses(int input, int output, int kernel, int stride, int dilation, int pad) {
-  std::vector<std::int64_t> counts(std::size_t(input), 0);
-  for (int o = 0; o < output; ++o) {
-    for (int k = 0; k < kernel; ++k) {
-      const int position = o * stride + k * dilation - pad;
-      if (position >= 0 && position < input) ++counts[position];
-    }
-  }
-  return counts;
-}
-
+// ---------------------------------------------------------------- Stripes (Judd et al., MICRO 2016, section IV)
 FixedRule stripes_rule(const Accelerator& accelerator, const LayerTensors& layer) {
-  const LayerGeometry& geometry = layer.geometry;
   const int bits = accelerator.precision ? accelerator.precision : layer.activation_bits;
   if (layer.activations.empty()) return {bits, bits * products_of(layer)};
-  const Window& window = geometry.window;
-  const auto row_uses = uses(geometry.input.height, geometry.output.height, window.kernel_h, window.stride_h,
-                             window.dilation_h, window.pad_top);
-  const auto column_uses = uses(geometry.input.width, geometry.output.width, window.kernel_w, window.stride_w,
-                                window.dilation_w, window.pad_left);
-  std::int64_t useful = 0;
-  const std::int16_t* value = layer.activations.data();
-  for (int c = 0; c < geometry.input.channels; ++c) {
-    for (int y = 0; y < geometry.input.height; ++y) {
-      std::int64_t row = 0;
-      for (int x = 0; x < geometry.input.width; ++x, ++value) {
-        const std::uint32_t magnitude = magnitude_of(*value);
-        if (magnitude >> bits) {
-          throw Error("layer '" + geometry.name + "' cannot run on " + accelerator.name,
-                      "activation " + std::to_string(*value) + " has more than " + std::to_string(bits) + " bits",
-                      "raise the activation precision");
-        }
-        row += column_uses[x] * std::popcount(magnitude);
-      }
-      useful += row_uses[y] * row;
+  for (const std::int16_t value : layer.activations) {
+    if (magnitude_of(value) >> bits) {
+      reject(accelerator, layer,
+             "activation " + std::to_string(value) + " has more than " + std::to_string(bits) + " bits",
+             "raise the activation precision");
     }
   }
-  return {bits, useful * (geometry.filters / geometry.groups)};
+  return {bits, operand_products(layer, term_counts(Encoding::binary), {})};
 }
 
-// ---------------------------------------------------------------- Pragmatic, serial on weights
-
-/// Bits that a lane reaches in one cycle when the lowest pending position of all lanes is 0.
-std::uint32_t reach(int first_stage_shift) { return (1u << (1 << first_stage_shift)) - 1; }
+// ---------------------------------------------------------------- values as wide as the widest in flight
 
 BITCLUSTER_VECTORISED
-BrickCost pragmatic_brick(const std::uint16_t* masks, int lanes, std::uint32_t lane_reach) {
+void widest_of_lanes(const std::uint16_t* const* lanes, int count, std::uint16_t* cycles) {
+  std::uint16_t widest[operand_padding] = {};
+  for (int l = 0; l < count; ++l) {
+    const std::uint16_t* lane = lanes[l];
+    for (int c = 0; c < operand_padding; ++c) widest[c] = std::max(widest[c], lane[c]);
+  }
+  std::copy_n(widest, operand_padding, cycles);
+}
+
+/// Dynamic Stripes (Delmas et al., arXiv:1706.00504, section 3): activations bit by bit, as many cycles as the widest
+/// activation that the columns work on. In lockstep the size of the column groups does not matter.
+ActivationRule dynamic_stripes_rule(const LayerTensors& layer) {
+  const OperandTable widths = make_table([&](int value) { return width_of(value, layer.activations_signed); });
+  return {widths, widths, term_counts(Encoding::binary), {}, widest_of_lanes};
+}
+
+/// Loom (Sharify et al., DAC 2018, section 3): every pair of an activation's bits (bits_per_cycle at a time, as many as
+/// the widest in flight has) and a weight's bits (as many as the layer's weights have).
+ActivationRule loom_rule(const Accelerator& accelerator, const LayerTensors& layer) {
+  const int weight_bits = accelerator.weight_bits ? accelerator.weight_bits : layer.weight_format.bits;
+  const int at_once = accelerator.bits_per_cycle;
+  ActivationRule rule;
+  rule.operands =
+      make_table([&](int value) { return ceil_div(width_of(value, layer.activations_signed), at_once) * weight_bits; });
+  rule.busy = rule.operands;
+  rule.useful = make_table([&](int value) {
+    int digits = 0;
+    for (std::uint32_t left = magnitude_of(value); left; left >>= at_once)
+      digits += (left & ((1u << at_once) - 1)) != 0;
+    return digits;
+  });
+  rule.weight_terms = make_table([&](int value) { return std::min(weight_bits, std::popcount(magnitude_of(value))); });
+  rule.columns = widest_of_lanes;
+  return rule;
+}
+
+// ---------------------------------------------------------------- Pragmatic (Albericio et al., MICRO 2017, section 5)
+
+BITCLUSTER_VECTORISED
+BrickCost pragmatic_brick(const std::uint16_t* masks, int lanes, std::uint32_t reach) {
   thread_local std::vector<std::uint16_t> pending_lanes;
   const int padded = (lanes + operand_padding - 1) / operand_padding * operand_padding;
   pending_lanes.assign(masks, masks + padded);
@@ -112,7 +189,7 @@ BrickCost pragmatic_brick(const std::uint16_t* masks, int lanes, std::uint32_t l
     std::uint16_t any = 0;
     for (int l = 0; l < padded; ++l) any |= pending[l];
     if (!any) break;
-    const std::uint16_t window = std::uint16_t(lane_reach << std::countr_zero(any));
+    const std::uint16_t window = std::uint16_t(reach << std::countr_zero(any));
     std::int16_t dropped = 0;
     for (int l = 0; l < padded; ++l) {
       const std::uint16_t drop = std::uint16_t(pending[l] & -pending[l] & window);
@@ -122,43 +199,92 @@ BrickCost pragmatic_brick(const std::uint16_t* masks, int lanes, std::uint32_t l
     cost.useful += dropped;
     ++cost.cycles;
   }
-  if (cost.cycles == 0) return {1, 0, lanes};
   return cost;
 }
 
-WeightRule pragmatic_weights_rule(const Accelerator& accelerator) {
-  return {position_masks(accelerator.encoding),
-          [lane_reach = reach(accelerator.first_stage_shift)](const std::uint16_t* weights, int lanes) {
-            return pragmatic_brick(weights, lanes, lane_reach);
-          }};
+/// Serial on weights, as [BC] improves it. BitSim counts the sign as a one, and lets a step of zeros take no time.
+WeightRule pragmatic_weights_rule(const Accelerator& accelerator, const LayerTensors& layer) {
+  WeightRule rule;
+  const std::uint32_t reach = first_stage_reach(accelerator.first_stage_shift);
+  if (accelerator.peer == Peer::bitsim) {
+    check_weight_bits(accelerator, layer, -128, 127);
+    rule.operands = make_table([](int value) { return std::min(std::abs(value), 127) | (value < 0 ? 128 : 0); });
+    rule.brick = [reach](const std::uint16_t* weights, int lanes) { return pragmatic_brick(weights, lanes, reach); };
+    rule.shortest_step = 0;
+    return rule;
+  }
+  rule.operands = position_masks(accelerator.encoding);
+  rule.brick = [reach](const std::uint16_t* weights, int lanes) {
+    const BrickCost cost = pragmatic_brick(weights, lanes, reach);
+    return cost.cycles == 0 ? BrickCost{1, 0, lanes} : cost;
+  };
+  return rule;
 }
 
-int pragmatic_arithmetic(Encoding encoding, int first_stage_shift, const std::int16_t* weights,
-                         const std::int16_t* activations, int lanes, std::int64_t& sum) {
-  std::vector<Terms> pending(static_cast<std::size_t>(lanes));
-  for (int l = 0; l < lanes; ++l) pending[l] = terms_of(encoding, magnitude_of(weights[l]));
-  for (int cycles = 0;; ++cycles) {
-    std::uint32_t any = 0;
-    for (const Terms& lane : pending) any |= lane.positions();
-    if (!any) return std::max(cycles, 1);
-    const int lowest = std::countr_zero(any);
-    const std::uint32_t window = reach(first_stage_shift) << lowest;
-    std::int64_t tree = 0;  // what the adder tree gives in this cycle, before the second stage shifts it
-    for (int l = 0; l < lanes; ++l) {
-      const std::uint32_t positions = pending[l].positions();
-      const std::uint32_t drop = positions & -positions & window;
-      if (!drop) continue;
-      const std::int64_t shifted =
-          std::int64_t(activations[l]) * (std::int64_t(1) << (std::countr_zero(drop) - lowest));
-      tree += ((pending[l].minus & drop) != 0) != (weights[l] < 0) ? -shifted : shifted;
-      pending[l].plus &= ~drop;
-      pending[l].minus &= ~drop;
+/// The same rule on `operand_padding` columns side by side; 0 cycles without any term.
+template <int lanes_at_once>
+inline __attribute__((always_inline)) void pragmatic_columns_of(const std::uint16_t* const* lanes, int count,
+                                                                std::uint16_t reach, std::uint16_t* cycles) {
+  thread_local std::vector<std::uint16_t> pending_lanes;
+  std::uint16_t pending_registers[lanes_at_once ? lanes_at_once : 1][operand_padding];
+  std::uint16_t(*pending)[operand_padding] = pending_registers;
+  if (lanes_at_once) {
+    count = lanes_at_once;
+  } else {
+    pending_lanes.resize(std::size_t(count) * operand_padding);
+    pending = reinterpret_cast<std::uint16_t(*)[operand_padding]>(pending_lanes.data());
+  }
+  std::uint16_t any[operand_padding] = {};
+  for (int l = 0; l < count; ++l) {
+    for (int c = 0; c < operand_padding; ++c) {
+      pending[l][c] = lanes[l][c];
+      any[c] = std::uint16_t(any[c] | lanes[l][c]);
     }
-    sum += tree * (std::int64_t(1) << lowest);
+  }
+  std::uint16_t taken[operand_padding] = {};
+  for (;;) {
+    std::uint16_t left = 0;
+    for (int c = 0; c < operand_padding; ++c) left |= any[c];
+    if (!left) break;
+    std::uint16_t window[operand_padding], rest[operand_padding] = {};
+    for (int c = 0; c < operand_padding; ++c) {
+      taken[c] = std::uint16_t(taken[c] + (any[c] != 0));
+      window[c] = std::uint16_t((any[c] & -any[c]) * reach);
+    }
+    for (int l = 0; l < count; ++l) {
+      for (int c = 0; c < operand_padding; ++c) {
+        const std::uint16_t drop = std::uint16_t(pending[l][c] & -pending[l][c] & window[c]);
+        pending[l][c] = std::uint16_t(pending[l][c] ^ drop);
+        rest[c] = std::uint16_t(rest[c] | pending[l][c]);
+      }
+    }
+    std::copy_n(rest, operand_padding, any);
+  }
+  std::copy_n(taken, operand_padding, cycles);
+}
+
+BITCLUSTER_VECTORISED
+void pragmatic_columns(const std::uint16_t* const* lanes, int count, std::uint16_t reach, std::uint16_t* cycles) {
+  if (count == 16) {
+    pragmatic_columns_of<16>(lanes, count, reach, cycles);
+  } else {
+    pragmatic_columns_of<0>(lanes, count, reach, cycles);
   }
 }
 
-// ---------------------------------------------------------------- Laconic: terms of both operands
+ActivationRule pragmatic_rule(const Accelerator& accelerator) {
+  const std::uint16_t reach = std::uint16_t(first_stage_reach(accelerator.first_stage_shift));
+  const OperandTable& terms = term_counts(accelerator.encoding);
+  return {position_masks(accelerator.encoding),
+          terms,
+          terms,
+          {},
+          [reach](const std::uint16_t* const* lanes, int count, std::uint16_t* cycles) {
+            pragmatic_columns(lanes, count, reach, cycles);
+          }};
+}
+
+// ---------------------------------------------------------------- Laconic (Sharify et al., ISCA 2019, section 3)
 
 struct PairTimes {
   std::int32_t longest[operand_padding] = {};
@@ -188,6 +314,7 @@ void add_pair_times(const StepView& step, int first_column, PairTimes& times) {
   }
 }
 
+/// Terms of weights times terms of activations, all lanes of the chip in lockstep.
 StepCost laconic_step(const StepView& step) {
   StepCost cost;
   for (int first = 0; first < step.columns; first += operand_padding) {
@@ -210,53 +337,158 @@ StepCost laconic_step(const StepView& step) {
 
 PairRule laconic_rule(const Accelerator& accelerator) { return {term_counts(accelerator.encoding), laconic_step}; }
 
-// ---------------------------------------------------------------- BitCluster: N terms of every weight
+// ---------------------------------------------------------------- bits of a group of weights, column by column
+
+/// How many of the weights have each bit, for the lowest `bits` bits.
+std::array<int, 16> ones_by_position(const std::uint16_t* masks, int lanes, int bits) {
+  // every byte of a table entry counts one position
+  static const std::array<std::uint64_t, 256> spread = [] {
+    std::array<std::uint64_t, 256> table{};
+    for (int byte = 0; byte < 256; ++byte) {
+      for (int position = 0; position < 8; ++position) {
+        table[byte] |= std::uint64_t(byte >> position & 1) << (8 * position);
+      }
+    }
+    return table;
+  }();
+  std::array<int, 16> ones{};
+  for (int first = 0; first < lanes; first += 255) {  // a byte counts to 255
+    std::uint64_t low = 0, high = 0;
+    const int last = std::min(lanes, first + 255);
+    for (int l = first; l < last; ++l) low += spread[masks[l] & 255];
+    if (bits > 8) {
+      for (int l = first; l < last; ++l) high += spread[masks[l] >> 8];
+    }
+    for (int position = 0; position < bits; ++position) {
+      ones[position] += int((position < 8 ? low : high) >> (8 * (position & 7)) & 255);
+    }
+  }
+  return ones;
+}
+
+/// Bitlet (Lu et al., MICRO 2021, section 4): every significance takes one of the weights that have its bit per cycle.
+/// BitSim takes two's complement of 8 bits.
+WeightRule bitlet_rule(const Accelerator& accelerator, const LayerTensors& layer) {
+  const bool bitsim = accelerator.peer == Peer::bitsim;
+  const int significances = accelerator.significances;
+  const int largest = (1 << significances) - 1;
+  if (bitsim) {
+    check_weight_bits(accelerator, layer, -128, 127);
+  } else {
+    check_weight_bits(accelerator, layer, -largest, largest);
+  }
+  WeightRule rule;
+  rule.operands = make_table([bitsim](int value) { return bitsim ? value & 0xff : std::abs(value); });
+  rule.shortest_step = bitsim ? 0 : 1;
+  rule.slots = [significances](int) { return significances; };
+  rule.brick = [significances, shortest = rule.shortest_step](const std::uint16_t* weights, int lanes) {
+    BrickCost cost{0};
+    const std::array<int, 16> ones = ones_by_position(weights, lanes, significances);
+    for (int position = 0; position < significances; ++position) {
+      cost.cycles = std::max(cost.cycles, ones[position]);
+      cost.useful += ones[position];
+    }
+    return cost.cycles < shortest ? BrickCost{shortest, 0, shortest * significances} : cost;
+  };
+  return rule;
+}
+
+/// BitWave (Shi et al., HPCA 2024, section III): the nonzero bit columns of a group's magnitudes, one per cycle; signs
+/// come with the group. In memory a group is an index of its columns (one bit each) and those that are not zero. BitSim
+/// counts the column of signs as well, and always takes one cycle off.
+WeightRule bitwave_rule(const Accelerator& accelerator, const LayerTensors& layer) {
+  WeightRule rule;
+  if (accelerator.peer == Peer::bitsim) {
+    check_weight_bits(accelerator, layer, -128, 127);
+    rule.operands = make_table([](int value) { return std::min(std::abs(value), 127) | (value < 0 ? 128 : 0); });
+    rule.shortest_step = -1;
+  } else {
+    rule.operands = make_table([](int value) { return std::abs(value) | (value < 0 ? 1 << 15 : 0); });
+  }
+  const std::uint16_t sign = accelerator.peer == Peer::bitsim ? 0x80 : 0x8000;
+  const int columns = layer.weight_format.bits;
+  rule.brick = [sign, columns, bitsim = accelerator.peer == Peer::bitsim](const std::uint16_t* weights, int lanes) {
+    std::uint16_t any = 0;
+    BrickCost cost;
+    for (int l = 0; l < lanes; ++l) {
+      any |= weights[l];
+      cost.useful += std::popcount(std::uint16_t(weights[l] & ~sign));
+    }
+    const int filled = std::popcount(any);
+    cost.bits = columns + filled * lanes;
+    cost.cycles = bitsim ? filled - 1 : std::max(1, std::popcount(std::uint16_t(any & ~sign)));
+    cost.null_term = cost.cycles * lanes - cost.useful;
+    return cost;
+  };
+  return rule;
+}
+
+/// BitVert (Chen et al., MICRO 2024, section IV): the bit columns of a group of weights in two's complement. A column
+/// of more ones than zeros is inverted and corrected with the sum of the activations, so half as many slots as lanes
+/// do; columns of one value take no time. Columns are not pruned here. BitSim does not invert.
+WeightRule bitvert_rule(const Accelerator& accelerator, const LayerTensors& layer) {
+  const bool invert = accelerator.peer != Peer::bitsim;
+  const int bits = invert ? layer.weight_format.bits : 8;
+  check_weight_bits(accelerator, layer, -(1 << (bits - 1)), (1 << (bits - 1)) - 1);
+  const int slots = accelerator.slots_per_element();
+  WeightRule rule;
+  rule.operands = make_table([bits](int value) { return value & ((1 << bits) - 1); });
+  rule.slots = [slots](int lanes) { return std::min(lanes, slots); };
+  rule.brick = [bits, invert, array_lanes = accelerator.lanes, slots = rule.slots](const std::uint16_t* weights,
+                                                                                   int lanes) {
+    BrickCost cost{0};
+    const std::array<int, 16> ones = ones_by_position(weights, lanes, bits);
+    for (int position = 0; position < bits; ++position) {
+      const int added = invert ? std::min(ones[position], lanes - ones[position]) : ones[position];
+      cost.cycles += int(ceil_div(2 * added, array_lanes));
+      cost.useful += added;
+    }
+    return cost.cycles == 0 ? BrickCost{1, 0, slots(lanes)} : cost;
+  };
+  return rule;
+}
+
+// ---------------------------------------------------------------- BitCluster (Li et al., TCAD 2022): N terms of every
+// weight
 
 FixedRule bitcluster_rule(const Accelerator& accelerator, const LayerTensors& layer) {
-  const std::string what = "layer '" + layer.geometry.name + "' cannot run on " + accelerator.name;
   const int terms = layer.weight_format.terms;
   if (terms < 1) {
-    throw Error(what, "its weights have no fixed number of terms",
-                "quantize them to BitCluster(N) with N of 1 or more");
+    reject(accelerator, layer, "its weights have no fixed number of terms",
+           "quantize them to BitCluster(N) with N of 1 or more");
   }
-  const OperandTable counts = term_counts(layer.weight_format.encoding);
+  const OperandTable& counts = term_counts(layer.weight_format.encoding);
   std::int64_t effectual = 0;
   for (const std::int16_t weight : layer.weights) {
-    const int count = counts[magnitude_of(weight)];
+    const int count = operand(counts, weight);
     if (count > terms) {
-      throw Error(what,
-                  "weight " + std::to_string(weight) + " has " + std::to_string(count) + " terms where N is " +
-                      std::to_string(terms),
-                  "quantize the weights to BitCluster(N) in the encoding of their format");
+      reject(accelerator, layer,
+             "weight " + std::to_string(weight) + " has " + std::to_string(count) + " terms where N is " +
+                 std::to_string(terms),
+             "quantize the weights to BitCluster(N) in the encoding of their format");
     }
     effectual += count;
   }
   return {terms, effectual * pixels_of(layer.geometry)};
 }
 
-int bitcluster_arithmetic(const WeightFormat& format, const std::int16_t* weights, const std::int16_t* activations,
-                          int lanes, std::int64_t& sum) {
-  std::vector<Terms> pending(static_cast<std::size_t>(lanes));
-  for (int l = 0; l < lanes; ++l) pending[l] = terms_of(format.encoding, magnitude_of(weights[l]));
-  for (int cycle = 0; cycle < format.terms; ++cycle) {
-    std::int64_t tree = 0;
-    for (int l = 0; l < lanes; ++l) {
-      const std::uint32_t positions = pending[l].positions();
-      const std::uint32_t term = positions & -positions;
-      if (!term) continue;  // null term
-      const std::int64_t shifted = std::int64_t(activations[l]) * std::int64_t(term);
-      tree += ((pending[l].minus & term) != 0) != (weights[l] < 0) ? -shifted : shifted;
-      pending[l].plus &= ~term;
-      pending[l].minus &= ~term;
-    }
-    sum += tree;
-  }
-  return format.terms;
-}
-
 }  // namespace
 
-bool needs_activations(Design design) { return design == Design::laconic; }
+bool needs_activations(Design design) {
+  return design == Design::dynamic_stripes || design == Design::loom || design == Design::pragmatic ||
+         design == Design::laconic || design == Design::tactical_p || design == Design::tactical_e;
+}
+
+bool serial_on_weights(Design design) {
+  return design == Design::pragmatic_weights || design == Design::bitlet || design == Design::bitwave ||
+         design == Design::bitvert || design == Design::bitcluster;
+}
+
+int Accelerator::slots_per_element() const {
+  if (design == Design::bitlet) return significances;
+  if (design == Design::bitvert) return (lanes + 1) / 2;
+  return lanes;
+}
 
 DesignRule design_rule(const Accelerator& accelerator, const LayerTensors& layer) {
   switch (accelerator.design) {
@@ -264,41 +496,44 @@ DesignRule design_rule(const Accelerator& accelerator, const LayerTensors& layer
       return bit_parallel_rule(layer);
     case Design::stripes:
       return stripes_rule(accelerator, layer);
+    case Design::dynamic_stripes:
+      return dynamic_stripes_rule(layer);
+    case Design::loom:
+      return loom_rule(accelerator, layer);
+    case Design::pragmatic:
+      return pragmatic_rule(accelerator);
     case Design::pragmatic_weights:
-      return pragmatic_weights_rule(accelerator);
+      return pragmatic_weights_rule(accelerator, layer);
     case Design::laconic:
       return laconic_rule(accelerator);
+    // Bit-Tactical (Delmas Lascorz et al., ASPLOS 2019): its front end is schedule.cpp, its back ends are these
+    case Design::tactical_p:
+      return TacticalRule{dynamic_stripes_rule(layer)};
+    case Design::tactical_e:
+      return TacticalRule{pragmatic_rule(accelerator)};
+    case Design::bitlet:
+      return bitlet_rule(accelerator, layer);
+    case Design::bitwave:
+      return bitwave_rule(accelerator, layer);
+    case Design::bitvert:
+      return bitvert_rule(accelerator, layer);
     case Design::bitcluster:
       return bitcluster_rule(accelerator, layer);
   }
   std::abort();
 }
 
-BrickArithmetic brick_arithmetic(const Accelerator& accelerator, const LayerTensors& layer) {
-  switch (accelerator.design) {
-    case Design::pragmatic_weights:
-      return [encoding = accelerator.encoding, shift = accelerator.first_stage_shift](
-                 const std::int16_t* weights, const std::int16_t* activations, int lanes, std::int64_t& sum) {
-        return pragmatic_arithmetic(encoding, shift, weights, activations, lanes, sum);
-      };
-    case Design::bitcluster:
-      bitcluster_rule(accelerator, layer);  // checks that the weights have at most N terms
-      return [format = layer.weight_format](const std::int16_t* weights, const std::int16_t* activations, int lanes,
-                                            std::int64_t& sum) {
-        return bitcluster_arithmetic(format, weights, activations, lanes, sum);
-      };
-    default:
-      return {};
-  }
-}
-
 double encoded_weight_bits(const Accelerator& accelerator, const LayerTensors& layer) {
   const WeightFormat& format = layer.weight_format;
+  const auto field = [](int codes) { return std::bit_width(unsigned(codes - 1)); };
+  if (accelerator.design == Design::tactical_p || accelerator.design == Design::tactical_e) {
+    // a weight says which of the places it may have come from (ASPLOS 2019, section 5.1: look-ahead and look-aside)
+    return format.bits + field(1 + int(search_map(accelerator).size()));
+  }
   if (accelerator.design != Design::bitcluster) return format.bits;
   // N fields per weight, each the code of a position or of "null term". Binary: bits - 1 positions and one sign per
   // weight. Signed digits: one position more, and a sign in each field. Our assumption: plain sign-magnitude where that
   // is shorter (the terms are then found while the array is loaded).
-  const auto field = [](int codes) { return std::bit_width(unsigned(codes - 1)); };
   const int encoded = format.encoding == Encoding::binary ? 1 + format.terms * field(format.bits - 1 + 1)
                                                           : format.terms * field(2 * format.bits + 1);
   return std::min(format.bits, encoded);

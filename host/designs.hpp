@@ -3,18 +3,18 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
+#include <utility>
 #include <variant>
 #include <vector>
 
 #include "host/emulator.hpp"
+#include "host/mapping.hpp"
 
 namespace bitcluster {
 
-// Each design of DESIGN section 5.2 is one function here that answers with one of the three rules below. What a rule
+// Each design of DESIGN section 5.2 is one function here that answers with one of the five rules below. What a rule
 // does not say (steps, edges, who waits, memory, energy) emulator.cpp works out in the same way for all of them.
-
-/// How operands reach a rule, indexed by magnitude (0..32768): a mask of term positions, or a number of terms.
-using OperandTable = std::vector<std::uint16_t>;
 
 /// Every step takes the same time, whatever the values.
 struct FixedRule {
@@ -26,7 +26,8 @@ struct FixedRule {
 struct BrickCost {
   int cycles = 1;
   int useful = 0;     //!< slots
-  int null_term = 0;  //!< slots; the rest of lanes x cycles waits for another lane
+  int null_term = 0;  //!< slots; the rest of slots x cycles waits for another lane
+  int bits = 0;       //!< of the brick in memory, for a design that compresses weights
 };
 
 /// The time of a step depends on the weights alone, row by row.
@@ -34,6 +35,20 @@ struct WeightRule {
   OperandTable operands;
   /// Weights of one row's brick; zeros follow up to the next multiple of `operand_padding`.
   std::function<BrickCost(const std::uint16_t* weights, int lanes)> brick;
+  /// Slots that a brick of so many weights occupies per cycle.
+  std::function<int(int lanes)> slots = [](int lanes) { return lanes; };
+  int shortest_step = 1;
+};
+
+/// The time of a step depends on the activations alone, column by column; columns may run ahead of each other.
+struct ActivationRule {
+  OperandTable operands;
+  OperandTable busy;          //!< slots that a lane is busy for itself; the rest of its brick's cycles it waits
+  OperandTable useful;        //!< of these, slots on effectual terms,
+  OperandTable weight_terms;  //!< times this of the weight, if it matters (else empty); the rest are null terms
+  /// Cycles of `operand_padding` columns at once, 0 for a brick without any term (it still takes one cycle). Lane l of
+  /// column c is at lanes[l][c].
+  std::function<void(const std::uint16_t* const* lanes, int count, std::uint16_t* cycles)> columns;
 };
 
 /// A step as a rule sees it: every row meets every column on every lane.
@@ -59,23 +74,18 @@ struct PairRule {
   std::function<StepCost(const StepView&)> step;
 };
 
-using DesignRule = std::variant<FixedRule, WeightRule, PairRule>;
+/// The weights are scheduled first (schedule.hpp), then the activations that they meet decide.
+struct TacticalRule {
+  ActivationRule behind;
+};
 
-/// Operands come in runs of this many, so that a compiler can vectorise the rules.
-inline constexpr int operand_padding = 16;
+using DesignRule = std::variant<FixedRule, WeightRule, ActivationRule, PairRule, TacticalRule>;
 
 /// The rule of the accelerator's design for one layer. Error if the layer's values do not suit the design.
 DesignRule design_rule(const Accelerator& accelerator, const LayerTensors& layer);
 
-/// Functional mode: adds the products of one brick to `sum` by the design's own shift-and-add, cycle by cycle, and
-/// returns the cycles that the processing element took.
-using BrickArithmetic =
-    std::function<int(const std::int16_t* weights, const std::int16_t* activations, int lanes, std::int64_t& sum)>;
-
-/// Empty for a design without arithmetic of its own.
-BrickArithmetic brick_arithmetic(const Accelerator& accelerator, const LayerTensors& layer);
-
-/// Bits that one weight of the layer takes in memory, in the design's own format.
+/// Bits that one weight of the layer takes in memory, in the design's own format. Bit-Tactical's metadata included, its
+/// skipped rows not; BitWave's compression depends on the values (BrickCost).
 double encoded_weight_bits(const Accelerator& accelerator, const LayerTensors& layer);
 
 /// The terms of a magnitude: position p is in `plus` if +2^p is a term, in `minus` if -2^p is.
@@ -84,5 +94,12 @@ struct Terms {
   std::uint32_t positions() const { return plus | minus; }
 };
 Terms terms_of(Encoding encoding, std::uint32_t magnitude);
+
+/// Bits that a serial design spends on a value: up to its top one bit, at least 1; in a layer with signs a negative
+/// value is taken below its two's complement sign, and the sign is one bit more.
+int width_of(int value, bool is_signed);
+
+/// Bit positions that a first-stage shifter of Pragmatic reaches from the lowest pending one, as a mask.
+std::uint32_t first_stage_reach(int first_stage_shift);
 
 }  // namespace bitcluster

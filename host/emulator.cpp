@@ -2,172 +2,31 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "host/designs.hpp"
 #include "host/error.hpp"
+#include "host/mapping.hpp"
 #include "host/parallel.hpp"
+#include "host/schedule.hpp"
+#include "host/timing.hpp"
 
 namespace bitcluster {
 namespace {
 
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
-int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
-
-/// How a layer is laid on the array (DESIGN section 5.1).
-struct Mapping {
-  bool fully_connected = false, depthwise = false;
-  int groups = 1;    //!< worked on one after another; 1 if depthwise
-  int filters = 0;   //!< per group
-  int channels = 0;  //!< per group
-  int taps = 1;      //!< kernel positions
-  std::int64_t pixels = 1;
-
-  int lanes = 0;    //!< channels per brick
-  int rows = 0;     //!< filters per step, over all tiles
-  int columns = 1;  //!< pixels per step
-
-  std::int64_t pixel_sets() const { return ceil_div(pixels, columns); }
-  int batches() const { return int(ceil_div(filters, rows)); }
-  int bricks() const { return int(ceil_div(channels, lanes)); }
-  std::int64_t steps_per_batch() const { return std::int64_t(taps) * bricks(); }
-  std::int64_t steps() const { return groups * pixel_sets() * batches() * steps_per_batch(); }
-
-  int rows_of(int batch) const { return std::min(rows, filters - batch * rows); }
-  int lanes_of(int brick) const { return std::min(lanes, channels - brick * lanes); }
-  int columns_of(std::int64_t set) const { return int(std::min<std::int64_t>(columns, pixels - set * columns)); }
-
-  int lane_stride() const { return round_up(std::min(lanes, channels), operand_padding); }
-  std::int64_t row_stride() const { return steps_per_batch() * lane_stride(); }
-};
-
-Mapping map_layer(const Accelerator& accelerator, const LayerGeometry& geometry) {
-  Mapping mapping;
-  mapping.fully_connected = geometry.fully_connected;
-  mapping.depthwise = geometry.groups > 1 && geometry.channels_per_group() == 1;
-  if (mapping.fully_connected) {
-    mapping.filters = geometry.filters;
-    mapping.channels = int(geometry.input.size());
-  } else {
-    mapping.groups = mapping.depthwise ? 1 : geometry.groups;
-    mapping.filters = geometry.filters / mapping.groups;
-    mapping.channels = geometry.channels_per_group();
-    mapping.taps = geometry.window.kernel_h * geometry.window.kernel_w;
-    mapping.pixels = std::int64_t(geometry.output.height) * geometry.output.width;
-    mapping.columns = accelerator.columns;
-  }
-  mapping.lanes = accelerator.lanes;
-  mapping.rows =
-      mapping.depthwise ? std::min(accelerator.lanes, accelerator.rows) : accelerator.rows * accelerator.tiles;
-  return mapping;
-}
-
-void check(const Accelerator& accelerator, const LayerTensors& layer) {
-  const LayerGeometry& g = layer.geometry;
-  const Window& w = g.window;
-  const auto reject = [&](const std::string& why, const std::string& what_to_do) {
-    throw Error("layer '" + g.name + "' cannot be emulated", why, what_to_do);
-  };
-  if (g.groups < 1 || g.filters < 1 || g.input.channels < 1 || g.filters % g.groups || g.input.channels % g.groups) {
-    reject("its " + std::to_string(g.filters) + " filters and " + std::to_string(g.input.channels) +
-               " channels do not divide into " + std::to_string(g.groups) + " groups",
-           "correct the groups");
-  }
-  if (w.kernel_h < 1 || w.kernel_w < 1 || w.stride_h < 1 || w.stride_w < 1 || w.dilation_h < 1 || w.dilation_w < 1 ||
-      w.pad_top < 0 || w.pad_left < 0 || w.pad_bottom < 0 || w.pad_right < 0) {
-    reject("kernel, stride or dilation is below 1, or padding below 0", "correct the window");
-  }
-  const auto extent = [](int input, int kernel, int stride, int dilation, int pads) {
-    const int span = dilation * (kernel - 1) + 1;
-    return input + pads < span ? 0 : (input + pads - span) / stride + 1;
-  };
-  const Shape output = {g.filters,
-                        extent(g.input.height, w.kernel_h, w.stride_h, w.dilation_h, w.pad_top + w.pad_bottom),
-                        extent(g.input.width, w.kernel_w, w.stride_w, w.dilation_w, w.pad_left + w.pad_right)};
-  if (!(output == g.output) || output.size() == 0) {
-    reject("its window does not give its output shape", "correct the shapes");
-  }
-  if (g.fully_connected && (g.groups != 1 || w.kernel_h != g.input.height || w.kernel_w != g.input.width ||
-                            output.height != 1 || output.width != 1 || w.dilation_h != 1 || w.dilation_w != 1)) {
-    reject("it is fully connected but its kernel does not cover its input", "describe it as a convolution");
-  }
-  if (layer.weights.size() != std::size_t(g.filters) * g.channels_per_group() * w.kernel_h * w.kernel_w) {
-    reject("the number of weights does not fit its shape", "give (filters, channels / groups, kernel_h, kernel_w)");
-  }
-  if (!layer.activations.empty() && layer.activations.size() != g.input.size()) {
-    reject("the number of activations does not fit its input", "give one image, (channels, h, w)");
-  }
-  if (layer.activations.empty() && needs_activations(accelerator.design)) {
-    reject("the cycles of " + accelerator.name + " depend on the activations and there are none",
-           "give activations or leave this design out");
-  }
-}
-
-/// Operands of one filter's weights, (taps, bricks, lane_stride), zeros where there is no lane.
-void pack_weights(const Mapping& mapping, const OperandTable& table, const std::int16_t* weights,
-                  std::uint16_t* packed) {
-  std::fill_n(packed, mapping.row_stride(), std::uint16_t(0));
-  const std::int64_t tap_stride = std::int64_t(mapping.bricks()) * mapping.lane_stride();
-  for (int brick = 0; brick < mapping.bricks(); ++brick) {
-    for (int lane = 0; lane < mapping.lanes_of(brick); ++lane) {
-      for (int tap = 0; tap < mapping.taps; ++tap) {
-        packed[tap * tap_stride + brick * mapping.lane_stride() + lane] = table[std::abs(int(*weights++))];
-      }
-    }
-  }
-}
-
-/// Values of one image behind its zero padding, found by tap and pixel.
-template <class T>
-class PaddedImage {
- public:
-  template <class Convert>
-  PaddedImage(const LayerGeometry& geometry, const std::int16_t* activations, Convert&& convert)
-      : window_(geometry.window), output_width_(geometry.output.width) {
-    height_ = geometry.input.height + window_.pad_top + window_.pad_bottom;
-    width_ = geometry.input.width + window_.pad_left + window_.pad_right;
-    values_.assign(std::size_t(geometry.input.channels) * height_ * width_, T(0));
-    parallel_for(geometry.input.channels, [&](long c, int) {
-      const std::int16_t* source = activations + c * geometry.input.height * geometry.input.width;
-      for (int y = 0; y < geometry.input.height; ++y) {
-        T* target = values_.data() + (c * height_ + y + window_.pad_top) * width_ + window_.pad_left;
-        for (int x = 0; x < geometry.input.width; ++x) target[x] = convert(*source++);
-      }
-    });
-  }
-
-  const T* channel(int c) const { return values_.data() + std::ptrdiff_t(c) * height_ * width_; }
-
-  /// Offset inside a channel of what `tap` of output pixel `pixel` reads.
-  std::ptrdiff_t offset(int tap, std::int64_t pixel) const {
-    const std::int64_t y = pixel / output_width_ * window_.stride_h + tap / window_.kernel_w * window_.dilation_h;
-    const std::int64_t x = pixel % output_width_ * window_.stride_w + tap % window_.kernel_w * window_.dilation_w;
-    return y * width_ + x;
-  }
-
- private:
-  Window window_;
-  int output_width_;
-  std::int64_t height_, width_;
-  std::vector<T> values_;
-};
-
-/// Sums over the steps of a layer.
+/// Sums over the steps of a layer, in slots where not said otherwise.
 struct Work {
-  std::int64_t cycles = 0;     //!< of all steps, one after another
-  std::int64_t occupied = 0;   //!< slots of lanes, rows and columns that hold a value
-  std::int64_t element = 0;    //!< of these, until the processing element itself is done
-  std::int64_t useful = 0;     //!< of these
-  std::int64_t null_term = 0;  //!< of these
+  std::int64_t cycles = 0;  //!< of all steps, one after another, or until the last column is done
+  std::int64_t useful = 0, null_term = 0, lane = 0, row_column = 0;
+  std::int64_t weight_bits = 0;  //!< of the weights in memory, where the rule decides; 0: as encoded_weight_bits() says
 
   Work& operator+=(const Work& other) {
     cycles += other.cycles;
-    occupied += other.occupied;
-    element += other.element;
     useful += other.useful;
     null_term += other.null_term;
+    lane += other.lane;
+    row_column += other.row_column;
+    weight_bits += other.weight_bits;
     return *this;
   }
 };
@@ -182,19 +41,16 @@ Work total(const std::vector<Work>& parts) {
   return std::accumulate(parts.begin(), parts.end(), Work(), [](Work a, const Work& b) { return a += b; });
 }
 
-LayerWork walk(const Mapping& mapping, const LayerTensors& layer, const FixedRule& rule) {
+LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& layer, const FixedRule& rule) {
   LayerWork result;
-  Work& work = result.work;
-  work.cycles = mapping.steps() * rule.cycles;
-  work.occupied = std::int64_t(layer.weights.size()) * mapping.pixels * rule.cycles;
-  work.element = work.occupied;
-  work.useful = rule.useful;
-  work.null_term = work.occupied - work.useful;
+  result.work.cycles = mapping.steps() * rule.cycles;
+  result.work.useful = rule.useful;
+  result.work.null_term = std::int64_t(layer.weights.size()) * mapping.pixels * rule.cycles - rule.useful;
   if (mapping.fully_connected) result.step_cycles.assign(std::size_t(mapping.steps()), rule.cycles);
   return result;
 }
 
-LayerWork walk(const Mapping& mapping, const LayerTensors& layer, const WeightRule& rule) {
+LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& layer, const WeightRule& rule) {
   LayerWork result;
   if (mapping.fully_connected) result.step_cycles.resize(std::size_t(mapping.steps()));
   std::vector<Work> parts(static_cast<std::size_t>(thread_count()));
@@ -211,43 +67,195 @@ LayerWork walk(const Mapping& mapping, const LayerTensors& layer, const WeightRu
                    packed.data() + r * mapping.row_stride());
     }
     Work sum;
-    for (std::int64_t step = 0; step < mapping.steps_per_batch(); ++step) {
-      const int lanes = mapping.lanes_of(int(step % mapping.bricks()));
-      std::int64_t cycles = 1, element_cycles = 0;
+    for (int brick = 0; brick < mapping.bricks(); ++brick) {
+      const int lanes = mapping.lanes_of(brick);
+      const std::int64_t slots = rule.slots(lanes);
+      std::int64_t cycles = rule.shortest_step, element_cycles = 0, done = 0;
       for (int r = 0; r < rows; ++r) {
         const BrickCost cost =
-            rule.brick(packed.data() + r * mapping.row_stride() + step * mapping.lane_stride(), lanes);
+            rule.brick(packed.data() + r * mapping.row_stride() + std::int64_t(brick) * mapping.lane_stride(), lanes);
         cycles = std::max<std::int64_t>(cycles, cost.cycles);
         element_cycles += cost.cycles;
         sum.useful += cost.useful;
         sum.null_term += cost.null_term;
+        sum.weight_bits += cost.bits;
+        done += cost.useful + cost.null_term;
       }
       sum.cycles += cycles;
-      sum.occupied += cycles * rows * lanes;
-      sum.element += element_cycles * lanes;
-      if (mapping.fully_connected) result.step_cycles[task * mapping.steps_per_batch() + step] = std::int32_t(cycles);
+      sum.lane += element_cycles * slots - done;
+      sum.row_column += (cycles * rows - element_cycles) * slots;
+      if (mapping.fully_connected) result.step_cycles[task * mapping.bricks() + brick] = std::int32_t(cycles);
     }
     // the same for every set of pixels, and for every pixel of a set
-    parts[thread] += Work{sum.cycles * mapping.pixel_sets(), sum.occupied * mapping.pixels,
-                          sum.element * mapping.pixels, sum.useful * mapping.pixels, sum.null_term * mapping.pixels};
+    parts[thread] +=
+        Work{sum.cycles * mapping.pixel_sets(), sum.useful * mapping.pixels,     sum.null_term * mapping.pixels,
+             sum.lane * mapping.pixels,         sum.row_column * mapping.pixels, sum.weight_bits};
   });
   result.work = total(parts);
   return result;
 }
 
-LayerWork walk(const Mapping& mapping, const LayerTensors& layer, const PairRule& rule) {
+/// Cycles of every brick of activations at every position of the padded image, 0 where it has no term.
+class BrickTimes {
+ public:
+  BrickTimes(const Mapping& mapping, const LayerTensors& layer, const ActivationRule& rule)
+      : image_(layer, rule.operands), chunks_(mapping.depthwise ? mapping.batches() : mapping.chunks()) {
+    times_.resize(std::size_t(mapping.groups) * chunks_ * image_.size());
+    parallel_for(long(mapping.groups) * chunks_, [&](long place, int) {
+      const int group = int(place / chunks_), chunk = int(place % chunks_);
+      std::vector<const std::uint16_t*> lanes;
+      if (mapping.depthwise) {
+        for (int r = 0; r < mapping.rows_of(chunk); ++r) {
+          lanes.push_back(image_.channel(mapping.input_channel(chunk * mapping.rows + r, 0)));
+        }
+      } else {
+        for (int l = 0; l < mapping.lanes_of(chunk); ++l) {
+          lanes.push_back(image_.channel(group * mapping.channels + chunk * mapping.lanes + l));
+        }
+      }
+      std::uint16_t* times = times_.data() + place * image_.size();
+      for (std::ptrdiff_t position = 0; position < image_.size(); position += operand_padding) {
+        std::uint16_t run[operand_padding];
+        rule.columns(lanes.data(), int(lanes.size()), run);
+        std::copy_n(run, std::min<std::ptrdiff_t>(operand_padding, image_.size() - position), times + position);
+        for (const std::uint16_t*& lane : lanes) lane += operand_padding;
+      }
+    });
+  }
+
+  int chunks() const { return chunks_; }
+  std::ptrdiff_t offset(int tap, std::int64_t pixel) const { return image_.offset(tap, pixel); }
+  const std::uint16_t* of(int group, int chunk) const {
+    return times_.data() + (std::ptrdiff_t(group) * chunks_ + chunk) * image_.size();
+  }
+
+ private:
+  PaddedImage image_;
+  int chunks_;
+  std::vector<std::uint16_t> times_;  // (groups, chunks, h, w)
+};
+
+LayerWork walk(const Accelerator& accelerator, const Mapping& mapping, const LayerTensors& layer,
+               const ActivationRule& rule) {
+  const BrickTimes times(mapping, layer, rule);
+  const int chunks = times.chunks(), visits = mapping.taps * chunks;
+  // All filters see the same activations, so a brick takes the same in every batch; on the diagonal a batch has its
+  // own.
+  const std::int64_t batches = mapping.depthwise ? 1 : mapping.batches();
+  const std::int64_t filters = mapping.depthwise ? 1 : mapping.filters;
+  const auto lanes_of = [&](int chunk) { return mapping.depthwise ? mapping.rows_of(chunk) : mapping.lanes_of(chunk); };
+  const bool ordered = accelerator.column_registers > 0 && !mapping.fully_connected;
+
+  LayerWork result;
+  std::vector<std::int32_t> brick_cycles(mapping.fully_connected ? std::size_t(visits) : 0);
+  struct Sum {
+    Work work;
+    std::int64_t element = 0, empty = 0;  // slots until the processing element itself is done; those without any term
+  };
+  std::vector<Sum> parts(static_cast<std::size_t>(thread_count()));
+  /// Times of the visits (tap, chunk) of one set of pixels.
+  const auto visit = [&](int group, std::int64_t set, Sum& sum, std::vector<std::uint16_t>& column_times) {
+    const int columns = mapping.columns_of(set);
+    column_times.resize(std::size_t(visits) * columns);
+    std::vector<std::ptrdiff_t> offsets(static_cast<std::size_t>(columns));
+    std::uint16_t* target = column_times.data();
+    for (int tap = 0; tap < mapping.taps; ++tap) {
+      for (int c = 0; c < columns; ++c) offsets[c] = times.offset(tap, mapping.first_pixel(set) + c);
+      for (int chunk = 0; chunk < chunks; ++chunk, target += columns) {
+        const std::uint16_t* source = times.of(group, chunk);
+        std::int64_t longest = 1, all = 0, empty = 0;
+        for (int c = 0; c < columns; ++c) {
+          const std::uint16_t time = source[offsets[c]];
+          empty += time == 0;
+          target[c] = std::max<std::uint16_t>(time, 1);
+          all += target[c];
+          longest = std::max<std::int64_t>(longest, target[c]);
+        }
+        const std::int64_t slots = lanes_of(chunk) * filters;
+        sum.element += all * slots;
+        sum.empty += empty * slots;
+        if (ordered) continue;
+        sum.work.cycles += longest * batches;
+        sum.work.row_column += (longest * columns - all) * slots;
+        if (mapping.fully_connected) brick_cycles[tap * chunks + chunk] = std::int32_t(longest);
+      }
+    }
+  };
+  if (ordered) {
+    ColumnClock clock(mapping.columns, accelerator.column_registers);
+    std::vector<std::uint16_t> column_times;
+    for (int group = 0; group < mapping.groups; ++group) {
+      // the bundles of channels on the diagonal are groups one after another, too
+      for (int bundle = 0; bundle < (mapping.depthwise ? mapping.batches() : 1); ++bundle) {
+        for (std::int64_t set = 0; set < mapping.pixel_sets(); ++set) {
+          Sum again;  // sums are those of the first visit
+          visit(group, set, bundle == 0 ? parts[0] : again, column_times);
+          const std::size_t columns = std::size_t(mapping.columns_of(set));
+          const auto step = [&](int place, std::int64_t slots) {
+            clock.step(std::span(column_times).subspan(place * columns, columns), slots);
+          };
+          for (int batch = 0; batch < batches; ++batch) {
+            for (int brick = 0; brick < mapping.bricks(); ++brick) {
+              if (mapping.depthwise) {
+                step(brick * chunks + bundle, mapping.rows_of(bundle));
+              } else {
+                step(brick, std::int64_t(mapping.rows_of(batch)) * mapping.lanes_of(brick));
+              }
+            }
+          }
+        }
+      }
+    }
+    parts[0].work.cycles = clock.cycles();
+    parts[0].work.row_column = clock.waited();
+  } else {
+    std::vector<std::vector<std::uint16_t>> buffers(parts.size());
+    parallel_for(long(mapping.groups * mapping.pixel_sets()), [&](long task, int thread) {
+      visit(int(task / mapping.pixel_sets()), task % mapping.pixel_sets(), parts[thread], buffers[thread]);
+    });
+  }
+  Sum sum;
+  for (const Sum& part : parts) {
+    sum.work += part.work;
+    sum.element += part.element;
+    sum.empty += part.empty;
+  }
+  result.work = sum.work;
+  const std::int64_t busy = operand_products(layer, rule.busy, {});
+  result.work.useful = operand_products(layer, rule.useful, rule.weight_terms);
+  result.work.null_term = busy - result.work.useful + sum.empty;
+  result.work.lane = sum.element - busy - sum.empty;
+  if (mapping.fully_connected) {
+    for (std::int64_t batch = 0; batch < batches; ++batch) {
+      result.step_cycles.insert(result.step_cycles.end(), brick_cycles.begin(), brick_cycles.end());
+    }
+  }
+  return result;
+}
+
+/// Activations of one set of pixels, (taps, sources, column_stride), zeros where there is no column. A source is a
+/// channel of the group, or a filter on the diagonal.
+void gather_columns(const Mapping& mapping, const PaddedImage& image, int group, std::int64_t set, int sources,
+                    int column_stride, std::vector<std::uint16_t>& gathered) {
+  const int columns = mapping.columns_of(set);
+  gathered.assign(std::size_t(mapping.taps) * sources * column_stride, 0);
+  std::vector<std::ptrdiff_t> offsets(static_cast<std::size_t>(columns));
+  std::uint16_t* target = gathered.data();
+  for (int tap = 0; tap < mapping.taps; ++tap) {
+    for (int c = 0; c < columns; ++c) offsets[c] = image.offset(tap, mapping.first_pixel(set) + c);
+    for (int source = 0; source < sources; ++source, target += column_stride) {
+      const std::uint16_t* values =
+          image.channel(mapping.depthwise ? mapping.input_channel(source, 0) : group * mapping.channels + source);
+      for (int c = 0; c < columns; ++c) target[c] = values[offsets[c]];
+    }
+  }
+}
+
+LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& layer, const PairRule& rule) {
   LayerWork result;
   if (mapping.fully_connected) result.step_cycles.resize(std::size_t(mapping.steps()));
-  // A fully connected layer is one pixel whose channels are all its input values.
-  LayerGeometry geometry = layer.geometry;
-  if (mapping.fully_connected) {
-    geometry.input = {mapping.channels, 1, 1};
-    geometry.window = Window();
-  }
-  const PaddedImage<std::uint16_t> image(geometry, layer.activations.data(),
-                                         [&](std::int16_t value) { return rule.operands[std::abs(int(value))]; });
-  const int multiplier = geometry.filters / geometry.groups;  // depthwise: filters that read the same channel
-  const int sources = mapping.depthwise ? mapping.filters : mapping.channels;  // what a pixel reads per tap and group
+  const PaddedImage image(layer, rule.operands);
+  const int sources = mapping.depthwise ? mapping.filters : mapping.channels;
   const int column_stride = round_up(mapping.columns, operand_padding);
   const std::int64_t filter_size = std::int64_t(mapping.channels) * mapping.taps;
 
@@ -275,41 +283,26 @@ LayerWork walk(const Mapping& mapping, const LayerTensors& layer, const PairRule
         const std::int64_t set = task / splits;
         const int begin = splits == 1 ? first_batch : first_batch + int(task % splits);
         const int end = splits == 1 ? last_batch : begin + 1;
-        const int columns = mapping.columns_of(set);
-
-        // activations of this set of pixels, (taps, sources, column_stride), zeros where there is no column
-        std::vector<std::uint16_t>& columns_of_taps = buffers[thread];
-        columns_of_taps.assign(std::size_t(mapping.taps) * sources * column_stride, 0);
-        std::vector<std::ptrdiff_t> offsets(static_cast<std::size_t>(columns));
-        std::uint16_t* target = columns_of_taps.data();
-        for (int tap = 0; tap < mapping.taps; ++tap) {
-          for (int c = 0; c < columns; ++c) offsets[c] = image.offset(tap, set * mapping.columns + c);
-          for (int source = 0; source < sources; ++source, target += column_stride) {
-            const std::uint16_t* values =
-                image.channel(mapping.depthwise ? source / multiplier : group * mapping.channels + source);
-            for (int c = 0; c < columns; ++c) target[c] = values[offsets[c]];
-          }
-        }
-
+        std::vector<std::uint16_t>& gathered = buffers[thread];
+        gather_columns(mapping, image, group, set, sources, column_stride, gathered);
+        StepView view;
+        view.columns = mapping.columns_of(set);
+        view.row_stride = mapping.row_stride();
+        view.lane_stride = column_stride;
         Work sum;
         for (int batch = begin; batch < end; ++batch) {
           const int rows = mapping.rows_of(batch);
-          for (std::int64_t step = 0; step < mapping.steps_per_batch(); ++step) {
-            const int tap = int(step / mapping.bricks()), brick = int(step % mapping.bricks());
-            StepView view;
+          for (int brick = 0; brick < mapping.bricks(); ++brick) {
+            const int tap = mapping.tap_of(brick), chunk = brick % mapping.chunks();
             view.lanes = mapping.lanes_of(brick);
-            view.rows = rows;
-            view.columns = columns;
-            view.weights = packed.data() + (batch - first_batch) * mapping.rows * mapping.row_stride() +
-                           step * mapping.lane_stride();
-            view.row_stride = mapping.row_stride();
-            view.lane_stride = column_stride;
+            view.weights = packed.data() + std::int64_t(batch - first_batch) * mapping.rows * mapping.row_stride() +
+                           std::int64_t(brick) * mapping.lane_stride();
             StepCost cost;
             if (mapping.depthwise) {
               view.rows = 1;
               for (int r = 0; r < rows; ++r, view.weights += mapping.row_stride()) {
                 view.activations =
-                    columns_of_taps.data() + (std::int64_t(tap) * sources + batch * mapping.rows + r) * column_stride;
+                    gathered.data() + (std::int64_t(tap) * sources + batch * mapping.rows + r) * column_stride;
                 const StepCost diagonal = rule.step(view);
                 cost.cycles = std::max(cost.cycles, diagonal.cycles);
                 cost.element_cycles += diagonal.element_cycles;
@@ -317,14 +310,16 @@ LayerWork walk(const Mapping& mapping, const LayerTensors& layer, const PairRule
                 cost.null_term += diagonal.null_term;
               }
             } else {
+              view.rows = rows;
               view.activations =
-                  columns_of_taps.data() + (std::int64_t(tap) * sources + brick * mapping.lanes) * column_stride;
+                  gathered.data() + (std::int64_t(tap) * sources + chunk * mapping.lanes) * column_stride;
               cost = rule.step(view);
             }
-            sum += Work{cost.cycles, cost.cycles * view.lanes * rows * columns, cost.element_cycles * view.lanes,
-                        cost.useful, cost.null_term};
+            sum += Work{cost.cycles, cost.useful, cost.null_term,
+                        cost.element_cycles * view.lanes - cost.useful - cost.null_term,
+                        (cost.cycles * rows * view.columns - cost.element_cycles) * view.lanes};
             if (mapping.fully_connected) {
-              result.step_cycles[batch * mapping.steps_per_batch() + step] = std::int32_t(cost.cycles);
+              result.step_cycles[std::int64_t(batch) * mapping.bricks() + brick] = std::int32_t(cost.cycles);
             }
           }
         }
@@ -336,23 +331,264 @@ LayerWork walk(const Mapping& mapping, const LayerTensors& layer, const PairRule
   return result;
 }
 
-/// Cycles until the last step is done when steps are dealt to the columns in turn and one may start per cycle.
-std::int64_t rotate(std::span<const std::int32_t> step_cycles, int columns) {
-  std::vector<std::int64_t> finish(static_cast<std::size_t>(columns), 0);
-  std::int64_t now = 0;
-  int column = 0;
-  for (const std::int32_t cycles : step_cycles) {
-    now = std::max(now, finish[column]);
-    finish[column] = now + cycles;
-    ++now;
-    if (++column == columns) column = 0;
+/// What the filters of one tile do, step by step.
+struct TileSteps {
+  struct Row {
+    bool plain;           //!< every lane does its own weight
+    int lanes;            //!< that bring an activation
+    std::size_t sources;  //!< the first of them in TileSteps::sources
+  };
+  int rows = 0;
+  std::vector<int> kept;               //!< bricks, in the order of time
+  std::vector<Row> row_steps;          //!< (kept, rows)
+  std::vector<std::uint32_t> sources;  //!< tap * sources + source, of rows that are not plain
+};
+
+/// Sums over all pixels of what a lane does on the activation of (tap, channel).
+struct ActivationSums {
+  std::vector<std::int64_t> busy, useful;
+
+  ActivationSums(const LayerTensors& layer, const ActivationRule& rule)
+      : busy(operand_sums(layer, rule.busy)), useful(operand_sums(layer, rule.useful)) {}
+};
+
+TileSteps tile_steps(const Accelerator& accelerator, const Mapping& mapping, const LayerTensors& layer,
+                     const ActivationSums& sums, int group, int first_filter, int rows, Work& work) {
+  const int bricks = mapping.bricks(), lanes = mapping.lanes;
+  const int sources = mapping.depthwise ? mapping.filters : mapping.channels;
+  const TileSchedule tile(accelerator, mapping, layer, group * mapping.filters + first_filter, rows);
+  const Schedule& schedule = tile.schedule;
+  const std::vector<Promotion> map = search_map(accelerator);
+
+  TileSteps steps;
+  steps.rows = rows;
+  steps.kept = schedule.kept;
+  steps.row_steps.reserve(steps.kept.size() * rows);
+  const auto source_of = [&](int brick, int lane) {
+    if (mapping.depthwise) return std::uint32_t(brick) * sources + std::min(first_filter + lane, sources - 1);
+    const Mapping::Place place = mapping.place(brick, lane);
+    return std::uint32_t(place.tap) * sources + place.channel;
+  };
+  // what lanes do on an activation, over all pixels: with a zero weight it is all in vain
+  const std::int64_t layer_channels = std::int64_t(sums.busy.size()) / mapping.taps;
+  const auto count = [&](std::uint32_t source, bool effectual) {
+    const std::int64_t tap = source / sources;
+    const int channel = mapping.depthwise ? mapping.input_channel(source % sources, 0)
+                                          : group * mapping.channels + int(source % sources);
+    const std::int64_t busy = sums.busy[tap * layer_channels + channel];
+    const std::int64_t useful = effectual ? sums.useful[tap * layer_channels + channel] : 0;
+    work.useful += useful;
+    work.null_term += busy - useful;
+    work.lane -= busy;
+  };
+  std::vector<Work> plain_bricks(static_cast<std::size_t>(bricks));
+  for (const int brick : steps.kept) {
+    bool known = false;  // of a row of nonzero weights
+    for (int r = 0; r < rows; ++r) {
+      const std::size_t place = std::size_t(r) * bricks + brick;
+      const bool plain = schedule.plain[place] && !mapping.depthwise;
+      if (plain && tile.nonzero[place] == tile.present[place]) {
+        Work& full = plain_bricks[brick];
+        if (!known) {
+          const Work before = work;
+          for (int l = 0; l < mapping.lanes_of(brick); ++l) count(source_of(brick, l), true);
+          full = {0, work.useful - before.useful, work.null_term - before.null_term, work.lane - before.lane, 0};
+          known = true;
+        } else {
+          work += full;
+        }
+        steps.row_steps.push_back({true, mapping.lanes_of(brick), 0});
+        continue;
+      }
+      const std::size_t first = steps.sources.size();
+      const std::uint8_t* codes = schedule.sources.data() + place * lanes;
+      for (int l = 0; l < lanes; ++l) {
+        const std::uint8_t code = codes[l];
+        if (code == Schedule::nothing) continue;
+        std::uint32_t source;
+        bool effectual = true;
+        if (code == Schedule::own) {
+          source = source_of(brick, l);
+          effectual = tile.nonzero[place] >> l & 1;
+        } else if (code == Schedule::first) {
+          source = source_of(0, 0);
+          effectual = false;
+        } else {
+          const Promotion& from = map[code - 1];
+          source = source_of(brick + from.ahead, ((l + from.aside) % lanes + lanes) % lanes);
+        }
+        count(source, effectual);
+        steps.sources.push_back(source);
+      }
+      const int bringing = int(steps.sources.size() - first);
+      if (plain) steps.sources.resize(first);
+      steps.row_steps.push_back({plain, bringing, first});
+    }
   }
-  return *std::max_element(finish.begin(), finish.end());
+  work.weight_bits += std::int64_t(steps.kept.size()) * rows * lanes;  // times the bits of one, see emulate()
+  return steps;
 }
 
-Traffic traffic_of(const Accelerator& accelerator, const LayerTensors& layer, const Mapping& mapping) {
+LayerWork walk(const Accelerator& accelerator, const Mapping& mapping, const LayerTensors& layer,
+               const TacticalRule& rule) {
+  LayerWork result;
+  const ActivationRule& behind = rule.behind;
+  const PaddedImage image(layer, behind.operands);
+  const ActivationSums sums(layer, behind);
+  const int sources = mapping.depthwise ? mapping.filters : mapping.channels;
+  const int column_stride = round_up(mapping.columns, operand_padding);
+  const bool ordered = accelerator.column_registers > 0 && !mapping.fully_connected;
+  const int tile_rows = mapping.depthwise ? mapping.rows : accelerator.rows;
+  const std::int64_t sets = mapping.pixel_sets();
+  ColumnClock clock(mapping.columns, std::max(1, accelerator.column_registers));
+  std::vector<std::vector<std::uint16_t>> buffers(static_cast<std::size_t>(thread_count()));
+  std::vector<Work> parts(buffers.size());
+
+  struct Batch {
+    std::vector<TileSteps> tiles;
+    std::size_t steps = 0;
+    std::vector<std::uint16_t> column_times;  //!< ordered: (sets, steps, columns)
+    std::vector<std::int64_t> slots;          //!< ordered: of a column, (steps)
+    std::vector<std::int32_t> step_cycles;    //!< fully connected: (steps)
+  };
+  // Schedules are kept for some filters at a time, their sources to about 32 MiB; all of them in most layers.
+  const std::int64_t batch_lanes = std::int64_t(mapping.rows) * mapping.bricks() * mapping.lanes;
+  const int batches_at_once = int(std::clamp<std::int64_t>((1 << 23) / batch_lanes, 1, mapping.batches()));
+  for (int group = 0; group < mapping.groups; ++group) {
+    std::vector<Batch> batches(static_cast<std::size_t>(mapping.batches()));
+    for (int first_batch = 0; first_batch < mapping.batches(); first_batch += batches_at_once) {
+      const int last_batch = std::min(first_batch + batches_at_once, mapping.batches());
+      const int most_tiles = int(ceil_div(mapping.rows, tile_rows));
+      for (int b = first_batch; b < last_batch; ++b) {
+        batches[b].tiles.resize(std::size_t(ceil_div(mapping.rows_of(b), tile_rows)));
+      }
+      parallel_for(long(last_batch - first_batch) * most_tiles, [&](long task, int thread) {
+        const int b = first_batch + int(task / most_tiles), tile = int(task % most_tiles);
+        if (tile >= int(batches[b].tiles.size())) return;
+        const int first_row = tile * tile_rows;
+        batches[b].tiles[tile] = tile_steps(accelerator, mapping, layer, sums, group, b * mapping.rows + first_row,
+                                            std::min(tile_rows, mapping.rows_of(b) - first_row), parts[thread]);
+      });
+      for (int b = first_batch; b < last_batch; ++b) {
+        Batch& batch = batches[b];
+        for (const TileSteps& tile : batch.tiles) batch.steps = std::max(batch.steps, tile.kept.size());
+        if (ordered) batch.column_times.resize(sets * batch.steps * mapping.columns);
+        if (ordered) batch.slots.resize(batch.steps);
+        if (mapping.fully_connected) batch.step_cycles.resize(batch.steps);
+      }
+      const int splits = sets < 16 ? last_batch - first_batch : 1;
+      parallel_for(long(sets * splits), [&](long task, int thread) {
+        const std::int64_t set = task / splits;
+        const int begin = splits == 1 ? first_batch : first_batch + int(task % splits);
+        const int end = splits == 1 ? last_batch : begin + 1;
+        const int columns = mapping.columns_of(set);
+        std::vector<std::uint16_t>& gathered = buffers[thread];
+        gather_columns(mapping, image, group, set, sources, column_stride, gathered);
+        std::vector<const std::uint16_t*> lanes(static_cast<std::size_t>(mapping.lanes));
+        std::vector<std::uint16_t> longest(static_cast<std::size_t>(column_stride));
+        Work& work = parts[thread];
+        for (int b = begin; b < end; ++b) {
+          Batch& batch = batches[b];
+          for (std::size_t n = 0; n < batch.steps; ++n) {
+            std::fill(longest.begin(), longest.end(), 1);
+            std::int64_t slots = 0, element = 0, empty = 0;
+            /// `rows` rows alike, each with `count` lanes that bring an activation.
+            const auto add_rows = [&](int count, std::int64_t rows) {
+              slots += rows * count;
+              for (int first = 0; first < columns; first += operand_padding) {
+                std::uint16_t times[operand_padding];
+                behind.columns(lanes.data(), count, times);
+                std::int64_t all = 0, zeros = 0;
+                for (int c = 0; c < std::min(operand_padding, columns - first); ++c) {
+                  longest[first + c] = std::max(longest[first + c], times[c]);
+                  all += std::max<std::uint16_t>(times[c], 1);
+                  zeros += times[c] == 0;
+                }
+                element += all * rows * count;
+                empty += zeros * rows * count;
+                for (int l = 0; l < count; ++l) lanes[l] += operand_padding;
+              }
+            };
+            for (const TileSteps& tile : batch.tiles) {
+              if (n >= tile.kept.size()) {
+                slots += std::int64_t(tile.rows) * mapping.lanes;  // done, while another tile works on
+                continue;
+              }
+              const int brick = tile.kept[n];
+              int plain_rows = 0;
+              for (int r = 0; r < tile.rows; ++r) {
+                const TileSteps::Row& row = tile.row_steps[n * tile.rows + r];
+                plain_rows += row.plain;
+                if (row.plain) continue;
+                for (int l = 0; l < row.lanes; ++l) {
+                  lanes[l] = gathered.data() + std::ptrdiff_t(tile.sources[row.sources + l]) * column_stride;
+                }
+                add_rows(row.lanes, 1);
+              }
+              if (plain_rows) {
+                const int count = mapping.lanes_of(brick);
+                for (int l = 0; l < count; ++l) {
+                  const Mapping::Place place = mapping.place(brick, l);
+                  lanes[l] = gathered.data() + (std::ptrdiff_t(place.tap) * sources + place.channel) * column_stride;
+                }
+                add_rows(count, plain_rows);
+              }
+            }
+            std::int64_t step = 0, all_columns = 0;
+            for (int c = 0; c < columns; ++c) {
+              step = std::max<std::int64_t>(step, longest[c]);
+              all_columns += longest[c];
+            }
+            work.lane += element - empty;
+            work.null_term += empty;
+            if (ordered) {
+              std::copy_n(longest.begin(), columns,
+                          batch.column_times.begin() + (set * batch.steps + n) * mapping.columns);
+              if (set == 0) batch.slots[n] = slots;  // the same for all
+              work.row_column += all_columns * slots - element;
+            } else {
+              work.cycles += step;
+              work.row_column += step * columns * slots - element;
+              if (mapping.fully_connected) batch.step_cycles[n] = std::int32_t(step);
+            }
+          }
+        }
+      });
+      for (int b = first_batch; b < last_batch; ++b) batches[b].tiles = {};
+    }
+    const auto tick = [&](const Batch& batch, std::int64_t set) {
+      for (std::size_t n = 0; n < batch.steps; ++n) {
+        clock.step(std::span(batch.column_times)
+                       .subspan((set * batch.steps + n) * mapping.columns, std::size_t(mapping.columns_of(set))),
+                   batch.slots[n]);
+      }
+    };
+    if (ordered && mapping.depthwise) {  // bundles of channels on the diagonal are groups one after another, too
+      for (const Batch& batch : batches) {
+        for (std::int64_t set = 0; set < sets; ++set) tick(batch, set);
+      }
+    } else if (ordered) {
+      for (std::int64_t set = 0; set < sets; ++set) {
+        for (const Batch& batch : batches) tick(batch, set);
+      }
+    }
+    for (const Batch& batch : batches) {
+      result.step_cycles.insert(result.step_cycles.end(), batch.step_cycles.begin(), batch.step_cycles.end());
+    }
+  }
+  result.work = total(parts);
+  if (ordered) {
+    result.work.cycles = clock.cycles();
+    result.work.row_column += clock.waited();
+  }
+  result.work.weight_bits *= std::int64_t(encoded_weight_bits(accelerator, layer));
+  return result;
+}
+
+Traffic traffic_of(const Accelerator& accelerator, const LayerTensors& layer, const Mapping& mapping,
+                   double weight_bits) {
   const LayerGeometry& geometry = layer.geometry;
-  const double weights = double(layer.weights.size()) * encoded_weight_bits(accelerator, layer) / 8;
+  const double weights = weight_bits / 8;
   const double input = double(geometry.input.size()) * layer.activation_bits / 8;
   const double output = double(geometry.output.size()) * layer.activation_bits / 8;
   const double weight_passes = std::ceil(weights / geometry.groups / double(accelerator.weight_buffer));
@@ -424,100 +660,42 @@ LayerGeometry layer_geometry(const Network& network, int layer) {
   return geometry;
 }
 
-LayerEmulation emulate(const Accelerator& accelerator, const LayerTensors& layer) {
-  check(accelerator, layer);
+LayerEmulation emulate(const Accelerator& accelerator, const LayerTensors& given) {
+  check_layer(accelerator, given);
+  const PeerLayer seen(accelerator, given);
+  const LayerTensors& layer = seen.tensors;
   const Mapping mapping = map_layer(accelerator, layer.geometry);
-  const LayerWork walked =
-      std::visit([&](const auto& rule) { return walk(mapping, layer, rule); }, design_rule(accelerator, layer));
+  const LayerWork walked = std::visit([&](const auto& rule) { return walk(accelerator, mapping, layer, rule); },
+                                      design_rule(accelerator, layer));
   const Work& work = walked.work;
 
   LayerEmulation result;
   result.zero_bits_known = accelerator.design != Design::stripes || !layer.activations.empty();
   const bool rotating = mapping.fully_connected && accelerator.fc_columns == FullyConnectedColumns::rotate;
   result.compute_cycles = rotating ? rotate(walked.step_cycles, accelerator.columns) : work.cycles;
-  result.traffic = traffic_of(accelerator, layer, mapping);
+  result.traffic =
+      traffic_of(accelerator, layer, mapping,
+                 work.weight_bits ? double(work.weight_bits)
+                                  : double(layer.weights.size()) * encoded_weight_bits(accelerator, layer));
   const double bytes_per_cycle = accelerator.off_chip_gbyte_per_s / accelerator.clock_ghz;
   result.memory_cycles = std::int64_t(
       std::ceil((result.traffic.weights_off_chip + result.traffic.activations_off_chip) / bytes_per_cycle));
   result.cycles = std::max(result.compute_cycles, result.memory_cycles);
 
-  // Columns that ever get a brick; in a step, mapping.columns of them work.
-  const std::int64_t columns = !mapping.fully_connected ? accelerator.columns
-                               : rotating               ? std::min<std::int64_t>(accelerator.columns, mapping.steps())
-                                                        : 1;
-  const std::int64_t per_column = accelerator.lanes_in_all() / accelerator.columns;
-  const std::int64_t working = per_column * mapping.columns * work.cycles;  // slots of columns while a step is on them
   Slots& slots = result.slots;
-  slots.total = accelerator.lanes_in_all() * result.cycles;
+  const std::int64_t per_column = accelerator.slots_per_cycle() / accelerator.columns;
+  slots.total = accelerator.slots_per_cycle() * result.cycles;
   slots.useful = work.useful;
   slots.null_term = work.null_term;
-  slots.lane = work.element - work.useful - work.null_term;
-  slots.row_column = work.occupied - work.element + per_column * columns * result.compute_cycles - working;
-  slots.edge = working - work.occupied + per_column * (accelerator.columns - columns) * result.compute_cycles;
-  slots.memory = accelerator.lanes_in_all() * (result.cycles - result.compute_cycles);
+  slots.lane = work.lane;
+  slots.row_column = work.row_column;
+  if (rotating) {  // columns that ever get a brick wait for each other when they have none
+    const std::int64_t used = std::min<std::int64_t>(accelerator.columns, std::int64_t(walked.step_cycles.size()));
+    slots.row_column += per_column * (used * result.compute_cycles - work.cycles);
+  }
+  slots.memory = accelerator.slots_per_cycle() * (result.cycles - result.compute_cycles);
+  slots.edge = slots.total - slots.useful - slots.null_term - slots.lane - slots.row_column - slots.memory;
   result.energy = energy_of(accelerator, result);
-  return result;
-}
-
-LayerFunction emulate_function(const Accelerator& accelerator, const LayerTensors& layer) {
-  check(accelerator, layer);
-  const std::string what = "layer '" + layer.geometry.name + "' cannot run in functional mode";
-  if (layer.activations.empty()) throw Error(what, "it has no activations", "give one image of them");
-  const BrickArithmetic brick_sum = brick_arithmetic(accelerator, layer);
-  if (!brick_sum) throw Error(what, accelerator.name + " has no arithmetic of its own", "emulate its cycles only");
-
-  const Mapping mapping = map_layer(accelerator, layer.geometry);
-  LayerGeometry geometry = layer.geometry;
-  if (mapping.fully_connected) {
-    geometry.input = {mapping.channels, 1, 1};
-    geometry.window = Window();
-  }
-  const PaddedImage<std::int16_t> image(geometry, layer.activations.data(), [](std::int16_t value) { return value; });
-  const int multiplier = geometry.filters / geometry.groups;
-  const std::int64_t steps_per_group = mapping.pixel_sets() * mapping.batches() * mapping.steps_per_batch();
-
-  std::vector<std::int64_t> sums(geometry.output.size(), 0);
-  std::vector<std::int32_t> step_cycles(std::size_t(mapping.steps()), 1);
-  parallel_for(long(mapping.groups) * mapping.batches(), [&](long task, int) {
-    const int group = int(task / mapping.batches()), batch = int(task % mapping.batches());
-    std::vector<std::int16_t> weights(static_cast<std::size_t>(mapping.lanes)), activations(weights.size());
-    for (std::int64_t set = 0; set < mapping.pixel_sets(); ++set) {
-      for (std::int64_t step = 0; step < mapping.steps_per_batch(); ++step) {
-        const int tap = int(step / mapping.bricks()), brick = int(step % mapping.bricks());
-        const int lanes = mapping.lanes_of(brick);
-        std::int32_t& cycles =
-            step_cycles[group * steps_per_group + (set * mapping.batches() + batch) * mapping.steps_per_batch() + step];
-        for (int r = 0; r < mapping.rows_of(batch); ++r) {
-          const std::int64_t filter = std::int64_t(group) * mapping.filters + batch * mapping.rows + r;
-          for (int l = 0; l < lanes; ++l) {
-            const std::int64_t channel = brick * mapping.lanes + l;
-            weights[l] = layer.weights[(filter * mapping.channels + channel) * mapping.taps + tap];
-          }
-          for (int c = 0; c < mapping.columns_of(set); ++c) {
-            const std::int64_t pixel = set * mapping.columns + c;
-            for (int l = 0; l < lanes; ++l) {
-              const int channel =
-                  mapping.depthwise ? int(filter / multiplier) : group * mapping.channels + brick * mapping.lanes + l;
-              activations[l] = image.channel(channel)[image.offset(tap, pixel)];
-            }
-            const int element =
-                brick_sum(weights.data(), activations.data(), lanes, sums[filter * mapping.pixels + pixel]);
-            cycles = std::max(cycles, std::int32_t(element));
-          }
-        }
-      }
-    }
-  });
-
-  LayerFunction result;
-  const bool rotating = mapping.fully_connected && accelerator.fc_columns == FullyConnectedColumns::rotate;
-  result.compute_cycles = rotating ? rotate(step_cycles, accelerator.columns)
-                                   : std::accumulate(step_cycles.begin(), step_cycles.end(), std::int64_t(0));
-  result.sums.reserve(sums.size());
-  for (const std::int64_t sum : sums) {
-    if (sum != std::int32_t(sum)) throw Error(what, "a sum does not fit int32", "use smaller values");
-    result.sums.push_back(std::int32_t(sum));
-  }
   return result;
 }
 

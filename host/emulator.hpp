@@ -40,8 +40,10 @@ struct LayerTensors {
 
 /// Slots of one layer: lanes x rows x columns x tiles x cycles, each doing one term operation or idle for one cause.
 /// useful + idle of all causes = total, exactly (DESIGN section 5.4). Padding of the image counts as zeros that are
-/// there. A term operation is: bit-parallel, a product of two operands that are there, whatever their values; Stripes,
-/// a one bit of an activation; Pragmatic (weights) and BitCluster, a term of a weight; Laconic, a pair of terms.
+/// there. A useful term operation is: bit-parallel, a product of two operands that are there, whatever their values;
+/// (Dynamic) Stripes, a one bit of an activation; Loom, a pair of one bits; Pragmatic, a term of an activation;
+/// Laconic, a pair of terms; Bit-Tactical, a bit or term of an activation that meets a nonzero weight; Pragmatic on
+/// weights and BitCluster, a term of a weight; Bitlet, BitWave, BitVert, a bit of a weight.
 struct Slots {
   std::int64_t total = 0;
   std::int64_t useful = 0;      //!< operations on effectual terms
@@ -86,19 +88,10 @@ struct LayerEmulation {
 
 /// Emulates one layer for one image on one accelerator: a rule over every value of the tensors, not a sample.
 /// A fully connected layer is one pixel with as many channels as its input has values; a depthwise one (one channel per
-/// group) works on the diagonal of one tile: filter r on lane r of row r, min(lanes, rows) filters at a time.
-/// The result does not depend on the number of threads. Error if the tensors do not fit the geometry, the values do not
-/// suit the design, or the design needs activations and there are none.
+/// group) works on the diagonal of one tile: filter r on lane r of row r, min(lanes, rows) filters at a time. In the
+/// setting of a peer simulator it does what the peer does; where a step then takes less than one cycle, so do its
+/// slots. The result does not depend on the number of threads. Error if the tensors do not fit the geometry, the values
+/// do not suit the design, or the design needs activations and there are none.
 LayerEmulation emulate(const Accelerator& accelerator, const LayerTensors& layer);
-
-/// What functional mode found.
-struct LayerFunction {
-  std::vector<std::int32_t> sums;   //!< (filters, oy, ox)
-  std::int64_t compute_cycles = 0;  //!< counted while doing the work; equals that of emulate()
-};
-
-/// Functional mode: the design's own shift-and-add over its own terms, in its own order. The sums equal the integer
-/// convolution exactly. Error for a design without arithmetic of its own, or if a sum does not fit int32.
-LayerFunction emulate_function(const Accelerator& accelerator, const LayerTensors& layer);
 
 }  // namespace bitcluster

@@ -186,7 +186,17 @@ void check(std::span<const float> weights, int filters, const WeightFormat& form
 
 }  // namespace
 
-std::string to_string(Encoding encoding) { return encoding == Encoding::binary ? "binary" : "signed_digit"; }
+std::string to_string(Encoding encoding) {
+  switch (encoding) {
+    case Encoding::binary:
+      return "binary";
+    case Encoding::signed_digit:
+      return "signed_digit";
+    case Encoding::booth_dnnsim:
+      return "booth_dnnsim";
+  }
+  std::abort();
+}
 
 Encoding encoding_from_string(const std::string& name) {
   if (name == "binary") return Encoding::binary;

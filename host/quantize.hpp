@@ -12,10 +12,12 @@ namespace bitcluster {
 enum class Encoding {
   binary,        //!< its set bits
   signed_digit,  //!< the nonzero digits of its non-adjacent form; a position may be one past the top magnitude bit
+  booth_dnnsim,  //!< the recoding of a peer simulator (DESIGN section 5.3), for emulated operands only, never for
+                 //!< weights
 };
 
 std::string to_string(Encoding encoding);
-Encoding encoding_from_string(const std::string& name);  //!< Error for an unknown name
+Encoding encoding_from_string(const std::string& name);  //!< of weights; Error for another name
 
 /// Number of terms (effectual bits) of a magnitude.
 int count_terms(Encoding encoding, int magnitude);

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <sstream>
@@ -20,6 +21,7 @@ Accelerator load_changed(const std::string& file, const std::string& from, const
   const std::size_t place = content.find(from);
   EXPECT_NE(place, std::string::npos) << from;
   content.replace(place, from.size(), to);
+  content.insert(content.find("technology/"), folder);  // the changed file lies elsewhere
   const std::string path = testing::TempDir() + "/test_accelerator_" +
                            testing::UnitTest::GetInstance()->current_test_info()->name() + ".toml";
   std::ofstream(path) << content;
@@ -31,13 +33,17 @@ std::string message_of_change(const std::string& file, const std::string& from, 
 }
 
 TEST(Accelerator, ShippedFilesHaveEqualDenseThroughputAndEqualSurroundings) {
-  // 8 terms per weight or activation bits: 8 lanes of a serial design, 64 of a two-sided one, do one product per cycle
+  // slots that do one 8x8-bit product per cycle: 8 of a serial design, 64 of a two-sided one; BitVert's are half as
+  // many because it never adds more than half of the bits of a column
   const std::vector<std::pair<std::string, int>> files = {
-      {"bit_parallel", 1}, {"stripes", 8}, {"pragmatic_weights", 8}, {"bitcluster", 8}, {"laconic", 64}};
+      {"bit_parallel", 1}, {"stripes", 8},    {"dynamic_stripes", 8},   {"loom", 64},    {"pragmatic", 8},
+      {"tactical_p", 8},   {"tactical_e", 8}, {"pragmatic_weights", 8}, {"laconic", 64}, {"bitlet", 8},
+      {"bitwave", 8},      {"bitvert", 4},    {"bitcluster", 8}};
   const Accelerator reference = load_accelerator(folder + "bit_parallel.toml");
   for (const auto& [file, lanes_per_product] : files) {
     const Accelerator accelerator = load_accelerator(folder + file + ".toml");
-    EXPECT_EQ(accelerator.lanes_in_all(), 256 * lanes_per_product) << file;
+    EXPECT_EQ(accelerator.slots_per_cycle(), 256 * lanes_per_product) << file;
+    EXPECT_EQ(to_string(accelerator.design), file);
     EXPECT_EQ(accelerator.clock_ghz, reference.clock_ghz) << file;
     EXPECT_EQ(accelerator.weight_buffer, reference.weight_buffer) << file;
     EXPECT_EQ(accelerator.activation_buffer, reference.activation_buffer) << file;
@@ -58,18 +64,32 @@ TEST(Accelerator, ShippedPricesFollowFromTheirSources) {
     std::string file;
     double pj, um2;
   };
+  const double accumulator_pj = 0.1 / 16, accumulator_um2 = 137.0 / 16;
+  const double stripes_pj = 8 * mux_pj + adder_pj(12) + accumulator_pj,
+               stripes_um2 = 8 * mux_um2 + adder_um2(12) + accumulator_um2;
+  const double pragmatic_pj = 22 * mux_pj + adder_pj(15) + (64 * mux_pj + 0.1) / 16,
+               pragmatic_um2 = 22 * mux_um2 + adder_um2(15) + (64 * mux_um2 + 137) / 16;
   const std::vector<Price> prices = {
-      {"bit_parallel", 0.2 + adder_pj(20) + 0.1 / 16, 282 + adder_um2(20) + 137.0 / 16},
-      {"stripes", 8 * mux_pj + adder_pj(12) + 0.1 / 16, 8 * mux_um2 + adder_um2(12) + 137.0 / 16},
-      {"pragmatic_weights", 22 * mux_pj + adder_pj(15) + (64 * mux_pj + 0.1) / 16,
-       22 * mux_um2 + adder_um2(15) + (64 * mux_um2 + 137.0) / 16},
-      {"laconic", adder_pj(4) + 64 * mux_pj + adder_pj(20) + 0.1 / 16,
-       adder_um2(4) + 64 * mux_um2 + adder_um2(20) + 137.0 / 16},
-      {"bitcluster", 45 * mux_pj + adder_pj(19) + 0.1 / 16, 45 * mux_um2 + adder_um2(19) + 137.0 / 16}};
+      {"bit_parallel", 0.2 + adder_pj(20) + accumulator_pj, 282 + adder_um2(20) + accumulator_um2},
+      {"stripes", stripes_pj, stripes_um2},
+      {"dynamic_stripes", stripes_pj, stripes_um2},
+      {"loom", mux_pj + adder_pj(5) + accumulator_pj, mux_um2 + adder_um2(5) + accumulator_um2},
+      {"pragmatic", pragmatic_pj, pragmatic_um2},
+      {"pragmatic_weights", pragmatic_pj, pragmatic_um2},
+      {"laconic", adder_pj(4) + 64 * mux_pj + adder_pj(20) + accumulator_pj,
+       adder_um2(4) + 64 * mux_um2 + adder_um2(20) + accumulator_um2},
+      {"tactical_p", stripes_pj + 7 * mux_pj, stripes_um2 + 7 * mux_um2},
+      {"tactical_e", pragmatic_pj + 28 * mux_pj, pragmatic_um2 + 28 * mux_um2},
+      {"bitlet", 120 * mux_pj + adder_pj(16) + 0.1 / 8, 120 * mux_um2 + adder_um2(16) + 137.0 / 8},
+      {"bitwave", 8 * mux_pj + adder_pj(12) + (57 * mux_pj + 0.1) / 16,
+       8 * mux_um2 + adder_um2(12) + (57 * mux_um2 + 137) / 16},
+      {"bitvert", 32 * mux_pj + adder_pj(12) * 1.375 + (57 * mux_pj + 0.1) / 8,
+       32 * mux_um2 + adder_um2(12) * 1.375 + (57 * mux_um2 + 137) / 8},
+      {"bitcluster", 45 * mux_pj + adder_pj(19) + accumulator_pj, 45 * mux_um2 + adder_um2(19) + accumulator_um2}};
   for (const Price& price : prices) {
     const Accelerator accelerator = load_accelerator(folder + price.file + ".toml");
-    EXPECT_NEAR(accelerator.term_energy, price.pj, 0.0003) << price.file;  // four digits, rounded factors
-    EXPECT_NEAR(accelerator.lane_area, price.um2, 0.2) << price.file;
+    EXPECT_NEAR(accelerator.term_energy, price.pj, 0.00006) << price.file;  // four digits
+    EXPECT_NEAR(accelerator.lane_area, price.um2, 0.06) << price.file;
     EXPECT_DOUBLE_EQ(accelerator.on_chip_energy, 20.0 / 8) << price.file;
     EXPECT_DOUBLE_EQ(accelerator.off_chip_energy, (1300.0 + 2600.0) / 2 / 8) << price.file;
   }
@@ -88,6 +108,46 @@ TEST(Accelerator, ReadsEveryKey) {
   EXPECT_EQ(load_changed("bitcluster.toml", "weight_buffer_kib = 512", "weight_buffer_kib = 3").weight_buffer, 3072);
 }
 
+TEST(Accelerator, PeersAreSettingsOfOneArray) {
+  int dnnsim = 0, bitsim = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder + "peers")) {
+    const Accelerator accelerator = load_accelerator(entry.path());
+    EXPECT_EQ(accelerator.name, entry.path().stem());
+    if (accelerator.peer == Peer::dnnsim) {
+      ++dnnsim;
+      EXPECT_EQ(accelerator.lanes, 16) << accelerator.name;
+      EXPECT_EQ(accelerator.rows, 16) << accelerator.name;
+      EXPECT_EQ(accelerator.columns, 16) << accelerator.name;
+      EXPECT_EQ(accelerator.tiles, 16) << accelerator.name;
+    } else {
+      ++bitsim;
+      EXPECT_EQ(accelerator.peer, Peer::bitsim) << accelerator.name;
+      EXPECT_EQ(accelerator.lanes, accelerator.design == Design::bitwave ? 8 : 16) << accelerator.name;
+      EXPECT_EQ(accelerator.rows, 32) << accelerator.name;
+      EXPECT_EQ(accelerator.columns, 32) << accelerator.name;
+    }
+  }
+  EXPECT_EQ(dnnsim, 8);
+  EXPECT_EQ(bitsim, 5);
+}
+
+TEST(Accelerator, FitsAnAreaWithWholeRows) {
+  Accelerator accelerator;
+  accelerator.lanes = accelerator.rows = 10;
+  accelerator.columns = 8;
+  accelerator.lane_area = 100;  // a row of 8 columns has 8000 um2
+  EXPECT_EQ(fit_area(accelerator, accelerator.array_mm2()).rows, 10);
+  const Accelerator larger = fit_area(accelerator, 0.1);
+  EXPECT_EQ(larger.columns, 8);
+  EXPECT_EQ(larger.rows, 12);
+  const Accelerator smaller = fit_area(accelerator, 0.02);  // 2 columns: 2000 um2, 4 columns would give 5 rows
+  EXPECT_EQ(smaller.columns, 2);
+  EXPECT_EQ(smaller.rows, 10);
+  EXPECT_NE(message_of([&] { fit_area(accelerator, 0.0009); }).find("not one row"), std::string::npos);
+  accelerator.lane_area = 0;
+  EXPECT_NE(message_of([&] { fit_area(accelerator, 1); }).find("has no area"), std::string::npos);
+}
+
 TEST(Accelerator, AreaIsLanesAndBuffers) {
   Accelerator accelerator;
   accelerator.lanes = 2;
@@ -98,7 +158,8 @@ TEST(Accelerator, AreaIsLanesAndBuffers) {
   accelerator.weight_buffer = 400;
   accelerator.activation_buffer = 100;
   accelerator.buffer_area = 20;
-  EXPECT_DOUBLE_EQ(accelerator.area_mm2(), 0.21 + 0.01);
+  EXPECT_DOUBLE_EQ(accelerator.array_mm2(), 0.21);
+  EXPECT_DOUBLE_EQ(accelerator.buffer_mm2(), 0.01);
 }
 
 TEST(Accelerator, RejectsWhatItCannotUse) {
@@ -112,6 +173,13 @@ TEST(Accelerator, RejectsWhatItCannotUse) {
   EXPECT_NE(message_of_change("stripes.toml", "25.6", "0").find("out of range"), std::string::npos);
   EXPECT_NE(message_of_change("stripes.toml", "term_pj", "term_nj").find("term_pj"), std::string::npos);
   EXPECT_NE(message_of_change("pragmatic_weights.toml", "shift = 2", "shift = 5").find("out of range"),
+            std::string::npos);
+  EXPECT_NE(message_of_change("pragmatic_weights.toml", "45nm", "4nm").find("4nm.toml"), std::string::npos);
+  EXPECT_NE(message_of_change("tactical_e.toml", "lanes = 16", "lanes = 65").find("out of range"), std::string::npos);
+  EXPECT_NE(message_of_change("tactical_e.toml", "lookaside = 5", "lookaside = 4").find("2 and 5"), std::string::npos);
+  EXPECT_NE(message_of_change("pragmatic.toml", "clock_ghz", "peer = \"bitsim\"\nclock_ghz").find("weights only"),
+            std::string::npos);
+  EXPECT_NE(message_of_change("bitcluster.toml", "\"binary\"", "\"booth_dnnsim\"").find("signed_digit"),
             std::string::npos);
 }
 

@@ -19,7 +19,7 @@ Accelerator pragmatic(int shift, Encoding encoding = Encoding::binary) {
 BrickCost brick(const Accelerator& accelerator, const std::vector<int>& magnitudes) {
   const WeightRule rule = std::get<WeightRule>(design_rule(accelerator, LayerTensors()));
   std::vector<std::uint16_t> operands((magnitudes.size() + operand_padding - 1) / operand_padding * operand_padding, 0);
-  for (std::size_t l = 0; l < magnitudes.size(); ++l) operands[l] = rule.operands[std::size_t(magnitudes[l])];
+  for (std::size_t l = 0; l < magnitudes.size(); ++l) operands[l] = operand(rule.operands, std::int16_t(magnitudes[l]));
   return rule.brick(operands.data(), int(magnitudes.size()));
 }
 

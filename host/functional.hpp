@@ -1,0 +1,21 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "host/emulator.hpp"
+
+namespace bitcluster {
+
+/// What functional mode found.
+struct LayerFunction {
+  std::vector<std::int32_t> sums;   //!< (filters, oy, ox)
+  std::int64_t compute_cycles = 0;  //!< counted while doing the work; equals that of emulate()
+};
+
+/// Functional mode: the design's own shift-and-add over its own terms, in its own order. The sums equal the integer
+/// convolution exactly. Error for a design without arithmetic of its own (bit-parallel), for the setting of a peer
+/// simulator, or if a sum does not fit int32.
+LayerFunction emulate_function(const Accelerator& accelerator, const LayerTensors& layer);
+
+}  // namespace bitcluster
