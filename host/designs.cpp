@@ -177,29 +177,47 @@ ActivationRule loom_rule(const Accelerator& accelerator, const LayerTensors& lay
 
 // ---------------------------------------------------------------- Pragmatic (Albericio et al., MICRO 2017, section 5)
 
+/// Number of ones, in operations that a compiler can vectorise.
+inline std::uint16_t ones_of(std::uint16_t mask) {
+  std::uint16_t pairs = std::uint16_t(mask - (mask >> 1 & 0x5555));
+  pairs = std::uint16_t((pairs & 0x3333) + (pairs >> 2 & 0x3333));
+  pairs = std::uint16_t((pairs + (pairs >> 4)) & 0x0f0f);
+  return std::uint16_t((pairs + (pairs >> 8)) & 0x1f);
+}
+
+/// Cycles and useful slots of the lanes pending[0..count), which it works off.
+inline __attribute__((always_inline)) BrickCost work_off(std::uint16_t* pending, int count, std::uint32_t reach) {
+  BrickCost cost{0};
+  std::uint16_t useful = 0, most = 0;
+  for (int l = 0; l < count; ++l) {
+    const std::uint16_t ones = ones_of(pending[l]);
+    useful = std::uint16_t(useful + ones);
+    most = std::max(most, ones);
+  }
+  cost.useful = useful;
+  if (reach > 0xfffe) {  // every lane reaches its next term: the one with the most decides
+    cost.cycles = most;
+    return cost;
+  }
+  for (;; ++cost.cycles) {
+    std::uint16_t any = 0;
+    for (int l = 0; l < count; ++l) any |= pending[l];
+    if (!any) return cost;
+    const std::uint16_t window = std::uint16_t(reach << std::countr_zero(any));
+    for (int l = 0; l < count; ++l) pending[l] = std::uint16_t(pending[l] & ~(pending[l] & -pending[l] & window));
+  }
+}
+
 BITCLUSTER_VECTORISED
 BrickCost pragmatic_brick(const std::uint16_t* masks, int lanes, std::uint32_t reach) {
-  thread_local std::vector<std::uint16_t> pending_lanes;
-  const int padded = (lanes + operand_padding - 1) / operand_padding * operand_padding;
-  pending_lanes.assign(masks, masks + padded);
-  std::uint16_t* pending = pending_lanes.data();
-  BrickCost cost;
-  cost.cycles = 0;
-  for (;;) {
-    std::uint16_t any = 0;
-    for (int l = 0; l < padded; ++l) any |= pending[l];
-    if (!any) break;
-    const std::uint16_t window = std::uint16_t(reach << std::countr_zero(any));
-    std::int16_t dropped = 0;
-    for (int l = 0; l < padded; ++l) {
-      const std::uint16_t drop = std::uint16_t(pending[l] & -pending[l] & window);
-      pending[l] = std::uint16_t(pending[l] ^ drop);
-      dropped = std::int16_t(dropped + (drop != 0));
-    }
-    cost.useful += dropped;
-    ++cost.cycles;
+  if (lanes <= operand_padding) {
+    std::uint16_t pending[operand_padding];
+    std::copy_n(masks, operand_padding, pending);
+    return work_off(pending, operand_padding, reach);
   }
-  return cost;
+  thread_local std::vector<std::uint16_t> pending;
+  pending.assign(masks, masks + round_up(lanes, operand_padding));
+  return work_off(pending.data(), int(pending.size()), reach);
 }
 
 /// Serial on weights, as [BC] improves it. BitSim counts the sign as a one, and lets a step of zeros take no time.

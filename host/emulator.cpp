@@ -364,23 +364,36 @@ TileSteps tile_steps(const Accelerator& accelerator, const Mapping& mapping, con
   steps.rows = rows;
   steps.kept = schedule.kept;
   steps.row_steps.reserve(steps.kept.size() * rows);
-  const auto source_of = [&](int brick, int lane) {
-    if (mapping.depthwise) return std::uint32_t(brick) * sources + std::min(first_filter + lane, sources - 1);
-    const Mapping::Place place = mapping.place(brick, lane);
-    return std::uint32_t(place.tap) * sources + place.channel;
+  steps.sources.reserve(steps.kept.size() * rows * lanes);
+  // where a lane's activation is, among those of a set of pixels and among the sums over all pixels
+  struct Source {
+    std::uint32_t gathered;
+    std::size_t sum;
   };
+  const std::size_t layer_channels = sums.busy.size() / std::size_t(mapping.taps);
+  std::vector<Source> places(std::size_t(bricks) * lanes);
+  for (int brick = 0; brick < bricks; ++brick) {
+    for (int lane = 0; lane < lanes; ++lane) {
+      const Mapping::Place place = mapping.depthwise ? Mapping::Place{std::min(first_filter + lane, sources - 1), brick}
+                                                     : mapping.place(brick, lane);
+      const int channel =
+          mapping.depthwise ? mapping.input_channel(place.channel, 0) : group * mapping.channels + place.channel;
+      places[std::size_t(brick) * lanes + lane] = {std::uint32_t(place.tap) * sources + place.channel,
+                                                   place.tap * layer_channels + channel};
+    }
+  }
   // what lanes do on an activation, over all pixels: with a zero weight it is all in vain
-  const std::int64_t layer_channels = std::int64_t(sums.busy.size()) / mapping.taps;
-  const auto count = [&](std::uint32_t source, bool effectual) {
-    const std::int64_t tap = source / sources;
-    const int channel = mapping.depthwise ? mapping.input_channel(source % sources, 0)
-                                          : group * mapping.channels + int(source % sources);
-    const std::int64_t busy = sums.busy[tap * layer_channels + channel];
-    const std::int64_t useful = effectual ? sums.useful[tap * layer_channels + channel] : 0;
+  const auto count = [&](const Source& source, bool effectual) {
+    const std::int64_t busy = sums.busy[source.sum];
+    const std::int64_t useful = effectual ? sums.useful[source.sum] : 0;
     work.useful += useful;
     work.null_term += busy - useful;
     work.lane -= busy;
   };
+  constexpr int widest = 64;  // lanes that a map may look aside
+  std::vector<int> around(std::size_t(lanes) + 2 * widest);
+  for (int i = 0; i < int(around.size()); ++i)
+    around[i] = (i + (lanes - 1) * widest) % lanes;  // -widest is 0 lanes off
   std::vector<Work> plain_bricks(static_cast<std::size_t>(bricks));
   for (const int brick : steps.kept) {
     bool known = false;  // of a row of nonzero weights
@@ -391,7 +404,7 @@ TileSteps tile_steps(const Accelerator& accelerator, const Mapping& mapping, con
         Work& full = plain_bricks[brick];
         if (!known) {
           const Work before = work;
-          for (int l = 0; l < mapping.lanes_of(brick); ++l) count(source_of(brick, l), true);
+          for (int l = 0; l < mapping.lanes_of(brick); ++l) count(places[std::size_t(brick) * lanes + l], true);
           full = {0, work.useful - before.useful, work.null_term - before.null_term, work.lane - before.lane, 0};
           known = true;
         } else {
@@ -405,20 +418,18 @@ TileSteps tile_steps(const Accelerator& accelerator, const Mapping& mapping, con
       for (int l = 0; l < lanes; ++l) {
         const std::uint8_t code = codes[l];
         if (code == Schedule::nothing) continue;
-        std::uint32_t source;
+        std::size_t from = std::size_t(brick) * lanes + l;
         bool effectual = true;
         if (code == Schedule::own) {
-          source = source_of(brick, l);
           effectual = tile.nonzero[place] >> l & 1;
         } else if (code == Schedule::first) {
-          source = source_of(0, 0);
+          from = 0;
           effectual = false;
         } else {
-          const Promotion& from = map[code - 1];
-          source = source_of(brick + from.ahead, ((l + from.aside) % lanes + lanes) % lanes);
+          from = std::size_t(brick + map[code - 1].ahead) * lanes + around[l + map[code - 1].aside + widest];
         }
-        count(source, effectual);
-        steps.sources.push_back(source);
+        count(places[from], effectual);
+        steps.sources.push_back(places[from].gathered);
       }
       const int bringing = int(steps.sources.size() - first);
       if (plain) steps.sources.resize(first);

@@ -264,7 +264,8 @@ std::int64_t operand_products(const LayerTensors& layer, const OperandTable& act
 PeerLayer::PeerLayer(const Accelerator& accelerator, const LayerTensors& layer) : tensors(layer) {
   if (accelerator.peer != Peer::dnnsim) return;
   fold(*this);
-  transpose(*this);
+  // where every step takes the same time, the order does not matter
+  if (accelerator.design != Design::bit_parallel && accelerator.design != Design::stripes) transpose(*this);
 }
 
 }  // namespace bitcluster

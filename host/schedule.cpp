@@ -6,19 +6,36 @@
 namespace bitcluster {
 namespace {
 
-/// Bit l of the result is bit (l + by) mod lanes of the mask.
-std::uint64_t rotated(std::uint64_t mask, int by, int lanes) {
-  const int shift = ((by % lanes) + lanes) % lanes;
-  if (shift == 0) return mask;
-  const std::uint64_t all = lanes == 64 ? ~std::uint64_t(0) : (std::uint64_t(1) << lanes) - 1;
-  return (mask >> shift | mask << (lanes - shift)) & all;
-}
+/// Moves the lanes of a mask around the ring of `lanes`.
+struct Rotation {
+  int right, left;  // right + left = lanes
+  std::uint64_t all;
 
-/// Of the lanes counted by the bit slices, those with the highest count; 0 if all counts are zero.
-std::uint64_t lanes_with_most(const std::uint64_t* slices, int count) {
+  Rotation(int aside, int lanes)
+      : right((aside % lanes + lanes) % lanes),
+        left(lanes - right),
+        all(lanes == 64 ? ~std::uint64_t(0) : (std::uint64_t(1) << lanes) - 1) {}
+
+  /// Bit l of the result is bit l + aside.
+  std::uint64_t towards(std::uint64_t mask) const { return right == 0 ? mask : (mask >> right | mask << left) & all; }
+};
+
+/// How many of the masks have each lane, as bit slices; returns the lanes with the most, 0 if there are none.
+std::uint64_t lanes_with_most(const std::uint64_t* masks, int count) {
+  std::uint64_t ones = 0, twos = 0, fours = 0, eights = 0, sixteens = 0;  // a search map has at most 8 + 16 places
+  for (int i = 0; i < count; ++i) {
+    std::uint64_t carry = ones & masks[i], next = twos & carry;
+    ones ^= masks[i];
+    twos ^= carry;
+    carry = fours & next;
+    fours ^= next;
+    next = eights & carry;
+    eights ^= carry;
+    sixteens ^= next;
+  }
   std::uint64_t lanes = 0;
-  for (int i = count - 1; i >= 0; --i) {
-    const std::uint64_t higher = lanes ? lanes & slices[i] : slices[i];
+  for (const std::uint64_t slice : {sixteens, eights, fours, twos, ones}) {
+    const std::uint64_t higher = lanes ? lanes & slice : slice;
     if (higher) lanes = higher;
   }
   return lanes;
@@ -42,7 +59,13 @@ Schedule schedule_weights(const Accelerator& accelerator, int rows, int bricks, 
                           std::span<const std::uint64_t> present) {
   const std::vector<Promotion> map = search_map(accelerator);
   const int lanes = accelerator.lanes;
-  const std::uint64_t all = lanes == 64 ? ~std::uint64_t(0) : (std::uint64_t(1) << lanes) - 1;
+  std::vector<Rotation> rotations, back;
+  for (const Promotion& place : map) {
+    rotations.emplace_back(place.aside, lanes);
+    back.emplace_back(-place.aside, lanes);
+  }
+  const std::uint64_t all = rotations[0].all;
+  std::vector<std::uint64_t> candidates(map.size());
   Schedule schedule;
   schedule.sources.assign(std::size_t(rows) * bricks * lanes, Schedule::own);
   schedule.plain.assign(std::size_t(rows) * bricks, 1);
@@ -58,46 +81,38 @@ Schedule schedule_weights(const Accelerator& accelerator, int rows, int bricks, 
     left_out = 0;
     schedule.kept.push_back(brick);
     for (int r = 0; r < rows; ++r) {
-      const std::size_t row = std::size_t(r) * bricks;
-      std::uint64_t& here = work[row + brick];
+      const std::size_t place = std::size_t(r) * bricks + brick;
+      std::uint64_t* later = work.data() + place;  // by bricks ahead
+      std::uint8_t* sources = schedule.sources.data() + place * lanes;
       std::uint64_t promoted = 0;
-      std::uint8_t* sources = schedule.sources.data() + (row + brick) * lanes;
-      while (here != all) {
-        std::uint64_t slices[5] = {};  // number of candidates of each lane, at most 8 + 16
-        for (const Promotion& place : map) {
-          if (brick + place.ahead >= bricks) continue;
-          std::uint64_t carry = rotated(work[row + brick + place.ahead], place.aside, lanes) & ~here;
-          for (int i = 0; carry; ++i) {
-            const std::uint64_t next = slices[i] & carry;
-            slices[i] ^= carry;
-            carry = next;
-          }
-        }
-        const std::uint64_t most = lanes_with_most(slices, 5);
-        if (!most) break;
-        const int lane = std::countr_zero(most);
+      if (later[0] != all) {
         for (std::size_t i = 0; i < map.size(); ++i) {
-          if (brick + map[i].ahead >= bricks) continue;
-          std::uint64_t& later = work[row + brick + map[i].ahead];
-          const std::uint64_t source = std::uint64_t(1) << (((lane + map[i].aside) % lanes + lanes) % lanes);
-          if (!(later & source)) continue;
-          later &= ~source;
-          here |= std::uint64_t(1) << lane;
-          promoted |= std::uint64_t(1) << lane;
-          sources[lane] = std::uint8_t(i + 1);
-          break;
+          candidates[i] = brick + map[i].ahead < bricks ? rotations[i].towards(later[map[i].ahead]) & ~later[0] : 0;
+        }
+        while (const std::uint64_t most = lanes_with_most(candidates.data(), int(map.size()))) {
+          const std::uint64_t lane = most & -most;
+          std::size_t found = 0;
+          while (!(candidates[found] & lane)) ++found;
+          const std::uint64_t source = back[found].towards(lane);
+          later[map[found].ahead] &= ~source;
+          later[0] |= lane;
+          promoted |= lane;
+          sources[std::countr_zero(lane)] = std::uint8_t(found + 1);
+          for (std::size_t i = 0; i < map.size(); ++i) {
+            candidates[i] &= ~lane;
+            if (map[i].ahead == map[found].ahead) candidates[i] &= ~rotations[i].towards(source);
+          }
         }
       }
       // A lane without work brings the activation of its own zero weight, unless that weight was done before.
-      const std::uint64_t done_before = nonzero[row + brick] & ~here;
-      const std::uint64_t absent = ~present[row + brick] & all & ~promoted;
+      const std::uint64_t done_before = nonzero[place] & ~later[0];
+      const std::uint64_t absent = ~present[place] & all & ~promoted;
+      const bool brings_first = accelerator.peer == Peer::dnnsim && brick == 0 && absent;
       for (std::uint64_t idle = done_before | absent; idle; idle &= idle - 1) {
         const int lane = std::countr_zero(idle);
-        const bool brings_first = accelerator.peer == Peer::dnnsim && brick == 0 && (absent >> lane & 1);
-        sources[lane] = brings_first ? Schedule::first : Schedule::nothing;
-        if (brings_first) schedule.plain[row + brick] = 0;
+        sources[lane] = brings_first && (absent >> lane & 1) ? Schedule::first : Schedule::nothing;
       }
-      if (promoted || done_before) schedule.plain[row + brick] = 0;
+      if (promoted || done_before || brings_first) schedule.plain[place] = 0;
     }
   }
   return schedule;

@@ -21,7 +21,7 @@ struct RandomLayer {
   LayerTensors tensors;
   std::vector<std::int16_t> weights, activations;
 
-  RandomLayer(int filters, int channels, int map, int kernel, int stride) {
+  RandomLayer(int filters, int channels, int map, int kernel, int stride, unsigned zeros_percent = 0) {
     LayerGeometry& geometry = tensors.geometry;
     geometry.name = "random";
     geometry.filters = filters;
@@ -34,7 +34,11 @@ struct RandomLayer {
     geometry.output = {filters, size, size};
     std::mt19937 random(1);
     weights.resize(std::size_t(filters) * channels * kernel * kernel);
-    for (auto& weight : weights) weight = std::int16_t(int(random() % 255) - 127);
+    for (auto& weight : weights) {
+      weight = std::int16_t(int(random() % 255) - 127);
+      if (random() % 100 < zeros_percent) weight = 0;
+    }
+    geometry.fully_connected = map == 1 && kernel == 1;
     activations.resize(geometry.input.size());
     for (auto& activation : activations) activation = std::int16_t(random() % 256);
     tensors.weights = weights;
@@ -44,34 +48,75 @@ struct RandomLayer {
   RandomLayer(const RandomLayer&) = delete;
 };
 
-// VGG-16 conv3_1 at twice its channels: 925 M products
-void emulate_large_layer(benchmark::State& state, const std::string& design, int encoding) {
-  static const RandomLayer layer(256, 128, 56, 3, 1);
-  Accelerator accelerator = shipped(design);
-  accelerator.encoding = Encoding(encoding);
-  for (auto _ : state) benchmark::DoNotOptimize(emulate(accelerator, layer.tensors));
-  const double values =
-      double(layer.weights.size()) + (needs_activations(accelerator.design) ? double(layer.activations.size()) : 0);
+/// What a run walks: the operands that the design looks at, and the bytes that hold them. The share of the memory
+/// bandwidth is against `copy_bandwidth` below.
+void count_values(benchmark::State& state, const Accelerator& accelerator, const LayerTensors& layer, double& values) {
+  const LayerGeometry& geometry = layer.geometry;
+  const bool weights = serial_on_weights(accelerator.design) || accelerator.design == Design::laconic ||
+                       accelerator.design == Design::tactical_p || accelerator.design == Design::tactical_e;
+  const bool activations = needs_activations(accelerator.design) || accelerator.design == Design::stripes;
+  values += (weights ? double(layer.weights.size()) : 0) + (activations ? double(geometry.input.size()) : 0);
   state.counters["values"] = benchmark::Counter(values, benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["products"] =
-      benchmark::Counter(double(layer.weights.size()) * 56 * 56, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["bytes"] = benchmark::Counter(
+      values * sizeof(std::int16_t), benchmark::Counter::kIsIterationInvariantRate, benchmark::Counter::kIs1024);
 }
-BENCHMARK_CAPTURE(emulate_large_layer, bit_parallel, "bit_parallel", 0)->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(emulate_large_layer, stripes, "stripes", 0)->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(emulate_large_layer, bitcluster, "bitcluster", 0)->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(emulate_large_layer, pragmatic_binary, "pragmatic_weights", 0)
-    ->UseRealTime()
-    ->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(emulate_large_layer, pragmatic_signed_digit, "pragmatic_weights", 1)
-    ->UseRealTime()
-    ->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(emulate_large_layer, laconic_binary, "laconic", 0)->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(emulate_large_layer, laconic_signed_digit, "laconic", 1)
-    ->UseRealTime()
-    ->Unit(benchmark::kMillisecond);
+
+/// What the memory gives: bytes read per second by both threads, of a buffer beyond the caches.
+void read_bandwidth(benchmark::State& state) {
+  const std::vector<std::int16_t> buffer(std::size_t(1) << 28, 1);
+  const long parts = 64, size = long(buffer.size()) / parts;
+  std::vector<long> sums(parts);
+  for (auto _ : state) {
+    parallel_for(parts, [&](long part, int) {
+      int sum = 0;  // of 16-bit values: the compiler adds them in vectors
+      for (long i = part * size; i < (part + 1) * size; ++i) sum += buffer[i];
+      sums[part] = sum;
+    });
+    benchmark::DoNotOptimize(sums.data());
+  }
+  state.counters["bytes"] =
+      benchmark::Counter(double(buffer.size()) * sizeof buffer[0], benchmark::Counter::kIsIterationInvariantRate,
+                         benchmark::Counter::kIs1024);
+}
+BENCHMARK(read_bandwidth)->UseRealTime()->Unit(benchmark::kMillisecond);
+
+/// Every design on one layer. `sparsity`: percent of the weights that are zero.
+void emulate_layer(benchmark::State& state, const std::string& design, const LayerTensors& layer) {
+  const Accelerator accelerator = shipped(design);
+  for (auto _ : state) benchmark::DoNotOptimize(emulate(accelerator, layer));
+  double values = 0;
+  count_values(state, accelerator, layer, values);
+  const std::int64_t pixels = std::int64_t(layer.geometry.output.height) * layer.geometry.output.width;
+  state.counters["products"] =
+      benchmark::Counter(double(layer.weights.size()) * double(pixels), benchmark::Counter::kIsIterationInvariantRate);
+}
+
+const std::vector<std::string> designs = {"bit_parallel", "stripes",           "dynamic_stripes", "loom",   "pragmatic",
+                                          "tactical_p",   "tactical_e",        "laconic",         "bitlet", "bitwave",
+                                          "bitvert",      "pragmatic_weights", "bitcluster"};
+const std::vector<std::string> peers = {"dnnsim_dadiannao", "dnnsim_stripes",   "dnnsim_dynamic_stripes",
+                                        "dnnsim_loom",      "dnnsim_pragmatic", "dnnsim_pragmatic_booth_cr1",
+                                        "dnnsim_laconic",   "dnnsim_tcle",      "bitsim_stripes",
+                                        "bitsim_pragmatic", "bitsim_bitlet",    "bitsim_bitvert",
+                                        "bitsim_bitwave"};
+
+const RandomLayer& large_layer() {  // 925 M products
+  static const RandomLayer layer(256, 128, 56, 3, 1);
+  return layer;
+}
+
+const RandomLayer& sparse_layer() {  // the same, half of the weights zero
+  static const RandomLayer layer(256, 128, 56, 3, 1, 50);
+  return layer;
+}
+
+const RandomLayer& vector_layer() {
+  static const RandomLayer layer(4096, 4096, 1, 1, 1);
+  return layer;
+}
 
 // The layers of ResNet-50 (He et al., CVPR 2016, table 1), downsampling in the 3x3 convolutions
-void emulate_resnet50(benchmark::State& state, const std::string& design) {
+void emulate_resnet50(benchmark::State& state, const std::vector<std::string>& designs) {
   static const std::vector<std::unique_ptr<RandomLayer>> layers = [] {
     std::vector<std::unique_ptr<RandomLayer>> list;
     const auto add = [&](int filters, int channels, int map, int kernel, int stride) {
@@ -93,20 +138,57 @@ void emulate_resnet50(benchmark::State& state, const std::string& design) {
       }
     }
     add(1000, 2048, 1, 1, 1);
-    list.back()->tensors.geometry.fully_connected = true;
     return list;
   }();
-  const Accelerator accelerator = shipped(design);
-  double weights = 0;
-  for (const auto& layer : layers) weights += double(layer->weights.size());
-  for (auto _ : state) {
-    for (const auto& layer : layers) benchmark::DoNotOptimize(emulate(accelerator, layer->tensors));
+  double values = 0;
+  for (const std::string& design : designs) {
+    const Accelerator accelerator = shipped(design);
+    for (const auto& layer : layers) count_values(state, accelerator, layer->tensors, values);
   }
-  state.counters["values"] = benchmark::Counter(weights, benchmark::Counter::kIsIterationInvariantRate);
+  for (auto _ : state) {
+    for (const std::string& design : designs) {
+      const Accelerator accelerator = shipped(design);
+      for (const auto& layer : layers) benchmark::DoNotOptimize(emulate(accelerator, layer->tensors));
+    }
+  }
 }
-BENCHMARK_CAPTURE(emulate_resnet50, pragmatic, "pragmatic_weights")->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(emulate_resnet50, bitcluster, "bitcluster")->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(emulate_resnet50, laconic, "laconic")->UseRealTime()->Unit(benchmark::kMillisecond);
+
+void register_all() {
+  const auto add = [](const std::string& name, auto&& run) {
+    benchmark::RegisterBenchmark(name.c_str(), run)->UseRealTime()->Unit(benchmark::kMillisecond);
+  };
+  struct Case {
+    std::string name;
+    const RandomLayer& (*layer)();
+  };
+  for (const auto& [name, layer] : {Case{"layer_925M", large_layer}, Case{"layer_925M_half_zero", sparse_layer},
+                                    Case{"fc_4096x4096", vector_layer}}) {
+    for (const std::string& design : designs) {
+      add(name + "/" + design,
+          [design, layer = layer](benchmark::State& state) { emulate_layer(state, design, layer().tensors); });
+    }
+    for (const std::string& peer : peers) {
+      add(name + "/" + peer,
+          [peer, layer = layer](benchmark::State& state) { emulate_layer(state, "peers/" + peer, layer().tensors); });
+    }
+  }
+  for (const std::string& design : designs) {
+    add("resnet50/" + design, [design](benchmark::State& state) { emulate_resnet50(state, {design}); });
+  }
+  std::vector<std::string> on_weights, others;
+  for (const std::string& design : designs) {
+    (serial_on_weights(shipped(design).design) ? on_weights : others).push_back(design);
+  }
+  add("resnet50/serial_on_weights", [on_weights](benchmark::State& state) { emulate_resnet50(state, on_weights); });
+  add("resnet50/others", [others](benchmark::State& state) { emulate_resnet50(state, others); });
+}
 
 }  // namespace
 }  // namespace bitcluster
+
+int main(int argc, char** argv) {
+  bitcluster::register_all();
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+}
