@@ -1,5 +1,6 @@
 #include "harness/commands.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -64,11 +65,32 @@ std::vector<Accelerator> load_accelerators(const std::vector<std::string>& files
   return accelerators;
 }
 
+/// The accelerators of one comparison.
+struct Basis {
+  std::string name;
+  std::vector<Accelerator> accelerators;
+};
+
+/// As their files describe them, and resized to the array area of the first BitCluster design.
+std::vector<Basis> compared_arrays(const Config::EmulationOptions& options) {
+  std::vector<Basis> bases = {{throughput_basis, load_accelerators(options.accelerators)}};
+  const std::vector<Accelerator> given = bases[0].accelerators;
+  const auto bitcluster = std::find_if(given.begin(), given.end(), [](const Accelerator& accelerator) {
+    return accelerator.design == Design::bitcluster;
+  });
+  if (!options.equal_area || bitcluster == given.end()) return bases;
+  bases.push_back({area_basis, {}});
+  for (const Accelerator& accelerator : given) {
+    bases[1].accelerators.push_back(fit_area(accelerator, bitcluster->array_mm2()));
+  }
+  return bases;
+}
+
 /// Runs `steps` on every model of the config and writes the results.
 void study_models(const Ranks& ranks, const StudyOptions& options,
-                  const std::function<void(Study&, const std::vector<Accelerator>&)>& steps) {
+                  const std::function<void(Study&, const std::vector<Basis>&)>& steps) {
   const Config config = load_config(options.config);
-  const std::vector<Accelerator> accelerators = load_accelerators(config.emulation.accelerators);
+  const std::vector<Basis> bases = compared_arrays(config.emulation);
   for (const Config::Model& model : config.models) {  // find bad input before the long work
     import_onnx(model.onnx);
     Dataset::load(model.data);
@@ -77,14 +99,14 @@ void study_models(const Ranks& ranks, const StudyOptions& options,
   Results results = start_results(ranks, options.output, backend->description());
   results.provenance.config = config.text;
   results.provenance.seed = config.seed;
-  add_accelerators(throughput_basis, accelerators, results);
+  for (const Basis& basis : bases) add_accelerators(basis.name, basis.accelerators, results);
   Evaluator evaluator(ranks, *backend);
   for (std::size_t i = 0; i < config.models.size(); ++i) {
     if (ranks.root()) {
       std::fprintf(stderr, "model %zu of %zu: %s\n", i + 1, config.models.size(), config.models[i].name.c_str());
     }
     Study study(evaluator, config, config.models[i], results);
-    steps(study, accelerators);
+    steps(study, bases);
   }
   summarize(results, config.search.test_split);
   finish_results(ranks, options.output, results);
@@ -192,16 +214,16 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
 }
 
 void search(const Ranks& ranks, const StudyOptions& options) {
-  study_models(ranks, options, [](Study& study, const std::vector<Accelerator>& accelerators) {
-    study.search(accelerators);
+  study_models(ranks, options, [](Study& study, const std::vector<Basis>& bases) {
+    study.search(bases[0].accelerators);
     study.test();
   });
 }
 
 void emulate(const Ranks& ranks, const StudyOptions& options) {
-  study_models(ranks, options, [](Study& study, const std::vector<Accelerator>& accelerators) {
+  study_models(ranks, options, [](Study& study, const std::vector<Basis>& bases) {
     study.assign_uniformly();
-    study.emulate(accelerators);
+    for (const Basis& basis : bases) study.emulate(basis.name, basis.accelerators);
   });
 }
 
@@ -251,10 +273,10 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
 }
 
 void run(const Ranks& ranks, const StudyOptions& options) {
-  study_models(ranks, options, [](Study& study, const std::vector<Accelerator>& accelerators) {
-    study.search(accelerators);
+  study_models(ranks, options, [](Study& study, const std::vector<Basis>& bases) {
+    study.search(bases[0].accelerators);
     study.test();
-    study.emulate(accelerators);
+    for (const Basis& basis : bases) study.emulate(basis.name, basis.accelerators);
   });
 }
 

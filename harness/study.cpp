@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <map>
+#include <tuple>
 
 #include "harness/progress.hpp"
 #include "host/error.hpp"
@@ -38,13 +40,16 @@ double cost_of(const LayerEmulation& emulation, const std::string& minimise) {
   return double(emulation.cycles);
 }
 
-const Accelerator& bitcluster_design(const std::vector<Accelerator>& accelerators) {
-  for (const Accelerator& accelerator : accelerators) {
-    if (accelerator.design == Design::bitcluster) return accelerator;
-  }
-  throw Error("the search has no costs to minimise", "no accelerator of the config has design \"bitcluster\"",
-              "add one to accelerators in [emulation]");
+/// The first accelerator of a design, null without any.
+const Accelerator* find_design(const std::vector<Accelerator>& accelerators, Design design) {
+  const auto found = std::find_if(accelerators.begin(), accelerators.end(),
+                                  [&](const Accelerator& accelerator) { return accelerator.design == design; });
+  return found == accelerators.end() ? nullptr : &*found;
 }
+
+constexpr const char* bitpruner = "BitPruner";
+
+std::string method_of(const WeightFormat& format) { return format.pruned ? "bitpruner" : "bitcluster"; }
 
 std::string candidate_name(const WeightFormat& format) { return "N=" + std::to_string(format.terms); }
 
@@ -156,7 +161,9 @@ Study::Study(Evaluator& evaluator, const Config& config, const Config::Model& mo
                                             config.calibration.method, config.calibration.percentile);
   network_ = make_integer(network, calibration, config.reference, input_table_);
   layers_ = weighted_layers(network);
-  weights_ = std::make_unique<CandidateWeights>(network_, config.search.candidates);
+  std::vector<WeightFormat> candidates = config.search.candidates;
+  candidates.insert(candidates.end(), config.search.pruned.begin(), config.search.pruned.end());
+  weights_ = std::make_unique<CandidateWeights>(network_, std::move(candidates));
   add_layers(name_, network, results);
   progress.update(1);
 }
@@ -164,28 +171,51 @@ Study::Study(Evaluator& evaluator, const Config& config, const Config::Model& mo
 void Study::search(const std::vector<Accelerator>& accelerators) {
   const Config::SearchOptions& options = config_.search;
   const Images images = read_fitting(data_, options.split, options.images, network_.network);
-  const Accelerator& design = bitcluster_design(accelerators);
+  const Accelerator* design = find_design(accelerators, Design::bitcluster);
+  if (!design) {
+    throw Error("the search has no costs to minimise", "no accelerator of the config has design \"bitcluster\"",
+                "add one to accelerators in [emulation]");
+  }
+  const Stopwatch float_watch;
+  const std::vector<ImageScore> baseline =
+      evaluator_.score_float(network_.network, images, input_table_, label("float, " + options.split + " split"));
+  add_evaluation("float", options.split, baseline, baseline, float_watch.seconds(), nullptr);
+  search_candidates(0, int(options.candidates.size()), *design, images, baseline);
 
+  if (options.pruned.empty()) return;
+  if (const Accelerator* pragmatic = find_design(accelerators, Design::pragmatic_weights)) {
+    search_candidates(int(options.candidates.size()), int(options.pruned.size()), *pragmatic, images, baseline);
+  } else {
+    skip("search", bitpruner, "no accelerator of the config has design \"pragmatic_weights\", which runs its weights");
+  }
+}
+
+void Study::search_candidates(int first, int count, const Accelerator& design, const Images& images,
+                              const std::vector<ImageScore>& baseline) {
+  const Config::SearchOptions& options = config_.search;
+  const bool pruned = weights_->candidates()[first].pruned;
+  const std::string prefix = pruned ? bitpruner + std::string(" ") : "";
   SearchProblem problem;
   problem.layers = int(layers_.size());
-  problem.candidates = int(options.candidates.size());
+  problem.candidates = count;
   problem.budget = options.budget;
   problem.confident = options.confident;
   problem.refine_rounds = options.refine_rounds;
-  problem.cost.assign(problem.layers, std::vector<double>(problem.candidates));
+  problem.baseline = baseline;
+  problem.cost.assign(problem.layers, std::vector<double>(count));
   for (int layer = 0; layer < problem.layers; ++layer) {
-    for (int candidate = 0; candidate < problem.candidates; ++candidate) {
-      const auto weights = weights_->get(layer, candidate);
+    for (int candidate = 0; candidate < count; ++candidate) {
+      const auto weights = weights_->get(layer, first + candidate);
       const LayerTensors tensors{
           layer_geometry(network_.network, layers_[layer]), weights->values, weights->format, {}, 8, false};
       problem.cost[layer][candidate] = cost_of(bitcluster::emulate(design, tensors), options.minimise);
     }
   }
-  const Stopwatch float_watch;
-  problem.baseline =
-      evaluator_.score_float(network_.network, images, input_table_, label("float, " + options.split + " split"));
-  const std::vector<ImageScore> baseline = problem.baseline;
-  add_evaluation("float", options.split, baseline, baseline, float_watch.seconds(), nullptr);
+  /// Candidates of the problem as candidates of weights_.
+  const auto shifted = [first](Assignment assignment) {
+    for (int& choice : assignment) choice += choice == reference ? 0 : first;
+    return assignment;
+  };
 
   LayerwiseSearch search(std::move(problem));
   for (int round = 1;; ++round) {
@@ -193,48 +223,58 @@ void Study::search(const std::vector<Accelerator>& accelerators) {
     if (assignments.empty()) break;
     const Stopwatch watch;
     std::vector<Variant> variants;
-    for (const Assignment& assignment : assignments) variants.push_back(weights_->variant(assignment));
-    const auto scores =
-        evaluator_.score(network_, images, variants,
-                         label("search round " + std::to_string(round) + ", " + std::to_string(variants.size()) +
-                               (variants.size() == 1 ? " assignment" : " assignments")));
-    const std::size_t first = search.checked().size();
+    for (const Assignment& assignment : assignments) variants.push_back(weights_->variant(shifted(assignment)));
+    const auto scores = evaluator_.score(
+        network_, images, variants,
+        label(prefix + "search round " + std::to_string(round) + ", " + std::to_string(variants.size()) +
+              (variants.size() == 1 ? " assignment" : " assignments")));
+    const std::size_t before = search.checked().size();
     search.report(scores);
     const double seconds = watch.seconds() / double(assignments.size());
     int chosen = 0;
-    for (std::size_t i = first; i < search.checked().size(); ++i) {
+    for (std::size_t i = before; i < search.checked().size(); ++i) {
       const LayerwiseSearch::Checked& checked = search.checked()[i];
+      const Assignment assignment = shifted(checked.assignment);
       if (checked.role == "sensitivity") {
         int layer = 0;
-        while (checked.assignment[layer] == reference) ++layer;
-        const WeightFormat& format = options.candidates[checked.assignment[layer]];
-        results_.sensitivity.add(
-            {name_, network_.network.layers[layers_[layer]].name, std::int64_t(format.bits), to_string(format.encoding),
-             std::int64_t(format.terms), options.split, std::int64_t(checked.accuracy.images), checked.accuracy.top1,
-             checked.accuracy.cross_entropy, checked.loss.loss, checked.loss.low, checked.loss.high});
-      } else {
+        while (assignment[layer] == reference) ++layer;
+        const WeightFormat& format = format_of(assignment[layer]);
+        results_.sensitivity.add({name_, network_.network.layers[layers_[layer]].name, method_of(format),
+                                  std::int64_t(format.bits), to_string(format.encoding), std::int64_t(format.terms),
+                                  options.split, std::int64_t(checked.accuracy.images), checked.accuracy.top1,
+                                  checked.accuracy.cross_entropy, checked.loss.loss, checked.loss.low,
+                                  checked.loss.high});
+      } else if (checked.role != "reference" || !pruned) {  // the integer weights are in the table once
         const std::string name = checked.role == "reference" ? "integer"
-                                 : checked.role == "uniform"
-                                     ? candidate_name(options.candidates[checked.assignment[0]])
-                                     : "round " + std::to_string(round) + " choice " + std::to_string(++chosen);
-        add_evaluation(name, options.split, scores[i - first], baseline, seconds, &checked.assignment);
+                                 : checked.role == "uniform" ? prefix + candidate_name(format_of(assignment[0]))
+                                                             : prefix + "round " + std::to_string(round) + " choice " +
+                                                                   std::to_string(++chosen);
+        add_evaluation(name, options.split, scores[i - before], baseline, seconds, &assignment);
       }
     }
   }
-  const std::string over_budget = "no assignment tried keeps the loss of top-1 accuracy within " +
-                                  std::to_string(options.budget) + " on the split '" + options.split + "'";
-  for (const auto& [name, index] : {std::pair{"M-BC", search.uniform()}, std::pair{"L-BC", search.layerwise()}}) {
+  const auto add = [&](const std::string& name, int index) {
     if (index < 0) {
-      skip("search", name, over_budget);
-      continue;
+      skip("search", name,
+           "no assignment tried keeps the loss of top-1 accuracy within " + std::to_string(options.budget) +
+               " on the split '" + options.split + "'");
+    } else {
+      add_assignment({name, shifted(search.checked()[index].assignment), pruned});
     }
-    add_assignment(name, search.checked()[index].assignment);
+  };
+  if (pruned) {
+    add(bitpruner, search.layerwise());
+  } else {
+    add("M-BC", search.uniform());
+    add("L-BC", search.layerwise());
   }
 }
 
 void Study::assign_uniformly() {
-  for (int candidate = 0; candidate < int(config_.search.candidates.size()); ++candidate) {
-    add_assignment(candidate_name(config_.search.candidates[candidate]), Assignment(layers_.size(), candidate));
+  for (int candidate = 0; candidate < int(weights_->candidates().size()); ++candidate) {
+    const WeightFormat& format = weights_->candidates()[candidate];
+    const std::string prefix = format.pruned ? bitpruner + std::string(" ") : "";
+    add_assignment({prefix + candidate_name(format), Assignment(layers_.size(), candidate), format.pruned});
   }
 }
 
@@ -258,39 +298,49 @@ void Study::test() {
   }
 }
 
-void Study::emulate(const std::vector<Accelerator>& accelerators) {
+void Study::emulate(const std::string& basis, const std::vector<Accelerator>& accelerators) {
   if (accelerators.empty()) {
     throw Error("'" + config_.path + "': nothing can be emulated", "it names no accelerator",
                 "list TOML files under accelerators in [emulation]");
   }
-  const Images image = read_fitting(data_, config_.emulation.split, 1, network_.network);
-  std::vector<std::vector<std::int16_t>> inputs;  // of every layer with weights, (c, h, w)
-  evaluator_.backend().load(network_);
-  evaluator_.backend().observe_inputs(
-      {image.pixels.data(), 1}, {},
-      [&](int, int, std::span<const std::int16_t> values) { inputs.emplace_back(values.begin(), values.end()); });
-
+  const Images images = read_fitting(data_, config_.emulation.split, config_.emulation.images, network_.network);
   struct Task {
     const Accelerator* accelerator;
     const Named* named;
     int layer;  // weighted
+    int image;
   };
   const Named integer{"integer", Assignment(layers_.size(), reference)};
   std::vector<Task> tasks;
-  for (const Accelerator& accelerator : accelerators) {
-    const auto add = [&](const Named& named) {
-      for (int layer = 0; layer < int(layers_.size()); ++layer) tasks.push_back({&accelerator, &named, layer});
-    };
-    if (accelerator.design != Design::bitcluster) {
-      add(integer);
-    } else {
-      for (const Named& named : found_) add(named);
-      if (found_.empty()) skip("emulate", accelerator.name, "no assignment was found for it");
+  for (int image = 0; image < images.count; ++image) {
+    for (const Accelerator& accelerator : accelerators) {
+      // without a look at activations one image is as good as many
+      if (image > 0 && !needs_activations(accelerator.design) && accelerator.design != Design::stripes) continue;
+      const auto add = [&](const Named& named) {
+        for (int layer = 0; layer < int(layers_.size()); ++layer) tasks.push_back({&accelerator, &named, layer, image});
+      };
+      if (accelerator.design != Design::bitcluster) add(integer);
+      for (const Named& named : found_) {
+        if (accelerator.design == (named.pruned ? Design::pragmatic_weights : Design::bitcluster)) add(named);
+      }
     }
   }
+  if (found_.empty() && find_design(accelerators, Design::bitcluster)) {
+    skip("emulate", find_design(accelerators, Design::bitcluster)->name, "no assignment was found for it");
+  }
 
+  int observed = -1;
+  std::vector<std::vector<std::int16_t>> inputs;  // of one image and every layer with weights, (c, h, w)
+  evaluator_.backend().load(network_);
   const auto work = [&](long index) {
     const Task& task = tasks[index];
+    if (task.image != observed) {
+      inputs.clear();
+      evaluator_.backend().observe_inputs(
+          {images.pixels.data() + task.image * network_.network.input().size(), 1}, {},
+          [&](int, int, std::span<const std::int16_t> values) { inputs.emplace_back(values.begin(), values.end()); });
+      observed = task.image;
+    }
     const int choice = task.named->assignment[task.layer];
     const QuantizedWeights& weights =
         choice == reference ? network_.weights[layers_[task.layer]] : *weights_->get(task.layer, choice);
@@ -302,14 +352,30 @@ void Study::emulate(const std::vector<Accelerator>& accelerators) {
     std::memcpy(payload.data(), &emulation, sizeof emulation);
     return payload;
   };
-  Progress progress(evaluator_.ranks().root(), label("emulate"), long(tasks.size()));
+  Progress progress(evaluator_.ranks().root(), label("emulate at equal " + basis), long(tasks.size()));
   const auto payloads =
       evaluator_.ranks().distribute(long(tasks.size()), work, [&](long done) { progress.update(done); });
+
+  // sums over the images, in their order
+  struct Row {
+    const Task* task;
+    LayerEmulation sum;
+    int images = 0;
+  };
+  std::vector<Row> rows;
+  std::map<std::tuple<const Accelerator*, const Named*, int>, std::size_t> places;
   for (std::size_t i = 0; i < tasks.size(); ++i) {
+    const Task& task = tasks[i];
+    const auto [place, is_new] = places.try_emplace({task.accelerator, task.named, task.layer}, rows.size());
+    if (is_new) rows.push_back({&task, {}});
     LayerEmulation emulation;
     std::memcpy(&emulation, payloads[i].data(), sizeof emulation);
-    add_emulation(name_, tasks[i].named->name, throughput_basis, *tasks[i].accelerator,
-                  network_.network.layers[layers_[tasks[i].layer]].name, 1, emulation, results_);
+    rows[place->second].sum += emulation;
+    ++rows[place->second].images;
+  }
+  for (const Row& row : rows) {
+    add_emulation(name_, row.task->named->name, basis, *row.task->accelerator,
+                  network_.network.layers[layers_[row.task->layer]].name, row.images, row.sum, results_);
   }
 }
 
@@ -321,8 +387,9 @@ void Study::add_evaluation(const std::string& assignment, const std::string& spl
   double terms = 0;
   if (choices) {
     const bool plain = std::all_of(choices->begin(), choices->end(), [](int choice) { return choice == reference; });
-    weights = plain ? "integer" : "bitcluster";
-    encoding = to_string(plain ? config_.reference.encoding : config_.search.candidates.front().encoding);
+    const WeightFormat& format = format_of(*std::max_element(choices->begin(), choices->end()));
+    weights = plain ? "integer" : method_of(format);
+    encoding = to_string(format.encoding);
     terms = terms_mean(*choices);
   }
   results_.evaluations.add({name_, assignment, weights, encoding, terms, split, std::int64_t(accuracy.images),
@@ -330,13 +397,17 @@ void Study::add_evaluation(const std::string& assignment, const std::string& spl
                             seconds});
 }
 
-void Study::add_assignment(const std::string& name, const Assignment& choices) {
-  found_.push_back({name, choices});
-  for (std::size_t i = 0; i < choices.size(); ++i) {
-    const WeightFormat& format = choices[i] == reference ? config_.reference : config_.search.candidates[choices[i]];
-    results_.assignments.add({name_, name, network_.network.layers[layers_[i]].name, std::int64_t(format.bits),
+void Study::add_assignment(const Named& named) {
+  found_.push_back(named);
+  for (std::size_t i = 0; i < named.assignment.size(); ++i) {
+    const WeightFormat& format = format_of(named.assignment[i]);
+    results_.assignments.add({name_, named.name, network_.network.layers[layers_[i]].name, std::int64_t(format.bits),
                               to_string(format.encoding), std::int64_t(format.terms)});
   }
+}
+
+const WeightFormat& Study::format_of(int choice) const {
+  return choice == reference ? config_.reference : weights_->candidates()[choice];
 }
 
 void Study::skip(const std::string& stage, const std::string& subject, const std::string& reason) {

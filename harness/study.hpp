@@ -45,15 +45,18 @@ class Study {
   /// Imports, calibrates and quantizes the model; rows of /layers.
   Study(Evaluator& evaluator, const Config& config, const Config::Model& model, Results& results);
 
-  /// Layerwise search on the search split; rows of /sensitivity, /evaluations, /assignments.
+  /// Layerwise search on the search split, for BitCluster (assignments M-BC and L-BC) and, if the config lists terms
+  /// for it and there is a design to run it, with BitPruner's weights; rows of /sensitivity, /evaluations,
+  /// /assignments.
   void search(const std::vector<Accelerator>& accelerators);
 
   /// Float, integer and the assignments found on the test split; rows of /evaluations.
   void test();
 
   /// All accelerators on all layers: the BitCluster design runs the assignments found, the others the plain integer
-  /// weights; rows of /emulation.
-  void emulate(const std::vector<Accelerator>& accelerators);
+  /// weights, and Pragmatic on weights those of BitPruner, too; rows of /emulation. Activations of one image at a time
+  /// are in memory.
+  void emulate(const std::string& basis, const std::vector<Accelerator>& accelerators);
 
   /// Adds one assignment per candidate that gives it to every layer ("N=2"), for emulation without a search.
   void assign_uniformly();
@@ -61,12 +64,18 @@ class Study {
  private:
   struct Named {
     std::string name;
-    Assignment assignment;
+    Assignment assignment;  // of weights_->candidates(), BitCluster's first, then BitPruner's
+    bool pruned = false;
   };
+
+  /// The candidates [first, first + count) of weights_, searched for the least cost on `design`.
+  void search_candidates(int first, int count, const Accelerator& design, const Images& images,
+                         const std::vector<ImageScore>& baseline);
 
   void add_evaluation(const std::string& assignment, const std::string& split, std::span<const ImageScore> scores,
                       std::span<const ImageScore> float_scores, double seconds, const Assignment* choices);
-  void add_assignment(const std::string& name, const Assignment& choices);
+  void add_assignment(const Named& named);
+  const WeightFormat& format_of(int choice) const;
   void skip(const std::string& stage, const std::string& subject, const std::string& reason);
   double terms_mean(const Assignment& choices);
   std::string label(const std::string& step) const { return name_ + ": " + step; }

@@ -23,6 +23,21 @@ void read_calibration(TomlTable table, Config::CalibrationOptions& options) {
   table.finish();
 }
 
+/// One candidate per N, smallest first.
+std::vector<WeightFormat> read_terms(TomlTable& table, const std::string& key, WeightFormat format) {
+  std::vector<std::int64_t> terms = table.integers(key, 1, format.bits);
+  std::sort(terms.begin(), terms.end());
+  if (terms.empty() || std::adjacent_find(terms.begin(), terms.end()) != terms.end()) {
+    table.reject(key, "the list is empty or names a value twice", "list each N once, e.g. [1, 2, 3, 4]");
+  }
+  std::vector<WeightFormat> candidates;
+  for (const std::int64_t n : terms) {
+    format.terms = int(n);
+    candidates.push_back(format);
+  }
+  return candidates;
+}
+
 void read_search(TomlTable table, Config::SearchOptions& options, const WeightFormat& reference) {
   options.split = table.text("split", options.split);
   options.test_split = table.text("test_split", options.test_split);
@@ -36,14 +51,11 @@ void read_search(TomlTable table, Config::SearchOptions& options, const WeightFo
   if (table.has("encoding"))
     format.encoding = encoding_from_string(table.choice("encoding", {"binary", "signed_digit"}));
   format.exact = table.boolean("exact", false);
-  std::vector<std::int64_t> terms = table.integers("terms", 1, reference.bits);
-  std::sort(terms.begin(), terms.end());
-  if (terms.empty() || std::adjacent_find(terms.begin(), terms.end()) != terms.end()) {
-    table.reject("terms", "the list is empty or names a value twice", "list each N once, e.g. [1, 2, 3, 4]");
-  }
-  for (const std::int64_t n : terms) {
-    format.terms = int(n);
-    options.candidates.push_back(format);
+  options.candidates = read_terms(table, "terms", format);
+  if (table.has("bitpruner_terms")) {
+    format = reference;
+    format.pruned = true;
+    options.pruned = read_terms(table, "bitpruner_terms", format);
   }
   if (options.split == options.test_split) {
     table.reject("split", "the search would see the test split", "choose different splits for search and test");
@@ -54,6 +66,8 @@ void read_search(TomlTable table, Config::SearchOptions& options, const WeightFo
 void read_emulation(TomlTable table, Config::EmulationOptions& options) {
   for (const std::string& file : table.texts("accelerators")) options.accelerators.push_back(table.resolve(file));
   options.split = table.text("split", options.split);
+  options.images = int(table.integer("images", 1, most_images, options.images));
+  options.equal_area = table.boolean("equal_area", options.equal_area);
   table.finish();
 }
 

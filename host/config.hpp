@@ -28,7 +28,8 @@ struct Config {
     std::string split = "search";
     std::string test_split = "test";
     int images = 0, test_images = 0;       //!< 0: all of the split
-    std::vector<WeightFormat> candidates;  //!< smallest N first
+    std::vector<WeightFormat> candidates;  //!< BitCluster(N), smallest N first
+    std::vector<WeightFormat> pruned;      //!< BitPruner's, smallest N first; may be empty
     double budget = 0.01;                  //!< allowed loss of top-1 accuracy, fraction
     bool confident = true;                 //!< see SearchProblem
     std::string minimise = "cycles";       //!< cycles | energy | energy_delay
@@ -37,7 +38,9 @@ struct Config {
 
   struct EmulationOptions {
     std::vector<std::string> accelerators;  //!< TOML files; the one with design "bitcluster" runs the assignments found
-    std::string split = "calibration";      //!< its first image is the one whose activations are looked at
+    std::string split = "calibration";      //!< its first images are those whose activations are looked at
+    int images = 1;
+    bool equal_area = true;  //!< compare at the array area of the first BitCluster design, too
   };
 
   std::string path, text;  //!< the file and its whole content, for provenance

@@ -1,6 +1,7 @@
 #include "host/quantize.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdlib>
 #include <limits>
@@ -165,6 +166,10 @@ void check(std::span<const float> weights, int filters, const WeightFormat& form
                 format.exact ? "exact needs at least one term" : "the number of terms cannot be negative",
                 "choose terms >= 1, or 0 for plain integer weights");
   }
+  if (format.pruned && (format.terms == 0 || format.exact || format.encoding != Encoding::binary)) {
+    throw Error("cannot prune the bits of weights", "pruning keeps at most N set bits, with N of 1 or more",
+                "choose binary, terms >= 1, and not exact");
+  }
   if (filters <= 0 || weights.size() % std::size_t(filters) != 0) {
     throw Error("cannot quantize weights per filter",
                 std::to_string(weights.size()) + " weights do not divide into " + std::to_string(filters) + " filters",
@@ -215,6 +220,22 @@ int count_terms(Encoding encoding, int magnitude) {
 QuantizedWeights quantize(std::span<const float> weights, int filters, const WeightFormat& format,
                           std::span<const float> minimum_scales) {
   check(weights, filters, format, minimum_scales);
+  if (format.pruned) {
+    WeightFormat plain = format;
+    plain.terms = 0;
+    plain.pruned = false;
+    QuantizedWeights result = quantize(weights, filters, plain, minimum_scales);
+    result.format = format;
+    for (std::int16_t& value : result.values) {
+      std::uint32_t kept = 0, left = std::uint32_t(std::abs(value));
+      for (int term = 0; term < format.terms && left; ++term) {
+        kept |= std::bit_floor(left);
+        left &= ~std::bit_floor(left);
+      }
+      value = std::int16_t(value < 0 ? -int(kept) : int(kept));
+    }
+    return result;
+  }
   const RoundingTable table(format);
   // Every magnitude with at most N bits has at most N signed digits, so the scale of the binary form is a candidate
   // that can only get better: signed digits are never worse.
@@ -248,7 +269,7 @@ QuantizedWeights quantize(std::span<const float> weights, int filters, const Wei
 }
 
 double mean_terms(const QuantizedWeights& weights) {
-  if (weights.format.terms > 0) return weights.format.terms;
+  if (weights.format.terms > 0 && !weights.format.pruned) return weights.format.terms;
   if (weights.values.empty()) return 0;
   std::int64_t sum = 0;
   for (const std::int16_t value : weights.values) {

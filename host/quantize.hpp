@@ -27,8 +27,10 @@ int count_terms(Encoding encoding, int magnitude);
 struct WeightFormat {
   int bits = 8;  //!< 4..16, sign included
   Encoding encoding = Encoding::binary;
-  int terms = 0;            //!< N of BitCluster(N); 0 keeps every magnitude (plain integer weights)
-  bool exact = false;       //!< only magnitudes with exactly N terms, and zero
+  int terms = 0;        //!< N of BitCluster(N); 0 keeps every magnitude (plain integer weights)
+  bool exact = false;   //!< only magnitudes with exactly N terms, and zero
+  bool pruned = false;  //!< BitPruner (Zhao et al., DAC 2020) without its retraining: plain integer weights of which
+                        //!< only the N highest set bits stay; binary
   bool per_channel = true;  //!< one scale per filter, else one per tensor
 
   auto operator<=>(const WeightFormat&) const = default;
@@ -49,7 +51,7 @@ QuantizedWeights quantize(std::span<const float> weights, int filters, const Wei
                           std::span<const float> minimum_scales = {});
 
 /// Mean number of terms per weight that the hardware spends: format.terms for BitCluster(N) (null terms included), else
-/// the mean of count_terms over the values.
+/// the mean of count_terms over the values (plain and pruned integers).
 double mean_terms(const QuantizedWeights& weights);
 
 }  // namespace bitcluster

@@ -74,15 +74,16 @@ Table layers_table() {
 
 Table sensitivity_table() {
   return {"sensitivity",
-          {model_column(), text("layer", "name of the one layer that differs from the integer network"), bits_column(),
-           encoding_column("a magnitude"), terms_column(), split_column(), images_column(), top1_column(),
-           cross_entropy_column(), loss_column(), loss_low_column(), loss_high_column()},
+          {model_column(), text("layer", "name of the one layer that differs from the integer network"),
+           text("weights", "of that layer: bitcluster or bitpruner"), bits_column(), encoding_column("a magnitude"),
+           terms_column(), split_column(), images_column(), top1_column(), cross_entropy_column(), loss_column(),
+           loss_low_column(), loss_high_column()},
           {}};
 }
 
 Table evaluations_table() {
   return {"evaluations",
-          {model_column(), assignment_column(), text("weights", "float, integer or bitcluster"),
+          {model_column(), assignment_column(), text("weights", "float, integer, bitcluster or bitpruner"),
            encoding_column("a magnitude"),
            real("terms_mean", "1",
                 "mean terms per weight that hardware spends: N of BitCluster, else the mean of the effectual bits"),

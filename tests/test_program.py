@@ -25,11 +25,15 @@ images = 64
 images = 150
 test_images = 200
 terms = [2, 3, 4]
+bitpruner_terms = [3, 5]
 budget = 0.05
 [emulation]
+images = 3
 accelerators = [
   "{ROOT}/configs/accelerators/bit_parallel.toml",
   "{ROOT}/configs/accelerators/laconic.toml",
+  "{ROOT}/configs/accelerators/tactical_e.toml",
+  "{ROOT}/configs/accelerators/pragmatic_weights.toml",
   "{ROOT}/configs/accelerators/bitcluster.toml",
 ]
 """
@@ -63,7 +67,8 @@ def test_run_prints_the_table_and_writes_every_group(one_rank, program):
     assert (test["top1"] <= test["top5"]).all()
     # every layer alone with every N
     layers = file["layers"].groupby("model").size()
-    assert (file["sensitivity"].groupby("model").size() == 3 * layers).all()
+    sensitivity = file["sensitivity"].groupby(["weights", "model"]).size()
+    assert (sensitivity["bitcluster"] == 3 * layers).all() and (sensitivity["bitpruner"] == 2 * layers).all()
     again = program("table", output)
     assert again.returncode == 0 and again.stdout == process.stdout
 
@@ -72,12 +77,13 @@ def test_mean_terms_and_cycles_follow_from_the_assignment(one_rank):
     """Independent arithmetic: mean N is weighted by weights, a convolution's compute cycles on BitCluster are steps x N."""
     file = results.load(one_rank[1])
     layers = file["layers"].set_index(["model", "layer"])
-    for (model, name), choice in file["assignments"].groupby(["model", "assignment"]):
+    for (model, name), choice in file["assignments"].query("assignment != 'BitPruner'").groupby(["model", "assignment"]):
         merged = choice.set_index(["model", "layer"]).join(layers)
         mean = (merged["terms"] * merged["weights"]).sum() / merged["weights"].sum()
         row = file["evaluations"].query("model == @model and assignment == @name and split == 'test'")
         assert row["terms_mean"].iloc[0] == pytest.approx(mean, rel=1e-12)
-        cycles = file["emulation"].query("model == @model and assignment == @name").set_index("layer")["compute_cycles"]
+        rows = file["emulation"].query("model == @model and assignment == @name and basis == 'throughput'")
+        cycles = rows.set_index("layer")["compute_cycles"]
         # 16 lanes, 16 rows, 8 columns; depthwise runs on the diagonal: 16 channels at a time
         conv = merged.xs(model, level="model").query("kind == 'conv'")
         depthwise = conv["groups"] > 1
@@ -85,6 +91,26 @@ def test_mean_terms_and_cycles_follow_from_the_assignment(one_rank):
         bricks = numpy.where(depthwise, 1, numpy.ceil(conv["channels"] / 16))
         steps = pixels * numpy.ceil(conv["filters"] / 16) * conv["kernel_h"] * conv["kernel_w"] * bricks
         assert (cycles[conv.index] == steps * conv["terms"]).all()
+
+
+def test_emulation_walks_images_and_compares_at_two_bases(one_rank):
+    file = results.load(one_rank[1])
+    emulation = file["emulation"]
+    assert set(emulation["basis"]) == {"throughput", "area"}
+    images = emulation.groupby("accelerator")["images"].unique().map(list)
+    assert images["Laconic"] == [3] and images["Bit-Tactical TCLe"] == [3]  # these look at activations
+    assert images["Bit-parallel"] == [1] and images["BitCluster"] == [1]
+    # BitPruner's weights run on Pragmatic, on which they cannot be slower than those that they were pruned from
+    pruned = emulation.query("accelerator == 'Pragmatic (weights)'").set_index(["basis", "model", "layer"])
+    cycles = {name: rows["compute_cycles"] for name, rows in pruned.groupby("assignment")}
+    assert set(cycles) == {"integer", "BitPruner"}
+    assert (cycles["BitPruner"] <= cycles["integer"]).all() and cycles["BitPruner"].sum() < cycles["integer"].sum()
+    # at equal area no array is larger than BitCluster's, and another row would be
+    arrays = file["accelerators"].set_index(["basis", "accelerator"])
+    area = arrays.loc["area"]
+    limit = arrays.loc[("throughput", "BitCluster"), "array_mm2"]
+    assert (area["array_mm2"] <= limit * (1 + 1e-6)).all()
+    assert (area["array_mm2"] * (area["rows"] + 1) / area["rows"] > limit).all()
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
@@ -178,6 +204,19 @@ def test_nothing_to_emulate(program, tmp_path, config):
     bad.write_text(config.read_text().split("[emulation]")[0])
     output = tmp_path / "out.h5"
     assert_clean_failure(program("emulate", bad, "-o", output), output, "names no accelerator", "[emulation]")
+
+
+def test_an_array_that_fits_no_area(program, tmp_path, config):
+    huge = (ROOT / "configs/accelerators/laconic.toml").read_text().replace("lanes = 16", "lanes = 4096")
+    (tmp_path / "huge.toml").write_text(huge.replace("technology/", f"{ROOT}/configs/accelerators/technology/"))
+    bad = tmp_path / "bad.toml"
+    bad.write_text(config.read_text().replace(f"{ROOT}/configs/accelerators/laconic.toml", str(tmp_path / "huge.toml")))
+    output = tmp_path / "out.h5"
+    assert_clean_failure(program("emulate", bad, "-o", output), output, "Laconic", "equal area", "equal_area = false")
+    bad.write_text(bad.read_text().replace("images = 3", "images = 1\nequal_area = false"))
+    process = program("emulate", bad, "-o", output)
+    assert process.returncode == 0, process.stderr
+    assert set(results.load(output)["emulation"]["basis"]) == {"throughput"}
 
 
 def test_unwritable_output(program, config, tmp_path):

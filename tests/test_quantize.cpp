@@ -1,10 +1,12 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <functional>
 #include <limits>
 #include <random>
+#include <string>
 
 #include "host/error.hpp"
 #include "host/parallel.hpp"
@@ -250,6 +252,34 @@ TEST(Quantize, SameBitsForAnyNumberOfThreads) {
   }
 }
 
+TEST(Quantize, PruningKeepsTheHighestBitsOfPlainIntegers) {
+  std::mt19937 random(13);
+  std::vector<float> weights(600);
+  for (float& weight : weights) weight = float(int(random() % 2001) - 1000) / 700;
+  const QuantizedWeights plain = quantize(weights, 3, {});
+  for (int n = 1; n <= 7; ++n) {
+    WeightFormat format;
+    format.terms = n;
+    format.pruned = true;
+    const QuantizedWeights pruned = quantize(weights, 3, format);
+    EXPECT_EQ(pruned.scales, plain.scales);
+    EXPECT_EQ(pruned.format, format);
+    double terms = 0;
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      std::string bits;  // of the plain magnitude, highest first; what follows the N-th one becomes zeros
+      for (int magnitude = std::abs(plain.values[i]), bit = 128; bit > 0; bit /= 2) {
+        const bool kept = std::count(bits.begin(), bits.end(), '1') < n;
+        bits += kept && magnitude & bit ? '1' : '0';
+      }
+      const int expected = std::stoi(bits, nullptr, 2);
+      ASSERT_EQ(std::abs(pruned.values[i]), expected);
+      ASSERT_TRUE(pruned.values[i] == 0 || (pruned.values[i] < 0) == (plain.values[i] < 0));
+      terms += double(std::count(bits.begin(), bits.end(), '1'));
+    }
+    EXPECT_DOUBLE_EQ(mean_terms(pruned), terms / double(weights.size()));  // no null terms
+  }
+}
+
 TEST(Quantize, RejectsWhatItCannotDo) {
   const std::vector<float> weights = {1, 2, 3, 4};
   EXPECT_TRUE(throws([&] { quantize(weights, 1, {3}); }));
@@ -257,6 +287,8 @@ TEST(Quantize, RejectsWhatItCannotDo) {
   EXPECT_TRUE(throws([&] { quantize(weights, 1, {8, Encoding::binary, -1}); }));
   EXPECT_TRUE(throws([&] { quantize(weights, 1, {8, Encoding::binary, 0, true}); }));
   EXPECT_TRUE(throws([&] { quantize(weights, 1, {8, Encoding::signed_digit, 6, true}); }));
+  EXPECT_TRUE(throws([&] { quantize(weights, 1, {8, Encoding::binary, 0, false, true}); }));
+  EXPECT_TRUE(throws([&] { quantize(weights, 1, {8, Encoding::signed_digit, 2, false, true}); }));
   EXPECT_TRUE(throws([&] { quantize(weights, 3, {}); }));
   EXPECT_TRUE(throws([&] { quantize(weights, 0, {}); }));
   EXPECT_TRUE(throws([&] { quantize(weights, 2, {}, std::vector<float>{1}); }));
