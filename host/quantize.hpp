@@ -27,11 +27,11 @@ int count_terms(Encoding encoding, int magnitude);
 struct WeightFormat {
   int bits = 8;  //!< 4..16, sign included
   Encoding encoding = Encoding::binary;
-  int terms = 0;        //!< N of BitCluster(N); 0 keeps every magnitude (plain integer weights)
-  bool exact = false;   //!< only magnitudes with exactly N terms, and zero
+  int terms = 0;            //!< N of BitCluster(N); 0 keeps every magnitude (plain integer weights)
+  bool exact = false;       //!< only magnitudes with exactly N terms, and zero
+  bool per_channel = true;  //!< one scale per filter, else one per tensor
   bool pruned = false;  //!< BitPruner (Zhao et al., DAC 2020) without its retraining: plain integer weights of which
                         //!< only the N highest set bits stay; binary
-  bool per_channel = true;  //!< one scale per filter, else one per tensor
 
   auto operator<=>(const WeightFormat&) const = default;
 };

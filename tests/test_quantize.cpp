@@ -149,7 +149,7 @@ TEST(Quantize, TiesGoToTheSmallerMagnitude) {
   weights[2] = 0.5f;
   weights[3] = 3.5f;
   weights[4] = std::nextafter(3.5f, 4.0f);
-  QuantizedWeights quantized = quantize(weights, 1, {8, Encoding::binary, 0, false, true}, minimum);
+  QuantizedWeights quantized = quantize(weights, 1, {8, Encoding::binary, 0, false, true, true}, minimum);
   ASSERT_EQ(quantized.scales[0], 1.0f);
   EXPECT_EQ(quantized.values[0], 2);
   EXPECT_EQ(quantized.values[1], -2);
@@ -287,8 +287,8 @@ TEST(Quantize, RejectsWhatItCannotDo) {
   EXPECT_TRUE(throws([&] { quantize(weights, 1, {8, Encoding::binary, -1}); }));
   EXPECT_TRUE(throws([&] { quantize(weights, 1, {8, Encoding::binary, 0, true}); }));
   EXPECT_TRUE(throws([&] { quantize(weights, 1, {8, Encoding::signed_digit, 6, true}); }));
-  EXPECT_TRUE(throws([&] { quantize(weights, 1, {8, Encoding::binary, 0, false, true}); }));
-  EXPECT_TRUE(throws([&] { quantize(weights, 1, {8, Encoding::signed_digit, 2, false, true}); }));
+  EXPECT_TRUE(throws([&] { quantize(weights, 1, {8, Encoding::binary, 0, false, true, true}); }));
+  EXPECT_TRUE(throws([&] { quantize(weights, 1, {8, Encoding::signed_digit, 2, false, true, true}); }));
   EXPECT_TRUE(throws([&] { quantize(weights, 3, {}); }));
   EXPECT_TRUE(throws([&] { quantize(weights, 0, {}); }));
   EXPECT_TRUE(throws([&] { quantize(weights, 2, {}, std::vector<float>{1}); }));
