@@ -149,7 +149,7 @@ TEST(Quantize, TiesGoToTheSmallerMagnitude) {
   weights[2] = 0.5f;
   weights[3] = 3.5f;
   weights[4] = std::nextafter(3.5f, 4.0f);
-  QuantizedWeights quantized = quantize(weights, 1, {8, Encoding::binary, 0, false, true, true}, minimum);
+  QuantizedWeights quantized = quantize(weights, 1, {8, Encoding::binary, 0, false, true}, minimum);
   ASSERT_EQ(quantized.scales[0], 1.0f);
   EXPECT_EQ(quantized.values[0], 2);
   EXPECT_EQ(quantized.values[1], -2);
