@@ -12,64 +12,10 @@
 #include "host/functional.hpp"
 #include "host/parallel.hpp"
 #include "tests/expect_message.hpp"
+#include "tests/test_layer.hpp"
 
 namespace bitcluster {
 namespace {
-
-/// An array whose memory never matters.
-Accelerator array(Design design, int lanes, int rows, int columns, int tiles = 1) {
-  Accelerator accelerator;
-  accelerator.name = "test";
-  accelerator.design = design;
-  accelerator.lanes = lanes;
-  accelerator.rows = rows;
-  accelerator.columns = columns;
-  accelerator.tiles = tiles;
-  accelerator.weight_buffer = accelerator.activation_buffer = 1 << 30;
-  accelerator.off_chip_gbyte_per_s = 1e9;
-  return accelerator;
-}
-
-/// A layer that owns its values.
-struct TestLayer {
-  LayerGeometry geometry;
-  WeightFormat format;
-  std::vector<std::int16_t> weights, activations;
-  int activation_bits = 8;
-
-  LayerTensors tensors() const {
-    LayerTensors tensors;
-    tensors.geometry = geometry;
-    tensors.weights = weights;
-    tensors.weight_format = format;
-    tensors.activations = activations;
-    tensors.activation_bits = activation_bits;
-    tensors.activations_signed =
-        std::any_of(activations.begin(), activations.end(), [](std::int16_t a) { return a < 0; });
-    return tensors;
-  }
-};
-
-TestLayer make_layer(int filters, Shape input, Window window = {}, int groups = 1, bool fully_connected = false) {
-  TestLayer layer;
-  layer.geometry.name = "layer";
-  layer.geometry.fully_connected = fully_connected;
-  layer.geometry.filters = filters;
-  layer.geometry.groups = groups;
-  layer.geometry.input = input;
-  layer.geometry.window = window;
-  const auto extent = [](int size, int kernel, int stride, int dilation, int pads) {
-    return (size + pads - dilation * (kernel - 1) - 1) / stride + 1;
-  };
-  layer.geometry.output = {
-      filters,
-      extent(input.height, window.kernel_h, window.stride_h, window.dilation_h, window.pad_top + window.pad_bottom),
-      extent(input.width, window.kernel_w, window.stride_w, window.dilation_w, window.pad_left + window.pad_right)};
-  layer.weights.assign(std::size_t(filters) * (input.channels / groups) * window.kernel_h * window.kernel_w, 0);
-  layer.activations.assign(input.size(), 0);
-  layer.format.terms = 7;
-  return layer;
-}
 
 int count(Encoding encoding, int value) {
   // number of nonzero digits, digit by digit
@@ -567,100 +513,6 @@ INSTANTIATE_TEST_SUITE_P(Designs, RunAhead,
                                          std::pair(Design::pragmatic, 4), std::pair(Design::tactical_p, 0),
                                          std::pair(Design::tactical_p, 2), std::pair(Design::tactical_e, 0),
                                          std::pair(Design::tactical_e, 1)));
-
-// ------------------------------------------------------------------ worked out by hand
-
-TEST(ByHand, OneDenseOutlierAmongOnes) {
-  // 4 channels, 2 filters, 1x1 kernel, 3 pixels in one row, one column: 3 pixel sets x 1 step
-  TestLayer layer = make_layer(2, {4, 1, 3});
-  layer.weights = {127, 1, 1, 1, /**/ 1, 2, 4, 0};
-  layer.activations.assign(12, 3);
-  Accelerator accelerator = array(Design::pragmatic_weights, 4, 2, 1);
-  accelerator.first_stage_shift = 4;
-  const LayerEmulation pragmatic = emulate(accelerator, layer.tensors());
-  EXPECT_EQ(pragmatic.compute_cycles, 3 * 7);
-  EXPECT_EQ(pragmatic.slots.useful, 3 * (10 + 3));
-  EXPECT_EQ(pragmatic.slots.lane, 3 * (18 + 1));     // row 0: three lanes wait 6 cycles; row 1 takes one cycle
-  EXPECT_EQ(pragmatic.slots.row_column, 3 * 4 * 6);  // row 1 waits 6 cycles on 4 lanes
-  accelerator.design = Design::laconic;              // t(3) = 2
-  EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, 3 * 14);
-  accelerator.encoding = Encoding::signed_digit;  // 127 = 128 - 1, 3 = 4 - 1
-  EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, 3 * 4);
-  accelerator.design = Design::bitcluster;
-  const LayerEmulation bitcluster = emulate(accelerator, layer.tensors());
-  EXPECT_EQ(bitcluster.compute_cycles, 3 * 7);
-  EXPECT_EQ(bitcluster.slots.null_term, 3 * (18 + 4 * 7 - 3));
-  EXPECT_EQ(bitcluster.slots.lane + bitcluster.slots.row_column, 0);
-  layer.format.encoding = Encoding::signed_digit;
-  layer.format.terms = 2;
-  EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, 3 * 2);
-}
-
-TEST(ByHand, StripesTakesThePrecisionAndCountsBitsWithTheirUse) {
-  Window window;
-  window.kernel_h = window.kernel_w = 2;
-  TestLayer layer = make_layer(3, {1, 2, 3}, window);  // 1 x 2 pixels
-  layer.activations = {1, 3, 7, 0, -5, 2};             // bits 1 2 3 0 2 1; the middle column is used twice
-  layer.activation_bits = 5;
-  Accelerator accelerator = array(Design::stripes, 2, 3, 2);
-  LayerEmulation result = emulate(accelerator, layer.tensors());
-  EXPECT_EQ(result.compute_cycles, 4 * 5);
-  EXPECT_EQ(result.slots.useful, 3 * (1 + 2 * 2 + 3 + 0 + 2 * 2 + 1));
-  EXPECT_EQ(result.slots.null_term, 3 * 8 * 5 - result.slots.useful);
-  EXPECT_EQ(result.slots.edge, result.slots.total / 2);  // one of two lanes
-  EXPECT_TRUE(result.zero_bits_known);
-  accelerator.precision = 3;
-  EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, 4 * 3);
-  layer.activations.clear();
-  result = emulate(accelerator, layer.tensors());
-  EXPECT_EQ(result.compute_cycles, 4 * 3);
-  EXPECT_EQ(result.slots.useful, 3 * 8 * 3);
-  EXPECT_FALSE(result.zero_bits_known);
-  layer.activations = {1, 3, 8, 0, -5, 2};
-  EXPECT_NE(message_of([&] { emulate(accelerator, layer.tensors()); }).find("more than 3 bits"), std::string::npos);
-}
-
-TEST(ByHand, DepthwiseWorksOnTheDiagonalOfOneTile) {
-  Window window;
-  window.kernel_h = window.kernel_w = 3;
-  TestLayer layer = make_layer(10, {10, 5, 5}, window, 10);  // 9 pixels
-  // 2 tiles of 4 lanes and 6 rows: 4 channels at a time, 3 batches; 9 pixels on 4 columns: 3 sets
-  const Accelerator accelerator = array(Design::bit_parallel, 4, 6, 4, 2);
-  const LayerEmulation result = emulate(accelerator, layer.tensors());
-  EXPECT_EQ(result.compute_cycles, 3 * 3 * 9);
-  EXPECT_EQ(result.slots.useful, 10 * 9 * 9);
-}
-
-TEST(ByHand, GroupsRunOneAfterAnother) {
-  TestLayer layer = make_layer(6, {6, 2, 2}, {}, 2);
-  EXPECT_EQ(emulate(array(Design::bit_parallel, 2, 2, 4), layer.tensors()).compute_cycles, 2 * 1 * 2 * 2);
-}
-
-TEST(ByHand, FullyConnectedColumnsTakeTurns) {
-  // 12 inputs on 2 lanes: 6 bricks; 2 filters; N = 3
-  TestLayer layer = make_layer(2, {12, 1, 1}, {}, 1, true);
-  layer.format.terms = 3;
-  Accelerator accelerator = array(Design::bitcluster, 2, 2, 4);
-  EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, 6 + 3 - 1);  // one starts per cycle
-  layer.format.terms = 7;  // 4 columns are too few: they start at 0 1 2 3, then at 7 8
-  EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, 15);
-  accelerator.fc_columns = FullyConnectedColumns::single;
-  EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, 6 * 7);
-  accelerator.fc_columns = FullyConnectedColumns::rotate;
-  accelerator.columns = 8;  // two columns never get a brick
-  const LayerEmulation result = emulate(accelerator, layer.tensors());
-  EXPECT_EQ(result.compute_cycles, 6 + 7 - 1);
-  EXPECT_EQ(result.slots.edge, 2 * 4 * 12);
-  EXPECT_EQ(result.slots.row_column, 4 * (6 * 12 - 6 * 7));
-}
-
-TEST(ByHand, FullyConnectedMapsAreVectors) {
-  // 3 channels of 2x2 are 12 inputs: 3 bricks of 4 lanes, not 4 taps of one brick
-  Window window;
-  window.kernel_h = window.kernel_w = 2;
-  TestLayer layer = make_layer(1, {3, 2, 2}, window, 1, true);
-  EXPECT_EQ(emulate(array(Design::bit_parallel, 4, 1, 1), layer.tensors()).compute_cycles, 3);
-}
 
 // DNNsim's closed forms (Stripes, Laconic with binary terms) on a square ungrouped layer in its array of 16x16x16.
 TEST(Peers, StripesAndLaconicInLockstep) {
