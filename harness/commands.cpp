@@ -230,41 +230,59 @@ void emulate(const Ranks& ranks, const StudyOptions& options) {
 void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
   const std::vector<Accelerator> accelerators = load_accelerators(options.designs);
   Results results = start_results(ranks, options.output, "emulator, " + std::to_string(thread_count()) + " threads");
-  const Trace trace = read_trace(options.trace);
+  Trace trace(options.trace);
+  const std::vector<TraceLayer>& layers = trace.layers();
   const std::string name = std::filesystem::path(options.trace).stem().string();
 
+  // in this order consecutive tasks share what is read from the file
   struct Task {
-    const Accelerator* accelerator;
-    const TraceLayer* layer;
+    std::size_t layer;
+    int image;
+    std::size_t accelerator;
   };
   std::vector<Task> tasks;
-  for (const Accelerator& accelerator : accelerators) {
-    for (const TraceLayer& layer : trace.layers) {
-      if (needs_activations(accelerator.design) && layer.images == 0) {
-        throw Error("'" + options.trace + "': layer " + layer.geometry.name,
-                    "it has no activations, and " + accelerator.name + " depends on their values",
-                    "add the dataset activations, or leave that design out");
+  for (std::size_t layer = 0; layer < layers.size(); ++layer) {
+    for (int image = 0; image < std::max(1, layers[layer].images); ++image) {
+      for (std::size_t i = 0; i < accelerators.size(); ++i) {
+        const Accelerator& accelerator = accelerators[i];
+        const bool needs = needs_activations(accelerator.design);
+        if (needs && layers[layer].images == 0) {
+          throw Error("'" + options.trace + "': layer " + layers[layer].geometry.name,
+                      "it has no activations, and " + accelerator.name + " depends on their values",
+                      "add the dataset activations, or leave that design out");
+        }
+        // without a look at activations one image is as good as many
+        if (image == 0 || needs || accelerator.design == Design::stripes) tasks.push_back({layer, image, i});
       }
-      tasks.push_back({&accelerator, &layer});
     }
   }
   const auto work = [&](long index) {
-    const auto& [accelerator, layer] = tasks[index];
-    LayerEmulation sum = emulate(*accelerator, layer->tensors(0));
-    for (int image = 1; image < layer->images; ++image) sum += emulate(*accelerator, layer->tensors(image));
-    Payload payload(sizeof sum);
-    std::memcpy(payload.data(), &sum, sizeof sum);
+    const Task& task = tasks[index];
+    const LayerEmulation emulation =
+        emulate(accelerators[task.accelerator], trace.tensors(int(task.layer), task.image));
+    Payload payload(sizeof emulation);
+    std::memcpy(payload.data(), &emulation, sizeof emulation);
     return payload;
   };
   Progress progress(ranks.root(), name + ": emulate", long(tasks.size()));
   const auto payloads = ranks.distribute(long(tasks.size()), work, [&](long done) { progress.update(done); });
+
+  // sums over the images, in their order
+  struct Row {
+    LayerEmulation sum;
+    int images = 0;
+  };
+  std::vector<Row> rows(accelerators.size() * layers.size());  // (accelerators, layers)
   for (std::size_t i = 0; i < tasks.size(); ++i) {
+    Row& row = rows[tasks[i].accelerator * layers.size() + tasks[i].layer];
     LayerEmulation emulation;
     std::memcpy(&emulation, payloads[i].data(), sizeof emulation);
-    const TraceLayer& layer = *tasks[i].layer;
-    const int images = std::max(1, layer.images);  // without activations the weights were walked once
-    add_emulation(name, "trace", throughput_basis, *tasks[i].accelerator, layer.geometry.name, images, emulation,
-                  results);
+    row.sum += emulation;
+    ++row.images;
+  }
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    add_emulation(name, "trace", throughput_basis, accelerators[i / layers.size()],
+                  layers[i % layers.size()].geometry.name, rows[i].images, rows[i].sum, results);
   }
   add_accelerators(throughput_basis, accelerators, results);
   summarize(results);

@@ -1,14 +1,11 @@
 #include "host/trace.hpp"
 
-#include <hdf5.h>
-
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
 #include <filesystem>
 #include <limits>
 #include <optional>
-#include <utility>
 
 #include "host/designs.hpp"
 #include "host/error.hpp"
@@ -16,49 +13,34 @@
 namespace bitcluster {
 namespace {
 
-/// An HDF5 identifier that closes itself.
-class Handle {
- public:
-  using Close = herr_t (*)(hid_t);
-  Handle(hid_t id, Close close) : id_(id), close_(close) {}
-  Handle(Handle&& other) noexcept : id_(std::exchange(other.id_, -1)), close_(other.close_) {}
-  Handle& operator=(Handle&&) = delete;
-  ~Handle() {
-    if (id_ >= 0) close_(id_);
-  }
-  operator hid_t() const { return id_; }
-  bool valid() const { return id_ >= 0; }
-
- private:
-  hid_t id_;
-  Close close_;
-};
-
 /// Where in the file something is wrong.
 struct Place {
   std::string path, layer;
 
+  std::string of(const std::string& what) const {
+    return "'" + path + "'" + (layer.empty() ? "" : ": layer '" + layer + "'") + (what.empty() ? "" : ": " + what);
+  }
   [[noreturn]] void reject(const std::string& what, const std::string& why, const std::string& what_to_do) const {
-    const std::string where = layer.empty() ? "" : ": layer '" + layer + "'";
-    throw Error("'" + path + "'" + where + (what.empty() ? "" : ": " + what), why, what_to_do);
+    throw Error(of(what), why, what_to_do);
   }
 };
 
-/// Keeps HDF5 from printing its own error stack; the errors here say more.
-class QuietHdf5 {
- public:
-  QuietHdf5() {
-    H5Eget_auto2(H5E_DEFAULT, &function_, &data_);
-    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
-  }
-  ~QuietHdf5() { H5Eset_auto2(H5E_DEFAULT, function_, data_); }
-  QuietHdf5(const QuietHdf5&) = delete;
-  QuietHdf5& operator=(const QuietHdf5&) = delete;
+Hdf5Id open_group(const Place& place, hid_t parent, const std::string& name, const std::string& what,
+                  const std::string& what_to_do) {
+  Hdf5Id object(H5Oopen(parent, name.c_str(), H5P_DEFAULT), H5Oclose, place.of(what));
+  if (H5Iget_type(object) != H5I_GROUP) place.reject(what, "it is not a group", what_to_do);
+  return object;
+}
 
- private:
-  H5E_auto2_t function_ = nullptr;
-  void* data_ = nullptr;
-};
+Hdf5Id open_layers(const Place& place, hid_t file) {
+  const std::string what_to_do = "put one group per layer into it";
+  if (H5Lexists(file, "layers", H5P_DEFAULT) <= 0) place.reject("/layers", "there is no such group", what_to_do);
+  return open_group(place, file, "layers", "/layers", what_to_do);
+}
+
+Hdf5Id open_layer(const Place& place, hid_t layers) {
+  return open_group(place, layers, place.layer, "", "make a group with the dataset weights");
+}
 
 /// Names of the links in a group, in the order of their bytes.
 std::vector<std::string> link_names(const Place& place, hid_t group) {
@@ -67,17 +49,10 @@ std::vector<std::string> link_names(const Place& place, hid_t group) {
     static_cast<std::vector<std::string>*>(list)->push_back(name);
     return 0;
   };
-  if (H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, nullptr, add, &names) < 0) {
-    place.reject("/layers", "it cannot be listed", "check that the file is not damaged");
-  }
+  hdf5_check(H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, nullptr, add, &names), place.of("/layers"));
   std::sort(names.begin(), names.end());
   return names;
 }
-
-struct Tensor {
-  std::vector<std::int64_t> shape;
-  std::vector<std::int16_t> values;
-};
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {
   std::string text = "(";
@@ -85,66 +60,108 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
   return text + ")";
 }
 
-/// A dataset of integers within int16; nothing if there is none of this name.
-std::optional<Tensor> read_tensor(const Place& place, hid_t group, const std::string& name) {
-  if (H5Lexists(group, name.c_str(), H5P_DEFAULT) <= 0) return std::nullopt;
-  const Handle dataset(H5Dopen2(group, name.c_str(), H5P_DEFAULT), H5Dclose);
-  if (!dataset.valid()) place.reject(name, "it is not a dataset", "store it as a dataset of integers");
-  const Handle type(H5Dget_type(dataset), H5Tclose);
-  if (H5Tget_class(type) != H5T_INTEGER) place.reject(name, "its values are not integers", "store it as int32");
-  const Handle space(H5Dget_space(dataset), H5Sclose);
-  const int rank = H5Sget_simple_extent_ndims(space);
-  if (rank != 2 && rank != 4) {
-    place.reject(name, "it has " + std::to_string(std::max(rank, 0)) + " dimensions", "give it 4, or 2 for a fc layer");
+/// An open dataset of integers. Its values are read when asked for and not kept.
+class Tensor {
+ public:
+  /// Nothing if the group has no dataset of this name. Error if it is no tensor of integers.
+  static std::optional<Tensor> find(const Place& place, hid_t group, const std::string& name) {
+    if (H5Lexists(group, name.c_str(), H5P_DEFAULT) <= 0) return std::nullopt;
+    return Tensor(place, group, name);
   }
-  std::vector<hsize_t> extents(static_cast<std::size_t>(rank));
-  H5Sget_simple_extent_dims(space, extents.data(), nullptr);
-  Tensor tensor;
-  std::int64_t size = 1;
-  for (const hsize_t extent : extents) {
-    tensor.shape.push_back(std::int64_t(extent));
-    if (extent < 1 || extent > hsize_t(std::numeric_limits<std::int32_t>::max())) {
-      place.reject(name, "its shape " + shape_text(tensor.shape) + "... has an extent out of range", "use 1 or more");
+
+  Tensor(const Place& place, hid_t group, const std::string& name)
+      : place_(place), name_(name), dataset_(H5Oopen(group, name.c_str(), H5P_DEFAULT), H5Oclose, place.of(name)) {
+    if (H5Iget_type(dataset_) != H5I_DATASET) {
+      place.reject(name, "it is not a dataset", "store it as a dataset of integers");
     }
-    size *= std::int64_t(extent);
-    if (size > (std::int64_t(1) << 33)) place.reject(name, "it has more than 2^33 values", "split the trace");
-  }
-  // HDF5 saturates what does not fit int32, so the check below still sees it.
-  std::vector<std::int32_t> values(static_cast<std::size_t>(size));
-  if (H5Dread(dataset, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) < 0) {
-    place.reject(name, "it cannot be read", "check that the file is complete");
-  }
-  tensor.values.resize(values.size());
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    if (values[i] < -32767 || values[i] > 32767) {
-      place.reject(name, "a value is outside -32767..32767", "quantize the tensor to 16 bits or fewer");
+    const Hdf5Id type(H5Dget_type(dataset_), H5Tclose, place.of(name));
+    if (H5Tget_class(type) != H5T_INTEGER) place.reject(name, "its values are not integers", "store it as int32");
+    const Hdf5Id space(H5Dget_space(dataset_), H5Sclose, place.of(name));
+    const int rank = H5Sget_simple_extent_ndims(space);
+    if (rank != 2 && rank != 4) {
+      place.reject(name, "it has " + std::to_string(std::max(rank, 0)) + " dimensions",
+                   "give it 4, or 2 for a fc layer");
     }
-    tensor.values[i] = std::int16_t(values[i]);
+    std::vector<hsize_t> extents(static_cast<std::size_t>(rank));
+    hdf5_check(H5Sget_simple_extent_dims(space, extents.data(), nullptr), place.of(name));
+    std::int64_t size = 1;
+    for (const hsize_t extent : extents) {
+      shape_.push_back(std::int64_t(extent));
+      if (extent < 1 || extent > hsize_t(std::numeric_limits<std::int32_t>::max())) {
+        place.reject(name, "its shape " + shape_text(shape_) + "... has an extent out of range", "use 1 or more");
+      }
+      size *= std::int64_t(extent);
+      if (size > (std::int64_t(1) << 33)) place.reject(name, "it has more than 2^33 values", "split the trace");
+    }
+    slice_ = size / shape_[0];
   }
-  return tensor;
-}
+
+  const std::vector<std::int64_t>& shape() const { return shape_; }
+  std::int64_t slice() const { return slice_; }  //!< values of one filter or image
+
+  /// The values of `count` filters or images. Error if one is outside -32767..32767.
+  std::vector<std::int16_t> read(std::int64_t first, std::int64_t count) const {
+    const std::string what = place_.of(name_);
+    std::vector<hsize_t> start(shape_.size(), 0), extents(shape_.begin(), shape_.end());
+    start[0] = hsize_t(first);
+    extents[0] = hsize_t(count);
+    const Hdf5Id space(H5Dget_space(dataset_), H5Sclose, what);
+    hdf5_check(H5Sselect_hyperslab(space, H5S_SELECT_SET, start.data(), nullptr, extents.data(), nullptr), what);
+    const Hdf5Id memory(H5Screate_simple(int(extents.size()), extents.data(), nullptr), H5Sclose, what);
+    // HDF5 saturates what does not fit, and says so to this function only.
+    bool fits = true;
+    const auto note = [](H5T_conv_except_t, hid_t, hid_t, void*, void*, void* flag) {
+      *static_cast<bool*>(flag) = false;
+      return H5T_CONV_UNHANDLED;
+    };
+    const Hdf5Id transfer(H5Pcreate(H5P_DATASET_XFER), H5Pclose, what);
+    hdf5_check(H5Pset_type_conv_cb(transfer, note, &fits), what);
+    // Between types of one size and two byte orders HDF5 1.10 ignores the sign, so unsigned values stay unsigned; those
+    // beyond 32767 are negative in `values`.
+    const Hdf5Id type(H5Dget_type(dataset_), H5Tclose, what);
+    const bool is_unsigned = H5Tget_sign(type) == H5T_SGN_NONE;
+    std::vector<std::int16_t> values(static_cast<std::size_t>(count * slice_));
+    hdf5_check(
+        H5Dread(dataset_, is_unsigned ? H5T_NATIVE_UINT16 : H5T_NATIVE_INT16, memory, space, transfer, values.data()),
+        what);
+    if (!fits || *std::min_element(values.begin(), values.end()) < (is_unsigned ? 0 : -32767)) {
+      place_.reject(name_, "a value is outside -32767..32767", "quantize the tensor to 16 bits or fewer");
+    }
+    return values;
+  }
+
+  std::vector<std::int16_t> read_all() const { return read(0, shape_[0]); }
+
+ private:
+  Place place_;
+  std::string name_;
+  Hdf5Id dataset_;
+  std::vector<std::int64_t> shape_;
+  std::int64_t slice_ = 0;
+};
 
 std::string read_kind(const Place& place, hid_t group) {
   const std::string what_to_do = "set it to \"conv\" or \"fc\"";
   if (H5Aexists(group, "kind") <= 0) place.reject("kind", "this attribute is missing", what_to_do);
-  const Handle attribute(H5Aopen(group, "kind", H5P_DEFAULT), H5Aclose);
-  const Handle type(H5Aget_type(attribute), H5Tclose);
-  const Handle space(H5Aget_space(attribute), H5Sclose);
+  const std::string what = place.of("kind");
+  const Hdf5Id attribute(H5Aopen(group, "kind", H5P_DEFAULT), H5Aclose, what);
+  const Hdf5Id type(H5Aget_type(attribute), H5Tclose, what);
+  const Hdf5Id space(H5Aget_space(attribute), H5Sclose, what);
   if (H5Tget_class(type) != H5T_STRING || H5Sget_simple_extent_npoints(space) != 1) {
     place.reject("kind", "it is not one text", what_to_do);
   }
   std::string kind;
   if (H5Tis_variable_str(type) > 0) {
     char* text = nullptr;
-    const Handle memory(H5Tcopy(H5T_C_S1), H5Tclose);
-    H5Tset_size(memory, H5T_VARIABLE);
-    H5Tset_cset(memory, H5Tget_cset(type));
-    if (H5Aread(attribute, memory, &text) < 0) place.reject("kind", "it cannot be read", what_to_do);
+    const Hdf5Id memory(H5Tcopy(H5T_C_S1), H5Tclose, what);
+    hdf5_check(H5Tset_size(memory, H5T_VARIABLE), what);
+    hdf5_check(H5Tset_cset(memory, H5Tget_cset(type)), what);
+    hdf5_check(H5Aread(attribute, memory, &text), what);
     if (text) kind = text;
     H5free_memory(text);
   } else {
     kind.resize(H5Tget_size(type));
-    if (H5Aread(attribute, type, kind.data()) < 0) place.reject("kind", "it cannot be read", what_to_do);
+    hdf5_check(H5Aread(attribute, type, kind.data()), what);
     kind.resize(std::min(kind.find('\0'), kind.size()));
     while (!kind.empty() && kind.back() == ' ') kind.pop_back();  // space-padded strings
   }
@@ -156,9 +173,9 @@ std::string read_kind(const Place& place, hid_t group) {
 std::vector<int> read_integers(const Place& place, hid_t group, const std::string& name, std::vector<int> counts,
                                int lowest, std::vector<int> otherwise) {
   if (H5Aexists(group, name.c_str()) <= 0) return otherwise;
-  const Handle attribute(H5Aopen(group, name.c_str(), H5P_DEFAULT), H5Aclose);
-  const Handle type(H5Aget_type(attribute), H5Tclose);
-  const Handle space(H5Aget_space(attribute), H5Sclose);
+  const Hdf5Id attribute(H5Aopen(group, name.c_str(), H5P_DEFAULT), H5Aclose, place.of(name));
+  const Hdf5Id type(H5Aget_type(attribute), H5Tclose, place.of(name));
+  const Hdf5Id space(H5Aget_space(attribute), H5Sclose, place.of(name));
   const auto count = H5Sget_simple_extent_npoints(space);
   if (H5Tget_class(type) != H5T_INTEGER || std::find(counts.begin(), counts.end(), int(count)) == counts.end()) {
     std::string wanted;
@@ -166,9 +183,7 @@ std::vector<int> read_integers(const Place& place, hid_t group, const std::strin
     place.reject(name, "it is not " + wanted + " whole numbers", "correct this attribute");
   }
   std::vector<int> values(static_cast<std::size_t>(count));
-  if (H5Aread(attribute, H5T_NATIVE_INT, values.data()) < 0) {
-    place.reject(name, "it cannot be read", "check that the file is complete");
-  }
+  hdf5_check(H5Aread(attribute, H5T_NATIVE_INT, values.data()), place.of(name));
   for (const int value : values) {
     if (value < lowest || value > 65535) {
       place.reject(name, std::to_string(value) + " is out of range",
@@ -185,7 +200,7 @@ void check_attributes(const Place& place, hid_t group) {
     static_cast<std::vector<std::string>*>(list)->push_back(name);
     return 0;
   };
-  H5Aiterate2(group, H5_INDEX_NAME, H5_ITER_INC, nullptr, add, &names);
+  hdf5_check(H5Aiterate2(group, H5_INDEX_NAME, H5_ITER_INC, nullptr, add, &names), place.of("attributes"));
   const std::vector<std::string> known = {"kind", "stride", "padding", "dilation", "groups", "input"};
   for (const std::string& name : names) {
     if (std::find(known.begin(), known.end(), name) == known.end()) {
@@ -202,26 +217,15 @@ int output_extent(const Place& place, int input, int kernel, int stride, int dil
   return int((input + pads - span) / stride + 1);
 }
 
-TraceLayer read_layer(Place place, hid_t layers, const std::string& name) {
-  place.layer = name;
-  const Handle group(H5Gopen2(layers, name.c_str(), H5P_DEFAULT), H5Gclose);
-  if (!group.valid()) place.reject("", "it is not a group", "make a group with the dataset weights");
-  check_attributes(place, group);
-  TraceLayer layer;
-  LayerGeometry& geometry = layer.geometry;
-  geometry.name = name;
-  geometry.fully_connected = read_kind(place, group) == "fc";
-  geometry.groups = read_integers(place, group, "groups", {1}, 1, {1})[0];
-
-  std::optional<Tensor> weights = read_tensor(place, group, "weights");
-  if (!weights) place.reject("weights", "there is no such dataset", "add it: (filters, channels / groups, ky, kx)");
-  std::optional<Tensor> activations = read_tensor(place, group, "activations");
-  const std::vector<std::int64_t>& shape = weights->shape;
+/// Fills in what follows from the shapes; kind and groups are there.
+void complete_geometry(const Place& place, hid_t group, const Tensor& weights, const std::optional<Tensor>& activations,
+                       LayerGeometry& geometry) {
+  const std::vector<std::int64_t>& shape = weights.shape();
   if (!geometry.fully_connected && shape.size() != 4) {
     place.reject("weights", shape_text(shape) + " is not the shape of a conv layer", "give it 4 dimensions");
   }
-  if (activations && !geometry.fully_connected && activations->shape.size() != 4) {
-    place.reject("activations", shape_text(activations->shape) + " is not the input of a conv layer",
+  if (activations && !geometry.fully_connected && activations->shape().size() != 4) {
+    place.reject("activations", shape_text(activations->shape()) + " is not the input of a conv layer",
                  "give it 4 dimensions: (images, channels, h, w)");
   }
   geometry.filters = int(shape[0]);
@@ -231,11 +235,11 @@ TraceLayer read_layer(Place place, hid_t layers, const std::string& name) {
 
   if (geometry.fully_connected) {
     if (geometry.groups != 1) place.reject("groups", "a fc layer has no groups", "remove the attribute or set it to 1");
-    const std::int64_t values = std::int64_t(weights->values.size()) / geometry.filters;
+    const std::int64_t values = weights.slice();
     geometry.input = {int(values), 1, 1};
     geometry.output = {geometry.filters, 1, 1};
-    if (activations && std::int64_t(activations->values.size()) / activations->shape[0] != values) {
-      place.reject("activations", shape_text(activations->shape) + " does not fit weights " + shape_text(shape),
+    if (activations && activations->slice() != values) {
+      place.reject("activations", shape_text(activations->shape()) + " does not fit weights " + shape_text(shape),
                    "give " + std::to_string(values) + " values per image");
     }
   } else {
@@ -257,7 +261,7 @@ TraceLayer read_layer(Place place, hid_t layers, const std::string& name) {
     const std::vector<int> input = read_integers(place, group, "input", {2}, 1, {});
     geometry.input.channels = int(shape[1]) * geometry.groups;
     if (activations) {
-      const std::vector<std::int64_t>& extents = activations->shape;
+      const std::vector<std::int64_t>& extents = activations->shape();
       if (extents[1] != geometry.input.channels) {
         place.reject("activations",
                      shape_text(extents) + " does not fit weights " + shape_text(shape) + " in " +
@@ -282,37 +286,39 @@ TraceLayer read_layer(Place place, hid_t layers, const std::string& name) {
                        output_extent(place, geometry.input.width, window.kernel_w, window.stride_w, window.dilation_w,
                                      window.pad_left + window.pad_right)};
   }
+}
 
-  layer.weights = std::move(weights->values);
-  layer.weight_format = observed_format(layer.weights, Encoding::binary);
-  if (activations) {
-    layer.images = int(activations->shape[0]);
-    layer.activations = std::move(activations->values);
-    unsigned all = 0;
-    for (const std::int16_t value : layer.activations) {
+TraceLayer read_layer(const Place& place, hid_t layers) {
+  const Hdf5Id group = open_layer(place, layers);
+  check_attributes(place, group);
+  TraceLayer layer;
+  layer.geometry.name = place.layer;
+  layer.geometry.fully_connected = read_kind(place, group) == "fc";
+  layer.geometry.groups = read_integers(place, group, "groups", {1}, 1, {1})[0];
+  const std::optional<Tensor> weights = Tensor::find(place, group, "weights");
+  if (!weights) place.reject("weights", "there is no such dataset", "add it: (filters, channels / groups, ky, kx)");
+  const std::optional<Tensor> activations = Tensor::find(place, group, "activations");
+  complete_geometry(place, group, *weights, activations, layer.geometry);
+  layer.weight_format = observed_format(weights->read_all(), Encoding::binary);
+  if (!activations) return layer;
+  layer.images = int(activations->shape()[0]);
+  unsigned all = 0;
+  for (int image = 0; image < layer.images; ++image) {
+    for (const std::int16_t value : activations->read(image, 1)) {
       all |= unsigned(std::abs(int(value)));
       layer.activations_signed |= value < 0;
     }
-    layer.activation_bits = std::max(8, int(std::bit_width(all)) + (layer.activations_signed ? 1 : 0));
   }
+  layer.activation_bits = std::max(8, int(std::bit_width(all)) + (layer.activations_signed ? 1 : 0));
   return layer;
 }
 
-}  // namespace
-
-LayerTensors TraceLayer::tensors(int image) const {
-  LayerTensors tensors;
-  tensors.geometry = geometry;
-  tensors.weights = weights;
-  tensors.weight_format = weight_format;
-  tensors.activation_bits = activation_bits;
-  tensors.activations_signed = activations_signed;
-  if (images > 0) {
-    tensors.activations = std::span<const std::int16_t>(activations)
-                              .subspan(std::size_t(image) * geometry.input.size(), geometry.input.size());
-  }
-  return tensors;
+Hdf5Id open_file(const std::string& path) {
+  if (!std::filesystem::is_regular_file(path)) throw Error("'" + path + "'", "there is no such file", "check the path");
+  return open_hdf5(path);
 }
+
+}  // namespace
 
 WeightFormat observed_format(std::span<const std::int16_t> weights, Encoding encoding) {
   std::vector<bool> seen(std::size_t(32769), false);
@@ -329,21 +335,26 @@ WeightFormat observed_format(std::span<const std::int16_t> weights, Encoding enc
   return format;
 }
 
-Trace read_trace(const std::string& path) {
-  const QuietHdf5 quiet;
+Trace::Trace(const std::string& path) : path_(path), file_(open_file(path)) {
   const Place place{path, ""};
-  if (!std::filesystem::is_regular_file(path)) place.reject("", "there is no such file", "check the path");
-  const Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose);
-  if (!file.valid()) place.reject("", "it is not a readable HDF5 file", "write it with h5py or the HDF5 library");
-  if (H5Lexists(file, "layers", H5P_DEFAULT) <= 0) {
-    place.reject("/layers", "there is no such group", "put one group per layer into it");
+  const Hdf5Id layers = open_layers(place, file_);
+  for (const std::string& name : link_names(place, layers)) layers_.push_back(read_layer({path, name}, layers));
+  if (layers_.empty()) place.reject("/layers", "it holds no layers", "put one group per layer into it");
+}
+
+LayerTensors Trace::tensors(int layer, int image) {
+  const TraceLayer& of = layers_[layer];
+  if (layer != latest_layer_ || image != latest_image_) {
+    const Place place{path_, of.geometry.name};
+    const Hdf5Id group = open_layer(place, open_layers(place, file_));
+    if (layer != latest_layer_) weights_ = Tensor(place, group, "weights").read_all();
+    latest_layer_ = layer;
+    latest_image_ = -1;  // until its activations are there
+    activations_.clear();
+    if (of.images > 0) activations_ = Tensor(place, group, "activations").read(image, 1);
+    latest_image_ = image;
   }
-  const Handle layers(H5Gopen2(file, "layers", H5P_DEFAULT), H5Gclose);
-  if (!layers.valid()) place.reject("/layers", "it is not a group", "put one group per layer into it");
-  Trace trace;
-  for (const std::string& name : link_names(place, layers)) trace.layers.push_back(read_layer(place, layers, name));
-  if (trace.layers.empty()) place.reject("/layers", "it holds no layers", "put one group per layer into it");
-  return trace;
+  return {of.geometry, weights_, of.weight_format, activations_, of.activation_bits, of.activations_signed};
 }
 
 }  // namespace bitcluster

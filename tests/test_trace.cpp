@@ -1,8 +1,9 @@
 #include <gtest/gtest.h>
 #include <hdf5.h>
 
+#include <cstring>
 #include <fstream>
-#include <functional>
+#include <iterator>
 #include <numeric>
 
 #include "host/error.hpp"
@@ -26,7 +27,7 @@ class TraceFile {
     H5Gclose(H5Gcreate2(file_, layer_.c_str(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
     return *this;
   }
-  /// Values 0, 1, 2, ... plus `first`.
+  /// Values 0, 1, 2, ... plus `first`. One filter or image is one piece of the file, with a checksum.
   TraceFile& tensor(const std::string& name, std::vector<hsize_t> shape, int first = 0, hid_t type = H5T_STD_I32LE,
                     std::int64_t last = -1) {
     std::size_t size = 1;
@@ -35,8 +36,13 @@ class TraceFile {
     std::iota(values.begin(), values.end(), first);
     if (last >= 0) values.back() = last;
     const hid_t space = H5Screate_simple(int(shape.size()), shape.data(), nullptr);
-    const hid_t set =
-        H5Dcreate2(file_, (layer_ + "/" + name).c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    const hid_t pieces = H5Pcreate(H5P_DATASET_CREATE);
+    std::vector<hsize_t> piece = shape;
+    piece[0] = 1;
+    H5Pset_chunk(pieces, int(piece.size()), piece.data());
+    H5Pset_fletcher32(pieces);
+    const hid_t set = H5Dcreate2(file_, (layer_ + "/" + name).c_str(), type, space, H5P_DEFAULT, pieces, H5P_DEFAULT);
+    H5Pclose(pieces);
     H5Dwrite(set, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data());
     H5Dclose(set);
     H5Sclose(space);
@@ -71,30 +77,45 @@ class TraceFile {
   }
   Trace read() {
     close();
-    return read_trace(path_);
+    return Trace(path_);
   }
-  std::string message() {
-    try {
-      read();
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "";
+  /// Changes a value of the written file behind the back of HDF5, and so of its checksum.
+  void damage(std::int32_t value) {
+    std::ifstream in(path_, std::ios::binary);
+    std::string bytes{std::istreambuf_iterator<char>(in), {}};
+    std::string pattern(sizeof value, '\0');
+    std::memcpy(pattern.data(), &value, sizeof value);
+    const std::size_t place = bytes.find(pattern);
+    ASSERT_NE(place, std::string::npos);
+    ASSERT_EQ(bytes.find(pattern, place + 1), std::string::npos);
+    std::fstream out(path_, std::ios::binary | std::ios::in | std::ios::out);
+    out.seekp(std::streamoff(place)).put(char(~bytes[place]));
   }
+  const std::string& path() const { return path_; }
 
  private:
   void close() {
     if (file_ >= 0) H5Fclose(file_);
     file_ = -1;
   }
-  std::string path_, layer_;
+  std::string path_, layer_ = "/layers";
   hid_t file_ = -1;
 };
 
-#define EXPECT_SAYS(file, text)                                  \
-  do {                                                           \
-    const std::string message = (file).message();                \
-    EXPECT_NE(message.find(text), std::string::npos) << message; \
+std::string message_of(const auto& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+#define EXPECT_SAYS(file, text)                                           \
+  do {                                                                    \
+    const std::string message = message_of([&] { (void)(file).read(); }); \
+    EXPECT_NE(message.find(text), std::string::npos) << message;          \
+    EXPECT_NE(message.find((file).path()), std::string::npos) << message; \
   } while (false)
 
 TEST(Trace, ReadsLayersInTheOrderOfTheirNames) {
@@ -102,9 +123,9 @@ TEST(Trace, ReadsLayersInTheOrderOfTheirNames) {
   file.layer("b_fc").kind("fc", false).tensor("weights", {2, 12}, -3).tensor("activations", {2, 3, 2, 2}, -5);
   file.layer("a_conv").kind("conv").tensor("weights", {4, 3, 3, 2}).tensor("activations", {2, 6, 5, 7}, 0);
   file.integers("stride", {2, 1}).integers("padding", {0, 1, 2, 3}).integers("groups", {2}, true, H5T_STD_U8LE);
-  const Trace trace = file.read();
-  ASSERT_EQ(trace.layers.size(), 2u);
-  const TraceLayer& conv = trace.layers[0];
+  Trace trace = file.read();
+  ASSERT_EQ(trace.layers().size(), 2u);
+  const TraceLayer& conv = trace.layers()[0];
   EXPECT_EQ(conv.geometry.name, "a_conv");
   EXPECT_FALSE(conv.geometry.fully_connected);
   EXPECT_EQ(conv.geometry.groups, 2);
@@ -112,25 +133,52 @@ TEST(Trace, ReadsLayersInTheOrderOfTheirNames) {
   EXPECT_EQ(conv.geometry.window, (Window{3, 2, 2, 1, 1, 1, 0, 1, 2, 3}));
   EXPECT_EQ(conv.geometry.output, (Shape{4, 3, 10}));
   EXPECT_EQ(conv.images, 2);
-  EXPECT_EQ(conv.weights[71], 71);
   EXPECT_EQ(conv.weight_format.bits, 8);   // 71 needs 7 bits and a sign
   EXPECT_EQ(conv.weight_format.terms, 6);  // 63
   EXPECT_EQ(conv.activation_bits, 9);      // 419
   EXPECT_FALSE(conv.activations_signed);
-  EXPECT_EQ(conv.tensors(1).activations.front(), 210);
-  EXPECT_EQ(conv.tensors(1).activations.size(), 210u);
-  const TraceLayer& fc = trace.layers[1];
+  const TraceLayer& fc = trace.layers()[1];
   EXPECT_TRUE(fc.geometry.fully_connected);
   EXPECT_EQ(fc.geometry.input, (Shape{12, 1, 1}));
   EXPECT_EQ(fc.geometry.output, (Shape{2, 1, 1}));
-  EXPECT_EQ(fc.weights[0], -3);
   EXPECT_TRUE(fc.activations_signed);
   EXPECT_EQ(fc.activation_bits, 8);
 
   Accelerator accelerator;
   accelerator.off_chip_gbyte_per_s = 1e6;
   accelerator.weight_buffer = accelerator.activation_buffer = 1 << 20;
-  EXPECT_EQ(emulate(accelerator, conv.tensors()).compute_cycles, 2 * 30 * 6);
+  EXPECT_EQ(emulate(accelerator, trace.tensors(0)).compute_cycles, 2 * 30 * 6);
+}
+
+/// first, first + 1, ...
+std::vector<std::int16_t> run(int first, std::size_t count) {
+  std::vector<std::int16_t> values(count);
+  std::iota(values.begin(), values.end(), std::int16_t(first));
+  return values;
+}
+
+TEST(Trace, TensorsOfAnyLayerAndImageInAnyOrder) {
+  TraceFile file;
+  file.layer("b_fc").kind("fc").tensor("weights", {2, 12}, -3).tensor("activations", {2, 3, 2, 2}, -5);
+  file.layer("a_conv").kind("conv").tensor("weights", {4, 3, 3, 2}).tensor("activations", {3, 3, 5, 7}, 0);
+  file.layer("c_weights").kind("fc").tensor("weights", {5, 4}, 900);
+  Trace trace = file.read();
+  struct Layer {
+    int first_weight, weights, first_activation, activations;
+  };
+  const std::vector<Layer> layers = {{0, 72, 0, 105}, {-3, 24, -5, 12}, {900, 20, 0, 0}};
+  for (const auto& [layer, image] : std::vector<std::pair<int, int>>{
+           {0, 2}, {0, 0}, {0, 1}, {1, 1}, {2, 0}, {1, 1}, {1, 0}, {0, 0}, {2, 0}, {2, 0}}) {
+    const LayerTensors tensors = trace.tensors(layer, image);
+    const Layer& expected = layers[layer];
+    EXPECT_EQ(tensors.geometry.name, trace.layers()[layer].geometry.name);
+    EXPECT_EQ(std::vector(tensors.weights.begin(), tensors.weights.end()),
+              run(expected.first_weight, expected.weights));
+    EXPECT_EQ(std::vector(tensors.activations.begin(), tensors.activations.end()),
+              run(expected.first_activation + image * expected.activations, expected.activations));
+    EXPECT_EQ(tensors.activations_signed, layer == 1);
+    EXPECT_EQ(tensors.activation_bits, layer == 0 ? 9 : 8);  // 314
+  }
 }
 
 TEST(Trace, ReadsEveryIntegerTypeAndScalarAttributes) {
@@ -138,18 +186,19 @@ TEST(Trace, ReadsEveryIntegerTypeAndScalarAttributes) {
     TraceFile file;
     file.layer("x").kind("conv").tensor("weights", {1, 1, 3, 3}, 0, type).tensor("activations", {1, 1, 4, 4}, 0, type);
     file.integers("stride", {2}, true).integers("padding", {1}, true).integers("dilation", {1, 1});
-    const Trace trace = file.read();
-    EXPECT_EQ(trace.layers[0].weights[8], 8);
-    EXPECT_EQ(trace.layers[0].geometry.window, (Window{3, 3, 2, 2, 1, 1, 1, 1, 1, 1}));
+    Trace trace = file.read();
+    EXPECT_EQ(trace.tensors(0).weights[8], 8);
+    EXPECT_EQ(trace.tensors(0).activations[15], 15);
+    EXPECT_EQ(trace.layers()[0].geometry.window, (Window{3, 3, 2, 2, 1, 1, 1, 1, 1, 1}));
   }
 }
 
 TEST(Trace, ActivationsAreOptional) {
   TraceFile fc;
   fc.layer("x").kind("fc").tensor("weights", {2, 5});
-  const Trace trace = fc.read();
-  EXPECT_EQ(trace.layers[0].images, 0);
-  EXPECT_TRUE(trace.layers[0].tensors().activations.empty());
+  Trace trace = fc.read();
+  EXPECT_EQ(trace.layers()[0].images, 0);
+  EXPECT_TRUE(trace.tensors(0).activations.empty());
 }
 
 TEST(Trace, ConvWithoutActivationsNeedsItsInputSize) {
@@ -160,7 +209,7 @@ TEST(Trace, ConvWithoutActivationsNeedsItsInputSize) {
   }
   TraceFile file;
   file.layer("x").kind("conv").tensor("weights", {2, 5, 1, 1}).integers("input", {7, 9});
-  EXPECT_EQ(file.read().layers[0].geometry.output, (Shape{2, 7, 9}));
+  EXPECT_EQ(file.read().layers()[0].geometry.output, (Shape{2, 7, 9}));
 }
 
 TEST(Trace, ObservedFormatByHand) {
@@ -175,10 +224,10 @@ TEST(Trace, ObservedFormatByHand) {
 }
 
 TEST(TraceErrors, NameFileLayerAndCause) {
-  EXPECT_THROW(read_trace("/nonexistent.h5"), Error);
+  EXPECT_THROW(Trace("/nonexistent.h5"), Error);
   const std::string text = testing::TempDir() + "/not_a_trace.h5";
   std::ofstream(text) << "no HDF5";
-  EXPECT_THROW(read_trace(text), Error);
+  EXPECT_THROW(Trace{text}, Error);
   {
     TraceFile file;
     EXPECT_SAYS(file, "no layers");
@@ -261,15 +310,72 @@ TEST(TraceErrors, NameFileLayerAndCause) {
   }
 }
 
+TEST(TraceErrors, WrongKindsOfObjects) {
+  {
+    TraceFile file;
+    file.layer("bad").kind("fc").layer("bad/weights");
+    EXPECT_SAYS(file, "layer 'bad': weights: it is not a dataset");
+  }
+  {
+    TraceFile file;
+    file.tensor("bad", {2, 2});
+    EXPECT_SAYS(file, "layer 'bad': it is not a group");
+  }
+}
+
+TEST(TraceErrors, DamageMetByATaskNamesTheDataset) {
+  TraceFile file;
+  file.layer("a").kind("fc").tensor("weights", {2, 6}, 20000).tensor("activations", {3, 6}, 10000);
+  file.layer("b").kind("fc").tensor("weights", {2, 6});
+  Trace trace = file.read();
+  file.damage(10007);  // of image 1
+  trace.tensors(1);
+  const std::string message = message_of([&] { trace.tensors(0, 1); });
+  EXPECT_EQ(message.find("'" + file.path() + "': layer 'a': activations: "), 0u) << message;
+  EXPECT_EQ(trace.tensors(1).weights[1], 1) << "a failure leaves nothing half read";
+  EXPECT_EQ(trace.tensors(0, 2).activations[0], 10012);
+  file.damage(20001);
+  EXPECT_EQ(trace.tensors(0, 0).weights[1], 20001) << "the weights of the latest layer are kept";
+  trace.tensors(1);
+  const std::string other = message_of([&] { trace.tensors(0); });
+  EXPECT_EQ(other.find("'" + file.path() + "': layer 'a': weights: "), 0u) << other;
+  EXPECT_NE(message_of([&] { Trace{file.path()}; }), "no error") << "it is met when the file is read, too";
+}
+
 TEST(TraceErrors, ValuesMustFitInt16) {
   for (const std::int64_t value : {std::int64_t(32768), std::int64_t(1) << 40, std::int64_t(65536) * 65536}) {
     TraceFile file;
     file.layer("bad").kind("fc").tensor("weights", {2, 6}, 0, H5T_STD_I64LE, value);
     EXPECT_SAYS(file, "outside -32767..32767");
   }
-  TraceFile file;
-  file.layer("bad").kind("fc").tensor("weights", {2, 6}, -32768);
-  EXPECT_SAYS(file, "outside -32767..32767");
+  for (const hid_t type : {H5T_STD_U16LE, H5T_STD_U16BE, H5T_STD_U32BE, H5T_STD_U64BE, H5T_STD_I64BE}) {
+    for (const std::int64_t value : {32768, 65535}) {
+      TraceFile file;
+      file.layer("bad").kind("fc").tensor("weights", {2, 6}, 0, type, value);
+      EXPECT_SAYS(file, "layer 'bad': weights: a value is outside -32767..32767");
+    }
+    TraceFile file;
+    file.layer("good").kind("fc").tensor("weights", {2, 6}, 0, type, 32767);
+    EXPECT_EQ(file.read().tensors(0).weights[11], 32767);
+  }
+  for (const int first : {-32768, -32769}) {
+    TraceFile file;
+    file.layer("bad").kind("fc").tensor("weights", {2, 6}, first);
+    EXPECT_SAYS(file, "outside -32767..32767");
+  }
+  {
+    TraceFile file;
+    file.layer("bad").kind("fc").tensor("weights", {2, 6}, -32768, H5T_STD_I16LE);
+    EXPECT_SAYS(file, "outside -32767..32767");
+  }
+  {
+    TraceFile file;
+    file.layer("bad").kind("fc").tensor("weights", {2, 6}, -32767, H5T_STD_I32LE, 32767);
+    EXPECT_EQ(file.read().tensors(0).weights[11], 32767);
+  }
+  TraceFile file;  // in the last image
+  file.layer("bad").kind("fc").tensor("weights", {2, 6}).tensor("activations", {3, 6}, 0, H5T_STD_I32LE, 32768);
+  EXPECT_SAYS(file, "layer 'bad': activations: a value is outside -32767..32767");
 }
 
 }  // namespace
