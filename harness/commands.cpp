@@ -239,10 +239,12 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
     std::size_t layer;
     int image;
     std::size_t accelerator;
+    int images;  // that it stands for
   };
   std::vector<Task> tasks;
   for (std::size_t layer = 0; layer < layers.size(); ++layer) {
-    for (int image = 0; image < std::max(1, layers[layer].images); ++image) {
+    const int images = std::max(1, layers[layer].images);
+    for (int image = 0; image < images; ++image) {
       for (std::size_t i = 0; i < accelerators.size(); ++i) {
         const Accelerator& accelerator = accelerators[i];
         const bool needs = needs_activations(accelerator.design);
@@ -251,8 +253,9 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
                       "it has no activations, and " + accelerator.name + " depends on their values",
                       "add the dataset activations, or leave that design out");
         }
-        // without a look at activations one image is as good as many
-        if (image == 0 || needs || accelerator.design == Design::stripes) tasks.push_back({layer, image, i});
+        // without a look at activations one image stands for all
+        const bool looks = needs || accelerator.design == Design::stripes;
+        if (image == 0 || looks) tasks.push_back({layer, image, i, looks ? 1 : images});
       }
     }
   }
@@ -277,8 +280,8 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
     Row& row = rows[tasks[i].accelerator * layers.size() + tasks[i].layer];
     LayerEmulation emulation;
     std::memcpy(&emulation, payloads[i].data(), sizeof emulation);
-    row.sum += emulation;
-    ++row.images;
+    for (int image = 0; image < tasks[i].images; ++image) row.sum += emulation;
+    row.images += tasks[i].images;
   }
   for (std::size_t i = 0; i < rows.size(); ++i) {
     add_emulation(name, "trace", throughput_basis, accelerators[i / layers.size()],

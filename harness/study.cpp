@@ -309,15 +309,19 @@ void Study::emulate(const std::string& basis, const std::vector<Accelerator>& ac
     const Named* named;
     int layer;  // weighted
     int image;
+    int images;  // that it stands for
   };
   const Named integer{"integer", Assignment(layers_.size(), reference)};
   std::vector<Task> tasks;
   for (int image = 0; image < images.count; ++image) {
     for (const Accelerator& accelerator : accelerators) {
-      // without a look at activations one image is as good as many
-      if (image > 0 && !needs_activations(accelerator.design) && accelerator.design != Design::stripes) continue;
+      // without a look at activations one image stands for all
+      const bool looks = needs_activations(accelerator.design) || accelerator.design == Design::stripes;
+      if (image > 0 && !looks) continue;
       const auto add = [&](const Named& named) {
-        for (int layer = 0; layer < int(layers_.size()); ++layer) tasks.push_back({&accelerator, &named, layer, image});
+        for (int layer = 0; layer < int(layers_.size()); ++layer) {
+          tasks.push_back({&accelerator, &named, layer, image, looks ? 1 : images.count});
+        }
       };
       if (accelerator.design != Design::bitcluster) add(integer);
       for (const Named& named : found_) {
@@ -370,8 +374,8 @@ void Study::emulate(const std::string& basis, const std::vector<Accelerator>& ac
     if (is_new) rows.push_back({&task, {}});
     LayerEmulation emulation;
     std::memcpy(&emulation, payloads[i].data(), sizeof emulation);
-    rows[place->second].sum += emulation;
-    ++rows[place->second].images;
+    for (int image = 0; image < task.images; ++image) rows[place->second].sum += emulation;
+    rows[place->second].images += task.images;
   }
   for (const Row& row : rows) {
     add_emulation(name_, row.task->named->name, basis, *row.task->accelerator,

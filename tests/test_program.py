@@ -83,7 +83,7 @@ def test_mean_terms_and_cycles_follow_from_the_assignment(one_rank):
         row = file["evaluations"].query("model == @model and assignment == @name and split == 'test'")
         assert row["terms_mean"].iloc[0] == pytest.approx(mean, rel=1e-12)
         rows = file["emulation"].query("model == @model and assignment == @name and basis == 'throughput'")
-        cycles = rows.set_index("layer")["compute_cycles"]
+        cycles = rows.set_index("layer")["compute_cycles"] / rows.set_index("layer")["images"]
         # 16 lanes, 16 rows, 8 columns; depthwise runs on the diagonal: 16 channels at a time
         conv = merged.xs(model, level="model").query("kind == 'conv'")
         depthwise = conv["groups"] > 1
@@ -97,9 +97,10 @@ def test_emulation_walks_images_and_compares_at_two_bases(one_rank):
     file = results.load(one_rank[1])
     emulation = file["emulation"]
     assert set(emulation["basis"]) == {"throughput", "area"}
-    images = emulation.groupby("accelerator")["images"].unique().map(list)
-    assert images["Laconic"] == [3] and images["Bit-Tactical TCLe"] == [3]  # these look at activations
-    assert images["Bit-parallel"] == [1] and images["BitCluster"] == [1]
+    assert (emulation["images"] == 3).all()  # all counts are sums over them
+    counts = emulation.set_index(["basis", "model", "assignment", "layer", "accelerator"])["compute_cycles"]
+    same = counts.xs("Bit-parallel", level="accelerator")  # does not look at activations: one image stands for all
+    assert (same % 3 == 0).all()
     # BitPruner's weights run on Pragmatic, on which they cannot be slower than those that they were pruned from
     pruned = emulation.query("accelerator == 'Pragmatic (weights)'").set_index(["basis", "model", "layer"])
     cycles = {name: rows["compute_cycles"] for name, rows in pruned.groupby("assignment")}

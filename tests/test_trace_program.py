@@ -89,8 +89,7 @@ def test_every_design_runs_every_layer_in_order(one_rank):
     assert len(accelerators) == len(DESIGNS)
     expected = [(name, layer) for name in accelerators["accelerator"] for layer in layers()]
     assert list(zip(emulation["accelerator"], emulation["layer"])) == expected
-    images = numpy.where(design_of(one_rank).isin(ONE_IMAGE), 1, IMAGES)
-    assert (emulation["images"] == images).all()
+    assert (emulation["images"] == IMAGES).all()
 
 
 def test_images_are_summed(program, one_rank, tmp_path):
@@ -98,12 +97,11 @@ def test_images_are_summed(program, one_rank, tmp_path):
     for image in range(IMAGES):
         path = write(tmp_path / f"trace.{image}.h5", layers(), slice(image, image + 1))
         single.append(emulate(program, path, tmp_path / f"results.{image}.h5")["emulation"])
-    one_image = design_of(one_rank).isin(ONE_IMAGE)
     emulation = one_rank["emulation"]
     sums = emulation.select_dtypes("number").columns.drop("utilisation").drop("zero_bits_known")
     for column in sums:
         images = numpy.stack([table[column] for table in single])
-        expected = numpy.where(one_image, images[0], images.sum(axis=0))
+        expected = images.sum(axis=0)
         if emulation[column].dtype.kind == "i":
             assert (emulation[column] == expected).all(), column
         else:  # at most 5 additions (3 images, 4 parts of the energy) on both sides, 1.1e-16 each
@@ -156,7 +154,7 @@ def test_memory_does_not_grow_with_images(program, tmp_path):
                 activations[image] = rng.integers(0, 256, (64, 112, 112), dtype=numpy.int32)
         designs = [ROOT / f"configs/accelerators/{name}.toml" for name in ("stripes", "dynamic_stripes", "bitcluster")]
         peaks[images] = peak_megabytes(*arguments(path, tmp_path / "results.h5", designs))
-        assert list(results.load(tmp_path / "results.h5")["emulation"]["images"]) == [images, images, 1]
+        assert list(results.load(tmp_path / "results.h5")["emulation"]["images"]) == [images, images, images]
         path.unlink()
     assert peaks[40] < 300
     assert peaks[40] < peaks[1] + 16, "a tenth of what all images take"
