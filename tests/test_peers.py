@@ -239,6 +239,42 @@ def test_emulator_counts_as_bitsim(bitsim, design):
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.parametrize("shift", range(5))
+@pytest.mark.parametrize("registers", [0, 1, 2, 4])
+def test_pragmatic_with_other_shifts_and_registers(program, tmp_path, monkeypatch, shift, registers):
+    """The first-stage shift and the column registers are settings of the peer, too."""
+    source = (ROOT / "configs/accelerators/peers/dnnsim_pragmatic.toml").read_text()
+    changes = {
+        "first_stage_shift = 2": f"first_stage_shift = {shift}",
+        "column_registers = 0": f"column_registers = {registers}",
+        "../technology": f"{ROOT}/configs/accelerators/technology",
+    }
+    for old, new in changes.items():
+        assert old in source
+        source = source.replace(old, new)
+    (tmp_path / "variant.toml").write_text(source)
+    layers = {name: layer for name, layer in dnnsim_layers().items() if layer["kind"] == "conv"}
+    layers = dict(list(layers.items())[:8])
+    write_trace(tmp_path / "trace.h5", layers)
+    output = tmp_path / "results.h5"
+    process = program("emulate", "--trace", tmp_path / "trace.h5", "--design", tmp_path / "variant.toml", "-o", output)
+    assert process.returncode == 0, process.stderr
+    found = results.load(output)["emulation"].set_index("layer")["compute_cycles"]
+    monkeypatch.setattr(dnnsim_rules, "FIRST_STAGE_BITS", shift)
+    for name, layer in layers.items():
+        signed = bool(layer["activations"].min() < 0)
+        steps = [
+            step
+            for windows, filters in dnnsim_rules.split_layer(
+                layer["kind"], layer["weights"], layer["activations"],
+                layer.get("stride", 1), layer.get("padding", 0), layer.get("groups", 1)
+            )
+            for step in dnnsim_rules.dense_steps("pragmatic", windows, filters, signed)
+        ]
+        expected = dnnsim_rules.run_ahead(steps, registers) if registers else sum(max(step) for step in steps)
+        assert found[name] == expected, name
+
+
 def test_the_smallest_weight_counts_as_in_bitsim(program, tmp_path):
     """-128 has no 8-bit magnitude: it counts as -127 where weights are sign-magnitude, as itself elsewhere."""
     weights = numpy.zeros((3, 32), int)
