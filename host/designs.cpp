@@ -428,6 +428,20 @@ WeightRule bitlet_rule(const Accelerator& accelerator, const LayerTensors& layer
   return rule;
 }
 
+/// The bits that any weight of a brick has, and the ones of their magnitudes.
+struct BrickBits {
+  std::uint16_t any = 0, ones = 0;
+};
+BITCLUSTER_VECTORISED
+BrickBits bits_of_brick(const std::uint16_t* weights, int lanes, std::uint16_t sign) {
+  BrickBits bits;
+  for (int l = 0; l < round_up(lanes, operand_padding); ++l) {
+    bits.any = std::uint16_t(bits.any | weights[l]);
+    bits.ones = std::uint16_t(bits.ones + ones_of(std::uint16_t(weights[l] & ~sign)));
+  }
+  return bits;
+}
+
 /// BitWave (Shi et al., HPCA 2024, section III): the nonzero bit columns of a group's magnitudes, one per cycle; signs
 /// come with the group. In memory a group is an index of its columns (one bit each) and those that are not zero. BitSim
 /// counts the column of signs as well, and always takes one cycle off.
@@ -445,12 +459,9 @@ WeightRule bitwave_rule(const Accelerator& accelerator, const LayerTensors& laye
   const std::uint16_t sign = accelerator.peer == Peer::bitsim ? 0x80 : 0x8000;
   const int columns = layer.weight_format.bits;
   rule.brick = [sign, columns, bitsim = accelerator.peer == Peer::bitsim](const std::uint16_t* weights, int lanes) {
-    std::uint16_t any = 0;
+    const auto [any, ones] = bits_of_brick(weights, lanes, sign);
     BrickCost cost;
-    for (int l = 0; l < lanes; ++l) {
-      any |= weights[l];
-      cost.useful += std::popcount(std::uint16_t(weights[l] & ~sign));
-    }
+    cost.useful = ones;
     const int filled = std::popcount(any);
     cost.bits = columns + filled * lanes;
     cost.cycles = bitsim ? filled - 1 : std::max(1, std::popcount(std::uint16_t(any & ~sign)));

@@ -18,7 +18,7 @@ namespace {
 struct Work {
   std::int64_t cycles = 0;  //!< of all steps, one after another, or until the last column is done
   std::int64_t useful = 0, null_term = 0, lane = 0, row_column = 0;
-  std::int64_t weight_bits = 0;  //!< of the weights in memory, where the rule decides; 0: as encoded_weight_bits() says
+  std::int64_t weight_bits = 0;  //!< of the weights in memory, where the rule decides
 
   Work& operator+=(const Work& other) {
     cycles += other.cycles;
@@ -31,10 +31,10 @@ struct Work {
   }
 };
 
-/// The work of a layer and, if it is fully connected, the cycles of every step in the order (batch, brick).
 struct LayerWork {
   Work work;
-  std::vector<std::int32_t> step_cycles;
+  bool own_weight_bits = false;           //!< work.weight_bits holds; else encoded_weight_bits() says
+  std::vector<std::int32_t> step_cycles;  //!< of a fully connected layer, every step in the order (batch, brick)
 };
 
 Work total(const std::vector<Work>& parts) {
@@ -54,37 +54,47 @@ LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& l
   LayerWork result;
   if (mapping.fully_connected) result.step_cycles.resize(std::size_t(mapping.steps()));
   std::vector<Work> parts(static_cast<std::size_t>(thread_count()));
-  std::vector<std::vector<std::uint16_t>> buffers(parts.size());
+  struct Buffer {
+    std::vector<std::uint16_t> packed;  // one row
+    std::vector<std::int32_t> longest;  // of every brick's rows [cycles]
+  };
+  std::vector<Buffer> buffers(parts.size());
+  struct Brick {
+    int lanes;
+    std::int64_t slots;
+  };
+  std::vector<Brick> bricks;
+  for (int brick = 0; brick < mapping.bricks(); ++brick) {
+    bricks.push_back({mapping.lanes_of(brick), rule.slots(mapping.lanes_of(brick))});
+  }
   const std::int64_t filter_size = std::int64_t(mapping.channels) * mapping.taps;
   parallel_for(long(mapping.groups) * mapping.batches(), [&](long task, int thread) {
     const int group = int(task / mapping.batches()), batch = int(task % mapping.batches());
     const int rows = mapping.rows_of(batch);
     const std::int64_t first_filter = std::int64_t(group) * mapping.filters + std::int64_t(batch) * mapping.rows;
-    std::vector<std::uint16_t>& packed = buffers[thread];
-    packed.resize(std::size_t(mapping.row_stride()) * mapping.rows);
-    for (int r = 0; r < rows; ++r) {
-      pack_weights(mapping, rule.operands, layer.weights.data() + (first_filter + r) * filter_size,
-                   packed.data() + r * mapping.row_stride());
-    }
+    auto& [packed, longest] = buffers[thread];
+    packed.resize(std::size_t(mapping.row_stride()));
+    longest.assign(bricks.size(), rule.shortest_step);
     Work sum;
-    for (int brick = 0; brick < mapping.bricks(); ++brick) {
-      const int lanes = mapping.lanes_of(brick);
-      const std::int64_t slots = rule.slots(lanes);
-      std::int64_t cycles = rule.shortest_step, element_cycles = 0, done = 0;
-      for (int r = 0; r < rows; ++r) {
-        const BrickCost cost =
-            rule.brick(packed.data() + r * mapping.row_stride() + std::int64_t(brick) * mapping.lane_stride(), lanes);
-        cycles = std::max<std::int64_t>(cycles, cost.cycles);
-        element_cycles += cost.cycles;
+    for (int r = 0; r < rows; ++r) {
+      pack_weights(mapping, rule.operands, layer.weights.data() + (first_filter + r) * filter_size, packed.data());
+      for (std::size_t brick = 0; brick < bricks.size(); ++brick) {
+        const auto [lanes, slots] = bricks[brick];
+        const BrickCost cost = rule.brick(packed.data() + brick * mapping.lane_stride(), lanes);
+        longest[brick] = std::max(longest[brick], cost.cycles);
         sum.useful += cost.useful;
         sum.null_term += cost.null_term;
         sum.weight_bits += cost.bits;
-        done += cost.useful + cost.null_term;
+        sum.lane += cost.cycles * slots - cost.useful - cost.null_term;
+        sum.row_column -= cost.cycles * slots;
       }
-      sum.cycles += cycles;
-      sum.lane += element_cycles * slots - done;
-      sum.row_column += (cycles * rows - element_cycles) * slots;
-      if (mapping.fully_connected) result.step_cycles[task * mapping.bricks() + brick] = std::int32_t(cycles);
+    }
+    for (std::size_t brick = 0; brick < bricks.size(); ++brick) {
+      sum.cycles += longest[brick];
+      sum.row_column += longest[brick] * rows * bricks[brick].slots;
+    }
+    if (mapping.fully_connected) {
+      std::copy(longest.begin(), longest.end(), result.step_cycles.begin() + task * mapping.bricks());
     }
     // the same for every set of pixels, and for every pixel of a set
     parts[thread] +=
@@ -92,6 +102,7 @@ LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& l
              sum.lane * mapping.pixels,         sum.row_column * mapping.pixels, sum.weight_bits};
   });
   result.work = total(parts);
+  result.own_weight_bits = result.work.weight_bits > 0;
   return result;
 }
 
@@ -593,6 +604,7 @@ LayerWork walk(const Accelerator& accelerator, const Mapping& mapping, const Lay
     result.work.row_column += clock.waited();
   }
   result.work.weight_bits *= std::int64_t(encoded_weight_bits(accelerator, layer));
+  result.own_weight_bits = true;
   return result;
 }
 
@@ -686,11 +698,16 @@ LayerEmulation emulate(const Accelerator& accelerator, const LayerTensors& given
   result.compute_cycles = rotating ? rotate(walked.step_cycles, accelerator.columns) : work.cycles;
   result.traffic =
       traffic_of(accelerator, layer, mapping,
-                 work.weight_bits ? double(work.weight_bits)
-                                  : double(layer.weights.size()) * encoded_weight_bits(accelerator, layer));
+                 walked.own_weight_bits ? double(work.weight_bits)
+                                        : double(layer.weights.size()) * encoded_weight_bits(accelerator, layer));
   const double bytes_per_cycle = accelerator.off_chip_gbyte_per_s / accelerator.clock_ghz;
-  result.memory_cycles = std::int64_t(
-      std::ceil((result.traffic.weights_off_chip + result.traffic.activations_off_chip) / bytes_per_cycle));
+  const double memory_cycles =
+      std::ceil((result.traffic.weights_off_chip + result.traffic.activations_off_chip) / bytes_per_cycle);
+  if (std::max(double(result.compute_cycles), memory_cycles) * double(accelerator.slots_per_cycle()) > 0x1p62) {
+    throw Error("layer '" + layer.geometry.name + "' cannot be emulated on " + accelerator.name,
+                "its slots times cycles do not fit 64 bits", "take a smaller array or a faster memory");
+  }
+  result.memory_cycles = std::int64_t(memory_cycles);
   result.cycles = std::max(result.compute_cycles, result.memory_cycles);
 
   Slots& slots = result.slots;

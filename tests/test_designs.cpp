@@ -219,6 +219,12 @@ TEST(Layers, WithImpossibleShapesAreErrors) {
             std::string::npos);
   accelerator.columns = 0;
   EXPECT_NE(message([](LayerTensors&) {}).find("columns"), std::string::npos);
+
+  accelerator.lanes = accelerator.rows = accelerator.columns = accelerator.tiles = 4096;  // 2^48 slots
+  const auto emulated = [&] { return message_of([&] { emulate(accelerator, vector_layer(weights, 8)); }); };
+  EXPECT_EQ(emulated(), "");
+  accelerator.off_chip_gbyte_per_s = 1e-4;  // 5 bytes at 10^-4 byte per cycle
+  EXPECT_NE(emulated().find("64 bits"), std::string::npos);
 }
 
 }  // namespace
