@@ -581,6 +581,10 @@ std::optional<AcceleratorFault> fault_of(const Accelerator& accelerator) {
     return AcceleratorFault{"memory", "its bandwidth or the clock is not above 0", "give both"};
   }
   const bool tactical = accelerator.design == Design::tactical_p || accelerator.design == Design::tactical_e;
+  if (accelerator.column_registers > 0 && !tactical && accelerator.design != Design::dynamic_stripes &&
+      accelerator.design != Design::pragmatic) {
+    return AcceleratorFault{"column_registers", "the columns of this design work in lockstep", "set it to 0"};
+  }
   if (tactical && accelerator.search_shape == SearchShape::t &&
       (accelerator.lookahead != 2 || accelerator.lookaside != 5)) {
     return AcceleratorFault{"search_shape", "the shape T is defined for lookahead and lookaside of 2 and 5",

@@ -183,6 +183,8 @@ TEST(Faults, OfAcceleratorsMadeInCode) {
   EXPECT_EQ(key([](Accelerator& a) { a.lanes = 65; }), "");
   EXPECT_EQ(key([](Accelerator& a) { a.lanes = 65, a.design = Design::tactical_e; }), "lanes");
   EXPECT_EQ(key([](Accelerator& a) { a.lookahead = 1, a.design = Design::tactical_p; }), "search_shape");
+  EXPECT_EQ(key([](Accelerator& a) { a.column_registers = 1, a.design = Design::laconic; }), "column_registers");
+  EXPECT_EQ(key([](Accelerator& a) { a.column_registers = 1, a.design = Design::pragmatic; }), "");
   EXPECT_EQ(key([](Accelerator& a) { a.first_stage_shift = 5; }), "first_stage_shift");
   EXPECT_EQ(key([](Accelerator& a) { a.peer = Peer::bitsim, a.design = Design::pragmatic; }), "peer");
   EXPECT_EQ(key([](Accelerator& a) { a.peer = Peer::bitsim, a.design = Design::bitlet, a.significances = 7; }),
