@@ -35,6 +35,10 @@ T choose(TomlTable& table, const std::string& key, const std::map<std::string, T
 
 constexpr double largest = 1e12;
 
+int integer(TomlTable& table, const std::string& key, Range range) {
+  return int(table.integer(key, range.low, range.high));
+}
+
 /// The keys of one design. A key that the design has no use for stays unread, so finish() rejects it.
 void read_design(TomlTable& file, Accelerator& accelerator) {
   const Design design = accelerator.design;
@@ -50,26 +54,22 @@ void read_design(TomlTable& file, Accelerator& accelerator) {
         choose<Encoding>(file, "encoding", {{"binary", Encoding::binary}, {"signed_digit", Encoding::signed_digit}});
   }
   if (is_one_of({Design::pragmatic, Design::pragmatic_weights, Design::tactical_e})) {
-    accelerator.first_stage_shift = int(file.integer("first_stage_shift", 0, 4));
+    accelerator.first_stage_shift = integer(file, "first_stage_shift", of_shift);
   }
   if (is_one_of({Design::dynamic_stripes, Design::pragmatic, Design::tactical_p, Design::tactical_e})) {
-    accelerator.column_registers = int(file.integer("column_registers", 0, 64));
+    accelerator.column_registers = integer(file, "column_registers", of_registers);
   }
-  if (design == Design::stripes) accelerator.precision = int(file.integer("precision", 1, 16, 0));
+  if (design == Design::stripes) accelerator.precision = int(file.integer("precision", of_bits.low, of_bits.high, 0));
   if (design == Design::loom) {
-    accelerator.bits_per_cycle = int(file.integer("bits_per_cycle", 1, 16));
-    accelerator.weight_bits = int(file.integer("weight_bits", 1, 16, 0));
+    accelerator.bits_per_cycle = integer(file, "bits_per_cycle", of_bits);
+    accelerator.weight_bits = int(file.integer("weight_bits", of_bits.low, of_bits.high, 0));
   }
-  if (design == Design::bitlet) accelerator.significances = int(file.integer("significances", 1, 16));
+  if (design == Design::bitlet) accelerator.significances = integer(file, "significances", of_bits);
   if (is_one_of({Design::tactical_p, Design::tactical_e})) {
     accelerator.search_shape =
         choose<SearchShape>(file, "search_shape", {{"T", SearchShape::t}, {"L", SearchShape::l}});
-    accelerator.lookahead = int(file.integer("lookahead", 1, 8));
-    accelerator.lookaside = int(file.integer("lookaside", 0, 16));
-    if (accelerator.search_shape == SearchShape::t && (accelerator.lookahead != 2 || accelerator.lookaside != 5)) {
-      file.reject("search_shape", "the shape T is defined for lookahead and lookaside of 2 and 5",
-                  "set these, or take the shape L");
-    }
+    accelerator.lookahead = integer(file, "lookahead", of_lookahead);
+    accelerator.lookaside = integer(file, "lookaside", of_lookaside);
   }
 }
 
@@ -91,18 +91,14 @@ Accelerator load_accelerator(const std::string& path) {
   read_design(file, accelerator);
   if (file.has("peer")) {
     accelerator.peer = choose<Peer>(file, "peer", {{"dnnsim", Peer::dnnsim}, {"bitsim", Peer::bitsim}});
-    if (accelerator.peer == Peer::bitsim && needs_activations(accelerator.design)) {
-      file.reject("peer", "that peer has designs that are serial on weights only", "remove this key");
-    }
   }
   accelerator.clock_ghz = file.number("clock_ghz", 1e-3, 100);
 
   TomlTable array = file.table("array");
-  const bool tactical = accelerator.design == Design::tactical_p || accelerator.design == Design::tactical_e;
-  accelerator.lanes = int(array.integer("lanes", 1, tactical ? 64 : 4096));
-  accelerator.rows = int(array.integer("rows", 1, 4096));
-  accelerator.columns = int(array.integer("columns", 1, 4096));
-  accelerator.tiles = int(array.integer("tiles", 1, 4096));
+  accelerator.lanes = integer(array, "lanes", of_lanes(accelerator.design));
+  accelerator.rows = integer(array, "rows", of_array);
+  accelerator.columns = integer(array, "columns", of_array);
+  accelerator.tiles = integer(array, "tiles", of_array);
   accelerator.fc_columns = choose<FullyConnectedColumns>(
       array, "fc_columns", {{"rotate", FullyConnectedColumns::rotate}, {"single", FullyConnectedColumns::single}});
   array.finish();
@@ -135,6 +131,7 @@ Accelerator load_accelerator(const std::string& path) {
   technology.finish();
 
   file.finish();
+  if (const auto fault = fault_of(accelerator)) file.reject(fault->key, fault->why, fault->what_to_do);
   return accelerator;
 }
 
@@ -152,7 +149,7 @@ Accelerator fit_area(const Accelerator& accelerator, double array_mm2) {
                 "give lane_um2 in its TOML file, or set equal_area = false in [emulation]");
   }
   // one part in 10^9 for rounding, so that an array fits its own area
-  fitted.rows = int(std::min(4096.0, std::floor(array_mm2 / row_mm2() * (1 + 1e-9))));
+  fitted.rows = int(std::min(double(of_array.high), std::floor(array_mm2 / row_mm2() * (1 + 1e-9))));
   if (fitted.rows < 1) {
     throw Error(accelerator.name + " cannot be compared at equal area",
                 "not one row of it fits into " + std::to_string(array_mm2) + " mm2",

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "host/quantize.hpp"
@@ -50,6 +51,15 @@ enum class Peer {
 /// Where Bit-Tactical looks for a weight to fill the lane of a zero: ahead in time, aside in lanes.
 enum class SearchShape { t, l };
 
+/// What the integers of an accelerator may be.
+struct Range {
+  int low, high;
+};
+inline constexpr Range of_array = {1, 4096}, of_registers = {0, 64}, of_bits = {1, 16};
+inline constexpr Range of_shift = {0, 4};  //!< 2^4 positions are all that a term may have
+inline constexpr Range of_lookahead = {1, 8}, of_lookaside = {0, 16};
+Range of_lanes(Design design);
+
 /// An accelerator as its TOML file in configs/accelerators/ describes it. Buffers and prices are the same kind of
 /// number for every design, so that only the rule and its arithmetic differ.
 struct Accelerator {
@@ -96,6 +106,12 @@ struct Accelerator {
 /// Error for an unreadable file, an unknown or misspelled key (also one that the design has no use for), an impossible
 /// value.
 Accelerator load_accelerator(const std::string& path);
+
+/// What makes an accelerator impossible, in a file or made in code; `key` is that of the file.
+struct AcceleratorFault {
+  std::string key, why, what_to_do;
+};
+std::optional<AcceleratorFault> fault_of(const Accelerator& accelerator);
 
 /// The accelerator with an array of at most `array_mm2`: the same lanes and tiles, the columns halved until eight rows
 /// fit (rounding to whole rows then wastes at most an eighth), and as many rows as fit. Error if not even one does.

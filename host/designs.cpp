@@ -108,7 +108,7 @@ std::int64_t products_of(const LayerTensors& layer) {
   throw Error("layer '" + layer.geometry.name + "' cannot run on " + accelerator.name, why, what_to_do);
 }
 
-void check_weight_bits(const Accelerator& accelerator, const LayerTensors& layer, int lowest, int highest) {
+void check_weight_range(const Accelerator& accelerator, const LayerTensors& layer, int lowest, int highest) {
   for (const std::int16_t weight : layer.weights) {
     if (weight < lowest || weight > highest) {
       reject(
@@ -116,6 +116,20 @@ void check_weight_bits(const Accelerator& accelerator, const LayerTensors& layer
           "weight " + std::to_string(weight) + " is outside " + std::to_string(lowest) + ".." + std::to_string(highest),
           "quantize the weights to fewer bits");
     }
+  }
+}
+
+/// In two's complement.
+void check_weight_bits(const Accelerator& accelerator, const LayerTensors& layer, int bits) {
+  check_weight_range(accelerator, layer, -(1 << (bits - 1)), (1 << (bits - 1)) - 1);
+}
+
+/// Where widths are in two's complement, a sign that was not announced would be lost.
+void check_signs(const Accelerator& accelerator, const LayerTensors& layer) {
+  const auto& values = layer.activations;
+  if (!layer.activations_signed && std::any_of(values.begin(), values.end(), [](std::int16_t a) { return a < 0; })) {
+    reject(accelerator, layer, "its activations are said to be unsigned and some are negative",
+           "set activations_signed");
   }
 }
 
@@ -150,7 +164,8 @@ void widest_of_lanes(const std::uint16_t* const* lanes, int count, std::uint16_t
 
 /// Dynamic Stripes (Delmas et al., arXiv:1706.00504, section 3): activations bit by bit, as many cycles as the widest
 /// activation that the columns work on. In lockstep the size of the column groups does not matter.
-ActivationRule dynamic_stripes_rule(const LayerTensors& layer) {
+ActivationRule dynamic_stripes_rule(const Accelerator& accelerator, const LayerTensors& layer) {
+  check_signs(accelerator, layer);
   const OperandTable widths = make_table([&](int value) { return width_of(value, layer.activations_signed); });
   return {widths, widths, term_counts(Encoding::binary), {}, widest_of_lanes};
 }
@@ -160,6 +175,8 @@ ActivationRule dynamic_stripes_rule(const LayerTensors& layer) {
 ActivationRule loom_rule(const Accelerator& accelerator, const LayerTensors& layer) {
   const int weight_bits = accelerator.weight_bits ? accelerator.weight_bits : layer.weight_format.bits;
   const int at_once = accelerator.bits_per_cycle;
+  check_signs(accelerator, layer);
+  check_weight_bits(accelerator, layer, weight_bits);
   ActivationRule rule;
   rule.operands =
       make_table([&](int value) { return ceil_div(width_of(value, layer.activations_signed), at_once) * weight_bits; });
@@ -225,7 +242,7 @@ WeightRule pragmatic_weights_rule(const Accelerator& accelerator, const LayerTen
   WeightRule rule;
   const std::uint32_t reach = first_stage_reach(accelerator.first_stage_shift);
   if (accelerator.peer == Peer::bitsim) {
-    check_weight_bits(accelerator, layer, -128, 127);
+    check_weight_bits(accelerator, layer, 8);
     rule.operands = make_table([](int value) { return std::min(std::abs(value), 127) | (value < 0 ? 128 : 0); });
     rule.brick = [reach](const std::uint16_t* weights, int lanes) { return pragmatic_brick(weights, lanes, reach); };
     rule.shortest_step = 0;
@@ -391,9 +408,9 @@ WeightRule bitlet_rule(const Accelerator& accelerator, const LayerTensors& layer
   const int significances = accelerator.significances;
   const int largest = (1 << significances) - 1;
   if (bitsim) {
-    check_weight_bits(accelerator, layer, -128, 127);
+    check_weight_bits(accelerator, layer, 8);
   } else {
-    check_weight_bits(accelerator, layer, -largest, largest);
+    check_weight_range(accelerator, layer, -largest, largest);
   }
   WeightRule rule;
   rule.operands = make_table([bitsim](int value) { return bitsim ? value & 0xff : std::abs(value); });
@@ -411,27 +428,40 @@ WeightRule bitlet_rule(const Accelerator& accelerator, const LayerTensors& layer
   return rule;
 }
 
+/// The bits that any weight of a brick has, and the ones of their magnitudes.
+struct BrickBits {
+  std::uint16_t any = 0, ones = 0;
+};
+BITCLUSTER_VECTORISED
+BrickBits bits_of_brick(const std::uint16_t* weights, int lanes, std::uint16_t sign) {
+  BrickBits bits;
+  for (int l = 0; l < round_up(lanes, operand_padding); ++l) {
+    bits.any = std::uint16_t(bits.any | weights[l]);
+    bits.ones = std::uint16_t(bits.ones + ones_of(std::uint16_t(weights[l] & ~sign)));
+  }
+  return bits;
+}
+
 /// BitWave (Shi et al., HPCA 2024, section III): the nonzero bit columns of a group's magnitudes, one per cycle; signs
 /// come with the group. In memory a group is an index of its columns (one bit each) and those that are not zero. BitSim
 /// counts the column of signs as well, and always takes one cycle off.
 WeightRule bitwave_rule(const Accelerator& accelerator, const LayerTensors& layer) {
   WeightRule rule;
   if (accelerator.peer == Peer::bitsim) {
-    check_weight_bits(accelerator, layer, -128, 127);
+    check_weight_bits(accelerator, layer, 8);
     rule.operands = make_table([](int value) { return std::min(std::abs(value), 127) | (value < 0 ? 128 : 0); });
     rule.shortest_step = -1;
   } else {
+    const int largest = (1 << (std::min(layer.weight_format.bits, 16) - 1)) - 1;
+    check_weight_range(accelerator, layer, -largest, largest);  // a magnitude of 16 bits would collide with the sign
     rule.operands = make_table([](int value) { return std::abs(value) | (value < 0 ? 1 << 15 : 0); });
   }
   const std::uint16_t sign = accelerator.peer == Peer::bitsim ? 0x80 : 0x8000;
   const int columns = layer.weight_format.bits;
   rule.brick = [sign, columns, bitsim = accelerator.peer == Peer::bitsim](const std::uint16_t* weights, int lanes) {
-    std::uint16_t any = 0;
+    const auto [any, ones] = bits_of_brick(weights, lanes, sign);
     BrickCost cost;
-    for (int l = 0; l < lanes; ++l) {
-      any |= weights[l];
-      cost.useful += std::popcount(std::uint16_t(weights[l] & ~sign));
-    }
+    cost.useful = ones;
     const int filled = std::popcount(any);
     cost.bits = columns + filled * lanes;
     cost.cycles = bitsim ? filled - 1 : std::max(1, std::popcount(std::uint16_t(any & ~sign)));
@@ -446,8 +476,8 @@ WeightRule bitwave_rule(const Accelerator& accelerator, const LayerTensors& laye
 /// do; columns of one value take no time. Columns are not pruned here. BitSim does not invert.
 WeightRule bitvert_rule(const Accelerator& accelerator, const LayerTensors& layer) {
   const bool invert = accelerator.peer != Peer::bitsim;
-  const int bits = invert ? layer.weight_format.bits : 8;
-  check_weight_bits(accelerator, layer, -(1 << (bits - 1)), (1 << (bits - 1)) - 1);
+  const int bits = invert ? std::min(layer.weight_format.bits, 16) : 8;  // 16 hold any weight, also -2^15
+  check_weight_bits(accelerator, layer, bits);
   const int slots = accelerator.slots_per_element();
   WeightRule rule;
   rule.operands = make_table([bits](int value) { return value & ((1 << bits) - 1); });
@@ -477,7 +507,9 @@ FixedRule bitcluster_rule(const Accelerator& accelerator, const LayerTensors& la
   }
   const OperandTable& counts = term_counts(layer.weight_format.encoding);
   std::int64_t effectual = 0;
+  std::uint32_t ones = 0;
   for (const std::int16_t weight : layer.weights) {
+    ones |= magnitude_of(weight);
     const int count = operand(counts, weight);
     if (count > terms) {
       reject(accelerator, layer,
@@ -486,6 +518,11 @@ FixedRule bitcluster_rule(const Accelerator& accelerator, const LayerTensors& la
              "quantize the weights to BitCluster(N) in the encoding of their format");
     }
     effectual += count;
+  }
+  if (ones >> (layer.weight_format.bits - 1)) {
+    reject(accelerator, layer,
+           "it has weights beyond the " + std::to_string(layer.weight_format.bits) + " bits of their format",
+           "quantize them to this format");
   }
   return {terms, effectual * pixels_of(layer.geometry)};
 }
@@ -508,6 +545,60 @@ int Accelerator::slots_per_element() const {
   return lanes;
 }
 
+Range of_lanes(Design design) {
+  // the lane sets of Bit-Tactical's schedule are masks of 64 bits
+  return design == Design::tactical_p || design == Design::tactical_e ? Range{1, 64} : of_array;
+}
+
+std::optional<AcceleratorFault> fault_of(const Accelerator& accelerator) {
+  struct Setting {
+    std::string key;
+    int value;
+    Range range;
+  };
+  const Range or_own = {0, of_bits.high};  // 0: the layer's own
+  for (const auto& [key, value, range] : {Setting{"lanes", accelerator.lanes, of_lanes(accelerator.design)},
+                                          {"rows", accelerator.rows, of_array},
+                                          {"columns", accelerator.columns, of_array},
+                                          {"tiles", accelerator.tiles, of_array},
+                                          {"first_stage_shift", accelerator.first_stage_shift, of_shift},
+                                          {"column_registers", accelerator.column_registers, of_registers},
+                                          {"precision", accelerator.precision, or_own},
+                                          {"bits_per_cycle", accelerator.bits_per_cycle, of_bits},
+                                          {"weight_bits", accelerator.weight_bits, or_own},
+                                          {"significances", accelerator.significances, of_bits},
+                                          {"lookahead", accelerator.lookahead, of_lookahead},
+                                          {"lookaside", accelerator.lookaside, of_lookaside}}) {
+    if (value < range.low || value > range.high) {
+      return AcceleratorFault{key, std::to_string(value) + " is out of range",
+                              "give " + std::to_string(range.low) + ".." + std::to_string(range.high)};
+    }
+  }
+  if (accelerator.weight_buffer < 1 || accelerator.activation_buffer < 1) {
+    return AcceleratorFault{"memory", "a buffer has no bytes", "give weight_buffer and activation_buffer"};
+  }
+  if (!(accelerator.off_chip_gbyte_per_s > 0) || !(accelerator.clock_ghz > 0)) {
+    return AcceleratorFault{"memory", "its bandwidth or the clock is not above 0", "give both"};
+  }
+  const bool tactical = accelerator.design == Design::tactical_p || accelerator.design == Design::tactical_e;
+  if (accelerator.column_registers > 0 && !tactical && accelerator.design != Design::dynamic_stripes &&
+      accelerator.design != Design::pragmatic) {
+    return AcceleratorFault{"column_registers", "the columns of this design work in lockstep", "set it to 0"};
+  }
+  if (tactical && accelerator.search_shape == SearchShape::t &&
+      (accelerator.lookahead != 2 || accelerator.lookaside != 5)) {
+    return AcceleratorFault{"search_shape", "the shape T is defined for lookahead and lookaside of 2 and 5",
+                            "set these, or take the shape L"};
+  }
+  if (accelerator.peer == Peer::bitsim && needs_activations(accelerator.design)) {
+    return AcceleratorFault{"peer", "that peer has designs that are serial on weights only", "remove this key"};
+  }
+  if (accelerator.peer == Peer::bitsim && accelerator.design == Design::bitlet && accelerator.significances != 8) {
+    return AcceleratorFault{"significances", "that peer takes weights of 8 bits", "set it to 8"};
+  }
+  return std::nullopt;
+}
+
 DesignRule design_rule(const Accelerator& accelerator, const LayerTensors& layer) {
   switch (accelerator.design) {
     case Design::bit_parallel:
@@ -515,7 +606,7 @@ DesignRule design_rule(const Accelerator& accelerator, const LayerTensors& layer
     case Design::stripes:
       return stripes_rule(accelerator, layer);
     case Design::dynamic_stripes:
-      return dynamic_stripes_rule(layer);
+      return dynamic_stripes_rule(accelerator, layer);
     case Design::loom:
       return loom_rule(accelerator, layer);
     case Design::pragmatic:
@@ -526,7 +617,7 @@ DesignRule design_rule(const Accelerator& accelerator, const LayerTensors& layer
       return laconic_rule(accelerator);
     // Bit-Tactical (Delmas Lascorz et al., ASPLOS 2019): its front end is schedule.cpp, its back ends are these
     case Design::tactical_p:
-      return TacticalRule{dynamic_stripes_rule(layer)};
+      return TacticalRule{dynamic_stripes_rule(accelerator, layer)};
     case Design::tactical_e:
       return TacticalRule{pragmatic_rule(accelerator)};
     case Design::bitlet:

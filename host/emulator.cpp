@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 
 #include "host/designs.hpp"
 #include "host/error.hpp"
@@ -18,7 +19,7 @@ namespace {
 struct Work {
   std::int64_t cycles = 0;  //!< of all steps, one after another, or until the last column is done
   std::int64_t useful = 0, null_term = 0, lane = 0, row_column = 0;
-  std::int64_t weight_bits = 0;  //!< of the weights in memory, where the rule decides; 0: as encoded_weight_bits() says
+  std::int64_t weight_bits = 0;  //!< of the weights in memory, where the rule decides
 
   Work& operator+=(const Work& other) {
     cycles += other.cycles;
@@ -31,10 +32,10 @@ struct Work {
   }
 };
 
-/// The work of a layer and, if it is fully connected, the cycles of every step in the order (batch, brick).
 struct LayerWork {
   Work work;
-  std::vector<std::int32_t> step_cycles;
+  bool own_weight_bits = false;           //!< work.weight_bits holds; else encoded_weight_bits() says
+  std::vector<std::int32_t> step_cycles;  //!< of a fully connected layer, every step in the order (batch, brick)
 };
 
 Work total(const std::vector<Work>& parts) {
@@ -54,37 +55,47 @@ LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& l
   LayerWork result;
   if (mapping.fully_connected) result.step_cycles.resize(std::size_t(mapping.steps()));
   std::vector<Work> parts(static_cast<std::size_t>(thread_count()));
-  std::vector<std::vector<std::uint16_t>> buffers(parts.size());
+  struct Buffer {
+    std::vector<std::uint16_t> packed;  // one row
+    std::vector<std::int32_t> longest;  // of every brick's rows [cycles]
+  };
+  std::vector<Buffer> buffers(parts.size());
+  struct Brick {
+    int lanes;
+    std::int64_t slots;
+  };
+  std::vector<Brick> bricks;
+  for (int brick = 0; brick < mapping.bricks(); ++brick) {
+    bricks.push_back({mapping.lanes_of(brick), rule.slots(mapping.lanes_of(brick))});
+  }
   const std::int64_t filter_size = std::int64_t(mapping.channels) * mapping.taps;
   parallel_for(long(mapping.groups) * mapping.batches(), [&](long task, int thread) {
     const int group = int(task / mapping.batches()), batch = int(task % mapping.batches());
     const int rows = mapping.rows_of(batch);
     const std::int64_t first_filter = std::int64_t(group) * mapping.filters + std::int64_t(batch) * mapping.rows;
-    std::vector<std::uint16_t>& packed = buffers[thread];
-    packed.resize(std::size_t(mapping.row_stride()) * mapping.rows);
-    for (int r = 0; r < rows; ++r) {
-      pack_weights(mapping, rule.operands, layer.weights.data() + (first_filter + r) * filter_size,
-                   packed.data() + r * mapping.row_stride());
-    }
+    auto& [packed, longest] = buffers[thread];
+    packed.resize(std::size_t(mapping.row_stride()));
+    longest.assign(bricks.size(), rule.shortest_step);
     Work sum;
-    for (int brick = 0; brick < mapping.bricks(); ++brick) {
-      const int lanes = mapping.lanes_of(brick);
-      const std::int64_t slots = rule.slots(lanes);
-      std::int64_t cycles = rule.shortest_step, element_cycles = 0, done = 0;
-      for (int r = 0; r < rows; ++r) {
-        const BrickCost cost =
-            rule.brick(packed.data() + r * mapping.row_stride() + std::int64_t(brick) * mapping.lane_stride(), lanes);
-        cycles = std::max<std::int64_t>(cycles, cost.cycles);
-        element_cycles += cost.cycles;
+    for (int r = 0; r < rows; ++r) {
+      pack_weights(mapping, rule.operands, layer.weights.data() + (first_filter + r) * filter_size, packed.data());
+      for (std::size_t brick = 0; brick < bricks.size(); ++brick) {
+        const auto [lanes, slots] = bricks[brick];
+        const BrickCost cost = rule.brick(packed.data() + brick * mapping.lane_stride(), lanes);
+        longest[brick] = std::max(longest[brick], cost.cycles);
         sum.useful += cost.useful;
         sum.null_term += cost.null_term;
         sum.weight_bits += cost.bits;
-        done += cost.useful + cost.null_term;
+        sum.lane += cost.cycles * slots - cost.useful - cost.null_term;
+        sum.row_column -= cost.cycles * slots;
       }
-      sum.cycles += cycles;
-      sum.lane += element_cycles * slots - done;
-      sum.row_column += (cycles * rows - element_cycles) * slots;
-      if (mapping.fully_connected) result.step_cycles[task * mapping.bricks() + brick] = std::int32_t(cycles);
+    }
+    for (std::size_t brick = 0; brick < bricks.size(); ++brick) {
+      sum.cycles += longest[brick];
+      sum.row_column += longest[brick] * rows * bricks[brick].slots;
+    }
+    if (mapping.fully_connected) {
+      std::copy(longest.begin(), longest.end(), result.step_cycles.begin() + task * mapping.bricks());
     }
     // the same for every set of pixels, and for every pixel of a set
     parts[thread] +=
@@ -92,6 +103,7 @@ LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& l
              sum.lane * mapping.pixels,         sum.row_column * mapping.pixels, sum.weight_bits};
   });
   result.work = total(parts);
+  result.own_weight_bits = result.work.weight_bits > 0;
   return result;
 }
 
@@ -344,256 +356,320 @@ struct TileSteps {
   std::vector<std::uint32_t> sources;  //!< tap * sources + source, of rows that are not plain
 };
 
-/// Sums over all pixels of what a lane does on the activation of (tap, channel).
-struct ActivationSums {
-  std::vector<std::int64_t> busy, useful;
-
-  ActivationSums(const LayerTensors& layer, const ActivationRule& rule)
-      : busy(operand_sums(layer, rule.busy)), useful(operand_sums(layer, rule.useful)) {}
+/// Tiles that work side by side, and what their steps take.
+struct TacticalBatch {
+  std::vector<TileSteps> tiles;             //!< only while the batch is worked on
+  std::size_t steps = 0;                    //!< of the tile with the most
+  std::vector<std::uint16_t> column_times;  //!< with column registers: (sets, steps, columns)
+  std::vector<std::int64_t> slots;          //!< with column registers: of a column, (steps)
+  std::vector<std::int32_t> step_cycles;    //!< fully connected: (steps)
 };
 
-TileSteps tile_steps(const Accelerator& accelerator, const Mapping& mapping, const LayerTensors& layer,
-                     const ActivationSums& sums, int group, int first_filter, int rows, Work& work) {
-  const int bricks = mapping.bricks(), lanes = mapping.lanes;
-  const int sources = mapping.depthwise ? mapping.filters : mapping.channels;
-  const TileSchedule tile(accelerator, mapping, layer, group * mapping.filters + first_filter, rows);
-  const Schedule& schedule = tile.schedule;
-  const std::vector<Promotion> map = search_map(accelerator);
+class TacticalWalk {
+ public:
+  TacticalWalk(const Accelerator& accelerator, const Mapping& mapping, const LayerTensors& layer,
+               const ActivationRule& behind)
+      : accelerator_(accelerator),
+        mapping_(mapping),
+        layer_(layer),
+        behind_(behind),
+        map_(search_map(accelerator)),
+        image_(layer, behind.operands),
+        busy_(operand_sums(layer, behind.busy)),
+        useful_(operand_sums(layer, behind.useful)),
+        sources_(mapping.depthwise ? mapping.filters : mapping.channels),
+        tile_rows_(mapping.depthwise ? mapping.rows : accelerator.rows),
+        column_stride_(round_up(mapping.columns, operand_padding)),
+        ordered_(accelerator.column_registers > 0 && !mapping.fully_connected),
+        threads_(static_cast<std::size_t>(thread_count())) {
+    for (int l = -of_lookaside.high; l < mapping.lanes + of_lookaside.high; ++l) {
+      ring_.push_back((l % mapping.lanes + mapping.lanes) % mapping.lanes);
+    }
+    for (Thread& thread : threads_) {
+      thread.lanes.resize(std::size_t(mapping.lanes));
+      thread.longest.resize(std::size_t(column_stride_));
+    }
+  }
 
-  TileSteps steps;
-  steps.rows = rows;
-  steps.kept = schedule.kept;
-  steps.row_steps.reserve(steps.kept.size() * rows);
-  steps.sources.reserve(steps.kept.size() * rows * lanes);
-  // where a lane's activation is, among those of a set of pixels and among the sums over all pixels
+  LayerWork run() {
+    LayerWork result;
+    ColumnClock clock(mapping_.columns, std::max(1, accelerator_.column_registers));
+    // Schedules are kept for some filters at a time, their sources to about 32 MiB; all of them in most layers.
+    const std::int64_t batch_lanes = std::int64_t(mapping_.rows) * mapping_.bricks() * mapping_.lanes;
+    const int batches_at_once = int(std::clamp<std::int64_t>((1 << 23) / batch_lanes, 1, mapping_.batches()));
+    for (int group = 0; group < mapping_.groups; ++group) {
+      std::vector<TacticalBatch> batches(static_cast<std::size_t>(mapping_.batches()));
+      for (int first = 0; first < mapping_.batches(); first += batches_at_once) {
+        const int last = std::min(first + batches_at_once, mapping_.batches());
+        schedule(group, first, last, batches);
+        walk_sets(group, first, last, batches);
+        for (int b = first; b < last; ++b) batches[b].tiles = {};
+      }
+      if (ordered_) run_ahead(batches, clock);
+      for (const TacticalBatch& batch : batches) {
+        result.step_cycles.insert(result.step_cycles.end(), batch.step_cycles.begin(), batch.step_cycles.end());
+      }
+    }
+    for (const Thread& thread : threads_) result.work += thread.work;
+    if (ordered_) {
+      result.work.cycles = clock.cycles();
+      result.work.row_column += clock.waited();
+    }
+    result.work.weight_bits *= std::int64_t(encoded_weight_bits(accelerator_, layer_));
+    result.own_weight_bits = true;
+    return result;
+  }
+
+ private:
+  /// Where a lane's activation is: among those gathered for a set of pixels, and among the sums over all pixels.
   struct Source {
     std::uint32_t gathered;
     std::size_t sum;
   };
-  const std::size_t layer_channels = sums.busy.size() / std::size_t(mapping.taps);
-  std::vector<Source> places(std::size_t(bricks) * lanes);
-  for (int brick = 0; brick < bricks; ++brick) {
-    for (int lane = 0; lane < lanes; ++lane) {
-      const Mapping::Place place = mapping.depthwise ? Mapping::Place{std::min(first_filter + lane, sources - 1), brick}
-                                                     : mapping.place(brick, lane);
-      const int channel =
-          mapping.depthwise ? mapping.input_channel(place.channel, 0) : group * mapping.channels + place.channel;
-      places[std::size_t(brick) * lanes + lane] = {std::uint32_t(place.tap) * sources + place.channel,
-                                                   place.tap * layer_channels + channel};
+
+  struct Thread {
+    Work work;
+    std::vector<std::uint16_t> gathered;      // activations of a set of pixels, see gather_columns()
+    std::vector<const std::uint16_t*> lanes;  // activations of a row's lanes
+    std::vector<std::uint16_t> longest;       // time of every column in a step
+  };
+
+  /// One step of a set of pixels; sums over the rows, in slots.
+  struct Step {
+    std::int64_t slots = 0;               // of one column
+    std::int64_t element = 0, empty = 0;  // until the processing element itself is done; those without any term
+  };
+
+  /// Sources of every lane's own weights, (bricks, lanes), of the filters from `first_filter` on.
+  std::vector<Source> own_sources(int group, int first_filter) const {
+    const std::size_t layer_channels = busy_.size() / std::size_t(mapping_.taps);
+    std::vector<Source> result;
+    result.reserve(std::size_t(mapping_.bricks()) * mapping_.lanes);
+    for (int brick = 0; brick < mapping_.bricks(); ++brick) {
+      for (int lane = 0; lane < mapping_.lanes; ++lane) {
+        const Mapping::Place place = mapping_.depthwise
+                                         ? Mapping::Place{std::min(first_filter + lane, sources_ - 1), brick}
+                                         : mapping_.place(brick, lane);
+        const int channel =
+            mapping_.depthwise ? mapping_.input_channel(place.channel, 0) : group * mapping_.channels + place.channel;
+        result.push_back({std::uint32_t(place.tap) * sources_ + place.channel, place.tap * layer_channels + channel});
+      }
     }
+    return result;
   }
-  // what lanes do on an activation, over all pixels: with a zero weight it is all in vain
-  const auto count = [&](const Source& source, bool effectual) {
-    const std::int64_t busy = sums.busy[source.sum];
-    const std::int64_t useful = effectual ? sums.useful[source.sum] : 0;
+
+  /// What a lane does on an activation, over all pixels: with a zero weight it is all in vain.
+  void count(const Source& source, bool effectual, Work& work) const {
+    const std::int64_t busy = busy_[source.sum];
+    const std::int64_t useful = effectual ? useful_[source.sum] : 0;
     work.useful += useful;
     work.null_term += busy - useful;
     work.lane -= busy;
-  };
-  constexpr int widest = 64;  // lanes that a map may look aside
-  std::vector<int> around(std::size_t(lanes) + 2 * widest);
-  for (int i = 0; i < int(around.size()); ++i)
-    around[i] = (i + (lanes - 1) * widest) % lanes;  // -widest is 0 lanes off
-  std::vector<Work> plain_bricks(static_cast<std::size_t>(bricks));
-  for (const int brick : steps.kept) {
-    bool known = false;  // of a row of nonzero weights
-    for (int r = 0; r < rows; ++r) {
-      const std::size_t place = std::size_t(r) * bricks + brick;
-      const bool plain = schedule.plain[place] && !mapping.depthwise;
-      if (plain && tile.nonzero[place] == tile.present[place]) {
-        Work& full = plain_bricks[brick];
-        if (!known) {
-          const Work before = work;
-          for (int l = 0; l < mapping.lanes_of(brick); ++l) count(places[std::size_t(brick) * lanes + l], true);
-          full = {0, work.useful - before.useful, work.null_term - before.null_term, work.lane - before.lane, 0};
-          known = true;
-        } else {
-          work += full;
+  }
+
+  TileSteps tile_steps(int group, int first_filter, int rows, Work& work) const {
+    const TileSchedule tile(accelerator_, mapping_, layer_, group * mapping_.filters + first_filter, rows);
+    const std::vector<Source> own = own_sources(group, first_filter);
+    TileSteps steps;
+    steps.rows = rows;
+    steps.kept = tile.schedule.kept;
+    steps.row_steps.reserve(steps.kept.size() * rows);
+    steps.sources.reserve(steps.kept.size() * rows * mapping_.lanes);
+    for (const int brick : steps.kept) {
+      std::optional<Work> full;  // of a row of nonzero weights
+      for (int r = 0; r < rows; ++r) {
+        const std::size_t place = std::size_t(r) * mapping_.bricks() + brick;
+        const bool plain = tile.schedule.plain[place] && !mapping_.depthwise;
+        if (!plain || tile.nonzero[place] != tile.present[place]) {
+          add_row(tile, own, brick, r, plain, steps, work);
+          continue;
         }
-        steps.row_steps.push_back({true, mapping.lanes_of(brick), 0});
-        continue;
-      }
-      const std::size_t first = steps.sources.size();
-      const std::uint8_t* codes = schedule.sources.data() + place * lanes;
-      for (int l = 0; l < lanes; ++l) {
-        const std::uint8_t code = codes[l];
-        if (code == Schedule::nothing) continue;
-        std::size_t from = std::size_t(brick) * lanes + l;
-        bool effectual = true;
-        if (code == Schedule::own) {
-          effectual = tile.nonzero[place] >> l & 1;
-        } else if (code == Schedule::first) {
-          from = 0;
-          effectual = false;
-        } else {
-          from = std::size_t(brick + map[code - 1].ahead) * lanes + around[l + map[code - 1].aside + widest];
+        if (!full) {
+          full.emplace();
+          for (int l = 0; l < mapping_.lanes_of(brick); ++l) {
+            count(own[std::size_t(brick) * mapping_.lanes + l], true, *full);
+          }
         }
-        count(places[from], effectual);
-        steps.sources.push_back(places[from].gathered);
+        work += *full;
+        steps.row_steps.push_back({true, mapping_.lanes_of(brick), 0});
       }
-      const int bringing = int(steps.sources.size() - first);
-      if (plain) steps.sources.resize(first);
-      steps.row_steps.push_back({plain, bringing, first});
+    }
+    work.weight_bits += std::int64_t(steps.kept.size()) * rows * mapping_.lanes;  // times the bits of one, see run()
+    return steps;
+  }
+
+  /// A row lane by lane, as the schedule has it.
+  void add_row(const TileSchedule& tile, const std::vector<Source>& own, int brick, int row, bool plain,
+               TileSteps& steps, Work& work) const {
+    const int lanes = mapping_.lanes;
+    const std::size_t place = std::size_t(row) * mapping_.bricks() + brick;
+    const std::uint8_t* codes = tile.schedule.sources.data() + place * lanes;
+    const std::size_t first = steps.sources.size();
+    for (int l = 0; l < lanes; ++l) {
+      const std::uint8_t code = codes[l];
+      if (code == Schedule::nothing) continue;
+      std::size_t from = std::size_t(brick) * lanes + l;
+      bool effectual = true;
+      if (code == Schedule::own) {
+        effectual = tile.nonzero[place] >> l & 1;
+      } else if (code == Schedule::first) {
+        from = 0;
+        effectual = false;
+      } else {
+        const Promotion promotion = map_[code - 1];
+        from = std::size_t(brick + promotion.ahead) * lanes + ring_[l + promotion.aside + of_lookaside.high];
+      }
+      count(own[from], effectual, work);
+      steps.sources.push_back(own[from].gathered);
+    }
+    const int bringing = int(steps.sources.size() - first);
+    if (plain) steps.sources.resize(first);
+    steps.row_steps.push_back({plain, bringing, first});
+  }
+
+  /// Schedules the tiles of batches [first, last).
+  void schedule(int group, int first, int last, std::vector<TacticalBatch>& batches) {
+    const int most_tiles = int(ceil_div(mapping_.rows, tile_rows_));
+    for (int b = first; b < last; ++b) batches[b].tiles.resize(std::size_t(ceil_div(mapping_.rows_of(b), tile_rows_)));
+    parallel_for(long(last - first) * most_tiles, [&](long task, int thread) {
+      const int b = first + int(task / most_tiles), tile = int(task % most_tiles);
+      if (tile >= int(batches[b].tiles.size())) return;
+      const int first_row = tile * tile_rows_;
+      batches[b].tiles[tile] = tile_steps(group, b * mapping_.rows + first_row,
+                                          std::min(tile_rows_, mapping_.rows_of(b) - first_row), threads_[thread].work);
+    });
+    for (int b = first; b < last; ++b) {
+      TacticalBatch& batch = batches[b];
+      for (const TileSteps& tile : batch.tiles) batch.steps = std::max(batch.steps, tile.kept.size());
+      if (ordered_) batch.column_times.resize(mapping_.pixel_sets() * batch.steps * mapping_.columns);
+      if (ordered_) batch.slots.resize(batch.steps);
+      if (mapping_.fully_connected) batch.step_cycles.resize(batch.steps);
     }
   }
-  work.weight_bits += std::int64_t(steps.kept.size()) * rows * lanes;  // times the bits of one, see emulate()
-  return steps;
-}
+
+  /// All sets of pixels on batches [first, last); with few sets the batches of one are spread over the threads, too.
+  void walk_sets(int group, int first, int last, std::vector<TacticalBatch>& batches) {
+    const int splits = mapping_.pixel_sets() < 16 ? last - first : 1;
+    parallel_for(long(mapping_.pixel_sets() * splits), [&](long task, int index) {
+      const std::int64_t set = task / splits;
+      const int begin = splits == 1 ? first : first + int(task % splits);
+      const int end = splits == 1 ? last : begin + 1;
+      Thread& thread = threads_[index];
+      gather_columns(mapping_, image_, group, set, sources_, column_stride_, thread.gathered);
+      for (int b = begin; b < end; ++b) {
+        for (std::size_t n = 0; n < batches[b].steps; ++n) walk_step(batches[b], n, set, thread);
+      }
+    });
+  }
+
+  void walk_step(TacticalBatch& batch, std::size_t n, std::int64_t set, Thread& thread) const {
+    const int columns = mapping_.columns_of(set);
+    std::fill(thread.longest.begin(), thread.longest.end(), 1);
+    Step step;
+    for (const TileSteps& tile : batch.tiles) {
+      if (n < tile.kept.size()) {
+        add_tile(tile, n, columns, thread, step);
+      } else {
+        step.slots += std::int64_t(tile.rows) * mapping_.lanes;  // done, while another tile works on
+      }
+    }
+    std::int64_t cycles = 0, all_columns = 0;
+    for (int c = 0; c < columns; ++c) {
+      cycles = std::max<std::int64_t>(cycles, thread.longest[c]);
+      all_columns += thread.longest[c];
+    }
+    Work& work = thread.work;
+    work.lane += step.element - step.empty;
+    work.null_term += step.empty;
+    if (ordered_) {
+      std::copy_n(thread.longest.begin(), columns,
+                  batch.column_times.begin() + (set * batch.steps + n) * mapping_.columns);
+      if (set == 0) batch.slots[n] = step.slots;  // the same for all
+      work.row_column += all_columns * step.slots - step.element;
+    } else {
+      work.cycles += cycles;
+      work.row_column += cycles * columns * step.slots - step.element;
+      if (mapping_.fully_connected) batch.step_cycles[n] = std::int32_t(cycles);
+    }
+  }
+
+  void add_tile(const TileSteps& tile, std::size_t n, int columns, Thread& thread, Step& step) const {
+    int plain_rows = 0;
+    for (int r = 0; r < tile.rows; ++r) {
+      const TileSteps::Row& row = tile.row_steps[n * tile.rows + r];
+      plain_rows += row.plain;
+      if (row.plain) continue;
+      for (int l = 0; l < row.lanes; ++l) {
+        thread.lanes[l] = thread.gathered.data() + std::ptrdiff_t(tile.sources[row.sources + l]) * column_stride_;
+      }
+      add_rows(row.lanes, 1, columns, thread, step);
+    }
+    if (plain_rows == 0) return;
+    const int brick = tile.kept[n], lanes = mapping_.lanes_of(brick);
+    for (int l = 0; l < lanes; ++l) {
+      const Mapping::Place place = mapping_.place(brick, l);
+      thread.lanes[l] =
+          thread.gathered.data() + (std::ptrdiff_t(place.tap) * sources_ + place.channel) * column_stride_;
+    }
+    add_rows(lanes, plain_rows, columns, thread, step);
+  }
+
+  /// `rows` rows alike, each with `count` lanes that bring an activation.
+  void add_rows(int count, std::int64_t rows, int columns, Thread& thread, Step& step) const {
+    step.slots += rows * count;
+    for (int first = 0; first < columns; first += operand_padding) {
+      std::uint16_t times[operand_padding];
+      behind_.columns(thread.lanes.data(), count, times);
+      std::int64_t all = 0, zeros = 0;
+      for (int c = 0; c < std::min(operand_padding, columns - first); ++c) {
+        thread.longest[first + c] = std::max(thread.longest[first + c], times[c]);
+        all += std::max<std::uint16_t>(times[c], 1);
+        zeros += times[c] == 0;
+      }
+      step.element += all * rows * count;
+      step.empty += zeros * rows * count;
+      for (int l = 0; l < count; ++l) thread.lanes[l] += operand_padding;
+    }
+  }
+
+  /// The steps of a group one after another, columns ahead of each other.
+  void run_ahead(const std::vector<TacticalBatch>& batches, ColumnClock& clock) const {
+    const auto walk = [&](const TacticalBatch& batch, std::int64_t set) {
+      const std::size_t columns = std::size_t(mapping_.columns_of(set));
+      for (std::size_t n = 0; n < batch.steps; ++n) {
+        const std::size_t first = (set * batch.steps + n) * mapping_.columns;
+        clock.step(std::span(batch.column_times).subspan(first, columns), batch.slots[n]);
+      }
+    };
+    const std::int64_t sets = mapping_.pixel_sets();
+    if (mapping_.depthwise) {  // bundles of channels on the diagonal are groups one after another, too
+      for (const TacticalBatch& batch : batches) {
+        for (std::int64_t set = 0; set < sets; ++set) walk(batch, set);
+      }
+    } else {
+      for (std::int64_t set = 0; set < sets; ++set) {
+        for (const TacticalBatch& batch : batches) walk(batch, set);
+      }
+    }
+  }
+
+  const Accelerator& accelerator_;
+  const Mapping& mapping_;
+  const LayerTensors& layer_;
+  const ActivationRule& behind_;
+  const std::vector<Promotion> map_;
+  std::vector<int> ring_;  // lane l of the ring of lanes is at l + of_lookaside.high
+  const PaddedImage image_;
+  const std::vector<std::int64_t> busy_, useful_;  // sums over all pixels, (taps, channels)
+  const int sources_;                              // channels of the group, or filters on the diagonal
+  const int tile_rows_, column_stride_;
+  const bool ordered_;  // columns run ahead of each other
+  std::vector<Thread> threads_;
+};
 
 LayerWork walk(const Accelerator& accelerator, const Mapping& mapping, const LayerTensors& layer,
                const TacticalRule& rule) {
-  LayerWork result;
-  const ActivationRule& behind = rule.behind;
-  const PaddedImage image(layer, behind.operands);
-  const ActivationSums sums(layer, behind);
-  const int sources = mapping.depthwise ? mapping.filters : mapping.channels;
-  const int column_stride = round_up(mapping.columns, operand_padding);
-  const bool ordered = accelerator.column_registers > 0 && !mapping.fully_connected;
-  const int tile_rows = mapping.depthwise ? mapping.rows : accelerator.rows;
-  const std::int64_t sets = mapping.pixel_sets();
-  ColumnClock clock(mapping.columns, std::max(1, accelerator.column_registers));
-  std::vector<std::vector<std::uint16_t>> buffers(static_cast<std::size_t>(thread_count()));
-  std::vector<Work> parts(buffers.size());
-
-  struct Batch {
-    std::vector<TileSteps> tiles;
-    std::size_t steps = 0;
-    std::vector<std::uint16_t> column_times;  //!< ordered: (sets, steps, columns)
-    std::vector<std::int64_t> slots;          //!< ordered: of a column, (steps)
-    std::vector<std::int32_t> step_cycles;    //!< fully connected: (steps)
-  };
-  // Schedules are kept for some filters at a time, their sources to about 32 MiB; all of them in most layers.
-  const std::int64_t batch_lanes = std::int64_t(mapping.rows) * mapping.bricks() * mapping.lanes;
-  const int batches_at_once = int(std::clamp<std::int64_t>((1 << 23) / batch_lanes, 1, mapping.batches()));
-  for (int group = 0; group < mapping.groups; ++group) {
-    std::vector<Batch> batches(static_cast<std::size_t>(mapping.batches()));
-    for (int first_batch = 0; first_batch < mapping.batches(); first_batch += batches_at_once) {
-      const int last_batch = std::min(first_batch + batches_at_once, mapping.batches());
-      const int most_tiles = int(ceil_div(mapping.rows, tile_rows));
-      for (int b = first_batch; b < last_batch; ++b) {
-        batches[b].tiles.resize(std::size_t(ceil_div(mapping.rows_of(b), tile_rows)));
-      }
-      parallel_for(long(last_batch - first_batch) * most_tiles, [&](long task, int thread) {
-        const int b = first_batch + int(task / most_tiles), tile = int(task % most_tiles);
-        if (tile >= int(batches[b].tiles.size())) return;
-        const int first_row = tile * tile_rows;
-        batches[b].tiles[tile] = tile_steps(accelerator, mapping, layer, sums, group, b * mapping.rows + first_row,
-                                            std::min(tile_rows, mapping.rows_of(b) - first_row), parts[thread]);
-      });
-      for (int b = first_batch; b < last_batch; ++b) {
-        Batch& batch = batches[b];
-        for (const TileSteps& tile : batch.tiles) batch.steps = std::max(batch.steps, tile.kept.size());
-        if (ordered) batch.column_times.resize(sets * batch.steps * mapping.columns);
-        if (ordered) batch.slots.resize(batch.steps);
-        if (mapping.fully_connected) batch.step_cycles.resize(batch.steps);
-      }
-      const int splits = sets < 16 ? last_batch - first_batch : 1;
-      parallel_for(long(sets * splits), [&](long task, int thread) {
-        const std::int64_t set = task / splits;
-        const int begin = splits == 1 ? first_batch : first_batch + int(task % splits);
-        const int end = splits == 1 ? last_batch : begin + 1;
-        const int columns = mapping.columns_of(set);
-        std::vector<std::uint16_t>& gathered = buffers[thread];
-        gather_columns(mapping, image, group, set, sources, column_stride, gathered);
-        std::vector<const std::uint16_t*> lanes(static_cast<std::size_t>(mapping.lanes));
-        std::vector<std::uint16_t> longest(static_cast<std::size_t>(column_stride));
-        Work& work = parts[thread];
-        for (int b = begin; b < end; ++b) {
-          Batch& batch = batches[b];
-          for (std::size_t n = 0; n < batch.steps; ++n) {
-            std::fill(longest.begin(), longest.end(), 1);
-            std::int64_t slots = 0, element = 0, empty = 0;
-            /// `rows` rows alike, each with `count` lanes that bring an activation.
-            const auto add_rows = [&](int count, std::int64_t rows) {
-              slots += rows * count;
-              for (int first = 0; first < columns; first += operand_padding) {
-                std::uint16_t times[operand_padding];
-                behind.columns(lanes.data(), count, times);
-                std::int64_t all = 0, zeros = 0;
-                for (int c = 0; c < std::min(operand_padding, columns - first); ++c) {
-                  longest[first + c] = std::max(longest[first + c], times[c]);
-                  all += std::max<std::uint16_t>(times[c], 1);
-                  zeros += times[c] == 0;
-                }
-                element += all * rows * count;
-                empty += zeros * rows * count;
-                for (int l = 0; l < count; ++l) lanes[l] += operand_padding;
-              }
-            };
-            for (const TileSteps& tile : batch.tiles) {
-              if (n >= tile.kept.size()) {
-                slots += std::int64_t(tile.rows) * mapping.lanes;  // done, while another tile works on
-                continue;
-              }
-              const int brick = tile.kept[n];
-              int plain_rows = 0;
-              for (int r = 0; r < tile.rows; ++r) {
-                const TileSteps::Row& row = tile.row_steps[n * tile.rows + r];
-                plain_rows += row.plain;
-                if (row.plain) continue;
-                for (int l = 0; l < row.lanes; ++l) {
-                  lanes[l] = gathered.data() + std::ptrdiff_t(tile.sources[row.sources + l]) * column_stride;
-                }
-                add_rows(row.lanes, 1);
-              }
-              if (plain_rows) {
-                const int count = mapping.lanes_of(brick);
-                for (int l = 0; l < count; ++l) {
-                  const Mapping::Place place = mapping.place(brick, l);
-                  lanes[l] = gathered.data() + (std::ptrdiff_t(place.tap) * sources + place.channel) * column_stride;
-                }
-                add_rows(count, plain_rows);
-              }
-            }
-            std::int64_t step = 0, all_columns = 0;
-            for (int c = 0; c < columns; ++c) {
-              step = std::max<std::int64_t>(step, longest[c]);
-              all_columns += longest[c];
-            }
-            work.lane += element - empty;
-            work.null_term += empty;
-            if (ordered) {
-              std::copy_n(longest.begin(), columns,
-                          batch.column_times.begin() + (set * batch.steps + n) * mapping.columns);
-              if (set == 0) batch.slots[n] = slots;  // the same for all
-              work.row_column += all_columns * slots - element;
-            } else {
-              work.cycles += step;
-              work.row_column += step * columns * slots - element;
-              if (mapping.fully_connected) batch.step_cycles[n] = std::int32_t(step);
-            }
-          }
-        }
-      });
-      for (int b = first_batch; b < last_batch; ++b) batches[b].tiles = {};
-    }
-    const auto tick = [&](const Batch& batch, std::int64_t set) {
-      for (std::size_t n = 0; n < batch.steps; ++n) {
-        clock.step(std::span(batch.column_times)
-                       .subspan((set * batch.steps + n) * mapping.columns, std::size_t(mapping.columns_of(set))),
-                   batch.slots[n]);
-      }
-    };
-    if (ordered && mapping.depthwise) {  // bundles of channels on the diagonal are groups one after another, too
-      for (const Batch& batch : batches) {
-        for (std::int64_t set = 0; set < sets; ++set) tick(batch, set);
-      }
-    } else if (ordered) {
-      for (std::int64_t set = 0; set < sets; ++set) {
-        for (const Batch& batch : batches) tick(batch, set);
-      }
-    }
-    for (const Batch& batch : batches) {
-      result.step_cycles.insert(result.step_cycles.end(), batch.step_cycles.begin(), batch.step_cycles.end());
-    }
-  }
-  result.work = total(parts);
-  if (ordered) {
-    result.work.cycles = clock.cycles();
-    result.work.row_column += clock.waited();
-  }
-  result.work.weight_bits *= std::int64_t(encoded_weight_bits(accelerator, layer));
-  return result;
+  return TacticalWalk(accelerator, mapping, layer, rule.behind).run();
 }
 
 Traffic traffic_of(const Accelerator& accelerator, const LayerTensors& layer, const Mapping& mapping,
@@ -686,11 +762,16 @@ LayerEmulation emulate(const Accelerator& accelerator, const LayerTensors& given
   result.compute_cycles = rotating ? rotate(walked.step_cycles, accelerator.columns) : work.cycles;
   result.traffic =
       traffic_of(accelerator, layer, mapping,
-                 work.weight_bits ? double(work.weight_bits)
-                                  : double(layer.weights.size()) * encoded_weight_bits(accelerator, layer));
+                 walked.own_weight_bits ? double(work.weight_bits)
+                                        : double(layer.weights.size()) * encoded_weight_bits(accelerator, layer));
   const double bytes_per_cycle = accelerator.off_chip_gbyte_per_s / accelerator.clock_ghz;
-  result.memory_cycles = std::int64_t(
-      std::ceil((result.traffic.weights_off_chip + result.traffic.activations_off_chip) / bytes_per_cycle));
+  const double memory_cycles =
+      std::ceil((result.traffic.weights_off_chip + result.traffic.activations_off_chip) / bytes_per_cycle);
+  if (std::max(double(result.compute_cycles), memory_cycles) * double(accelerator.slots_per_cycle()) > 0x1p62) {
+    throw Error("layer '" + layer.geometry.name + "' cannot be emulated on " + accelerator.name,
+                "its slots times cycles do not fit 64 bits", "take a smaller array or a faster memory");
+  }
+  result.memory_cycles = std::int64_t(memory_cycles);
   result.cycles = std::max(result.compute_cycles, result.memory_cycles);
 
   Slots& slots = result.slots;

@@ -38,10 +38,11 @@ struct LayerTensors {
   bool activations_signed = false;
 };
 
-/// Slots of one layer: lanes x rows x columns x tiles x cycles, each doing one term operation or idle for one cause.
+/// Slots of one layer: Accelerator::slots_per_cycle() x cycles, each doing one term operation or idle for one cause.
 /// useful + idle of all causes = total, exactly (DESIGN section 5.4). Padding of the image counts as zeros that are
 /// there. A useful term operation is: bit-parallel, a product of two operands that are there, whatever their values;
-/// (Dynamic) Stripes, a one bit of an activation; Loom, a pair of one bits; Pragmatic, a term of an activation;
+/// (Dynamic) Stripes, a one bit of an activation; Loom, a nonzero digit (of bits_per_cycle bits) of an activation on a
+/// one bit of a weight; Pragmatic, a term of an activation;
 /// Laconic, a pair of terms; Bit-Tactical, a bit or term of an activation that meets a nonzero weight; Pragmatic on
 /// weights and BitCluster, a term of a weight; Bitlet, BitWave, BitVert, a bit of a weight.
 struct Slots {

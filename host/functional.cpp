@@ -244,7 +244,7 @@ BrickArithmetic brick_arithmetic(const Accelerator& accelerator, const LayerTens
     case Design::bitwave:
       return bitwave_arithmetic;
     case Design::bitvert:
-      return with([bits = format.bits, array_lanes = accelerator.lanes](auto&&... rest) {
+      return with([bits = std::min(format.bits, 16), array_lanes = accelerator.lanes](auto&&... rest) {
         return bitvert_arithmetic(bits, array_lanes, rest...);
       });
     case Design::bitcluster:

@@ -17,7 +17,6 @@ void bitsim_mapping(const LayerGeometry& geometry, Mapping& mapping) {
   if (geometry.fully_connected) return;
   if (geometry.groups > 1) {
     mapping.depthwise = false;
-    mapping.one_filter = true;
     mapping.taps_on_lanes = true;
     mapping.groups = 1;
     mapping.filters = geometry.filters;
@@ -108,11 +107,16 @@ void transpose(PeerLayer& layer) {
 }  // namespace
 
 void check_layer(const Accelerator& accelerator, const LayerTensors& layer) {
+  if (const auto fault = fault_of(accelerator)) {
+    throw Error("accelerator '" + accelerator.name + "' cannot be emulated", fault->key + ": " + fault->why,
+                fault->what_to_do);
+  }
   const LayerGeometry& g = layer.geometry;
   const Window& w = g.window;
   const auto reject = [&](const std::string& why, const std::string& what_to_do) {
     throw Error("layer '" + g.name + "' cannot be emulated", why, what_to_do);
   };
+  if (g.input.height < 1 || g.input.width < 1) reject("its input has no pixels", "correct the input shape");
   if (g.groups < 1 || g.filters < 1 || g.input.channels < 1 || g.filters % g.groups || g.input.channels % g.groups) {
     reject("its " + std::to_string(g.filters) + " filters and " + std::to_string(g.input.channels) +
                " channels do not divide into " + std::to_string(g.groups) + " groups",
@@ -122,18 +126,19 @@ void check_layer(const Accelerator& accelerator, const LayerTensors& layer) {
       w.pad_top < 0 || w.pad_left < 0 || w.pad_bottom < 0 || w.pad_right < 0) {
     reject("kernel, stride or dilation is below 1, or padding below 0", "correct the window");
   }
-  const auto extent = [](int input, int kernel, int stride, int dilation, int pads) {
-    const int span = dilation * (kernel - 1) + 1;
-    return input + pads < span ? 0 : (input + pads - span) / stride + 1;
+  using Wide = std::int64_t;  // products of two ints, however wrong they are
+  const auto extent = [](Wide input, Wide kernel, Wide stride, Wide dilation, Wide pads) {
+    const Wide left = input + pads - dilation * (kernel - 1) - 1;
+    return left < 0 ? 0 : left / stride + 1;
   };
-  const Shape output = {g.filters,
-                        extent(g.input.height, w.kernel_h, w.stride_h, w.dilation_h, w.pad_top + w.pad_bottom),
-                        extent(g.input.width, w.kernel_w, w.stride_w, w.dilation_w, w.pad_left + w.pad_right)};
-  if (!(output == g.output) || output.size() == 0) {
+  const Wide height = extent(g.input.height, w.kernel_h, w.stride_h, w.dilation_h, Wide(w.pad_top) + w.pad_bottom);
+  const Wide width = extent(g.input.width, w.kernel_w, w.stride_w, w.dilation_w, Wide(w.pad_left) + w.pad_right);
+  if (g.output.channels != g.filters || g.output.height != height || g.output.width != width || height * width == 0) {
     reject("its window does not give its output shape", "correct the shapes");
   }
   if (g.fully_connected && (g.groups != 1 || w.kernel_h != g.input.height || w.kernel_w != g.input.width ||
-                            output.height != 1 || output.width != 1 || w.dilation_h != 1 || w.dilation_w != 1)) {
+                            height != 1 || width != 1 || w.dilation_h != 1 || w.dilation_w != 1 || w.pad_top != 0 ||
+                            w.pad_left != 0 || w.pad_bottom != 0 || w.pad_right != 0)) {
     reject("it is fully connected but its kernel does not cover its input", "describe it as a convolution");
   }
   if (layer.weights.size() != std::size_t(g.filters) * g.channels_per_group() * w.kernel_h * w.kernel_w) {
@@ -141,6 +146,13 @@ void check_layer(const Accelerator& accelerator, const LayerTensors& layer) {
   }
   if (!layer.activations.empty() && layer.activations.size() != g.input.size()) {
     reject("the number of activations does not fit its input", "give one image, (channels, h, w)");
+  }
+  // a sign and 16 bits hold any int16
+  if (layer.activation_bits < 1 || layer.activation_bits > 17 || layer.weight_format.bits < 1 ||
+      layer.weight_format.bits > 17) {
+    reject("its values have " + std::to_string(layer.activation_bits) + " and " +
+               std::to_string(layer.weight_format.bits) + " bits (activations, weights)",
+           "give 1 to 17");
   }
   if (layer.activations.empty() && needs_activations(accelerator.design)) {
     reject("the cycles of " + accelerator.name + " depend on the activations and there are none",
@@ -170,6 +182,8 @@ Mapping map_layer(const Accelerator& accelerator, const LayerGeometry& geometry)
   mapping.rows =
       mapping.depthwise ? std::min(accelerator.lanes, accelerator.rows) : accelerator.rows * accelerator.tiles;
   if (accelerator.peer == Peer::bitsim) bitsim_mapping(geometry, mapping);
+  mapping.rows = std::min(mapping.rows, mapping.filters);
+  mapping.columns = int(std::min<std::int64_t>(mapping.columns, mapping.pixels));
   return mapping;
 }
 
@@ -205,8 +219,8 @@ PaddedImage::PaddedImage(const LayerTensors& layer, const OperandTable& table) {
     window_ = geometry.window;
     output_width_ = geometry.output.width;
   }
-  height_ = input.height + window_.pad_top + window_.pad_bottom;
-  width_ = input.width + window_.pad_left + window_.pad_right;
+  height_ = std::int64_t(input.height) + window_.pad_top + window_.pad_bottom;
+  width_ = std::int64_t(input.width) + window_.pad_left + window_.pad_right;
   // behind the last channel there is room for a run of operands that starts inside it
   values_.assign(std::size_t(input.channels) * size() + operand_padding, table[0]);
   parallel_for(input.channels, [&](long c, int) {
@@ -252,11 +266,13 @@ std::int64_t operand_products(const LayerTensors& layer, const OperandTable& act
   parallel_for(geometry.filters, [&](long filter, int thread) {
     const int first_channel = int(filter / (geometry.filters / geometry.groups)) * per_group;
     const std::int16_t* weight = layer.weights.data() + filter * filter_size;
+    std::int64_t sum = 0;
     for (int c = 0; c < per_group; ++c) {
       for (int tap = 0; tap < taps; ++tap) {
-        parts[thread] += sums[std::size_t(tap) * channels + first_channel + c] * operand(weights, *weight++);
+        sum += sums[std::size_t(tap) * channels + first_channel + c] * operand(weights, *weight++);
       }
     }
+    parts[thread] += sum;
   });
   return std::accumulate(parts.begin(), parts.end(), std::int64_t(0));
 }

@@ -25,9 +25,8 @@ inline std::uint16_t operand(const OperandTable& table, std::int16_t value) { re
 struct Mapping {
   bool fully_connected = false, depthwise = false;
   bool taps_on_lanes = false;  //!< a brick is a run of taps of one channel, not a run of channels at one tap
-  bool one_filter = false;     //!< rows are not used
   bool within_row = false;     //!< a set of pixels does not cross rows of the output
-  int groups = 1;              //!< worked on one after another; 1 if depthwise or one filter at a time
+  int groups = 1;              //!< worked on one after another; 1 if depthwise or if rows are not used
   int filters = 0;             //!< per group
   int channels = 0;            //!< per filter
   int taps = 1;                //!< kernel positions
@@ -35,8 +34,8 @@ struct Mapping {
   int output_width = 1;
 
   int lanes = 0;           //!< weights per brick
-  int rows = 0;            //!< filters per step, over all tiles
-  int columns = 1;         //!< pixels per step
+  int rows = 0;            //!< filters per step, over all tiles; at most those of a group
+  int columns = 1;         //!< pixels per step; at most those of a map
   int filters_in_all = 0;  //!< of all groups of the layer
   int layer_groups = 1;    //!< groups of the layer, depthwise included
 
@@ -83,7 +82,8 @@ struct Mapping {
   std::int64_t row_stride() const { return std::int64_t(bricks()) * lane_stride(); }
 };
 
-/// Error if the tensors do not fit the geometry, or the design needs activations and there are none.
+/// Error for an accelerator with a fault, tensors that do not fit the geometry, or no activations
+/// where the design needs them.
 void check_layer(const Accelerator& accelerator, const LayerTensors& layer);
 
 Mapping map_layer(const Accelerator& accelerator, const LayerGeometry& geometry);

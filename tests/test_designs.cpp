@@ -4,6 +4,7 @@
 #include <random>
 
 #include "host/designs.hpp"
+#include "tests/expect_message.hpp"
 
 namespace bitcluster {
 namespace {
@@ -114,6 +115,118 @@ TEST(WeightFormats, BitsByHand) {
   EXPECT_EQ(encoded_weight_bits(accelerator, layer), 4);
   layer.weight_format.encoding = Encoding::signed_digit;
   EXPECT_EQ(encoded_weight_bits(accelerator, layer), 5);  // 8 positions x 2 signs and "null": 17 codes
+}
+
+/// One filter of `weights` on a vector.
+LayerTensors vector_layer(const std::vector<std::int16_t>& weights, int bits) {
+  LayerTensors layer;
+  layer.geometry.name = "fc";
+  layer.geometry.fully_connected = true;
+  layer.geometry.filters = 1;
+  layer.geometry.input = {int(weights.size()), 1, 1};
+  layer.geometry.output = {1, 1, 1};
+  layer.weights = weights;
+  layer.weight_format.bits = bits;
+  return layer;
+}
+
+TEST(Values, ThatDoNotSuitTheDesignAreErrors) {
+  const auto message = [](Design design, const std::vector<std::int16_t>& weights, int bits) {
+    Accelerator accelerator;
+    accelerator.design = design;
+    LayerTensors layer = vector_layer(weights, bits);
+    layer.weight_format.terms = 7;
+    return message_of([&] { design_rule(accelerator, layer); });
+  };
+  for (const Design design : {Design::loom, Design::bitwave, Design::bitvert}) {
+    EXPECT_EQ(message(design, {127, -127}, 8), "") << to_string(design);
+    EXPECT_NE(message(design, {128}, 8).find("weight 128 is outside"), std::string::npos) << to_string(design);
+  }
+  EXPECT_EQ(message(Design::loom, {-128}, 8), "");  // two's complement
+  EXPECT_EQ(message(Design::bitvert, {-128}, 8), "");
+  EXPECT_NE(message(Design::bitwave, {-128}, 8).find("weight -128"), std::string::npos);
+  // -2^15 takes 16 bits in two's complement, and 17 as sign and magnitude, of which BitWave has 16
+  EXPECT_EQ(message(Design::bitvert, {-32768, 32767}, 17), "");
+  EXPECT_NE(message(Design::bitwave, {-32768}, 17).find("weight -32768"), std::string::npos);
+  EXPECT_EQ(message(Design::bitcluster, {127, -127}, 8), "");
+  EXPECT_NE(message(Design::bitcluster, {1, -128}, 8).find("beyond the 8 bits"), std::string::npos);
+
+  Accelerator loom;
+  loom.design = Design::loom;
+  loom.weight_bits = 4;
+  const std::vector<std::int16_t> weights = {8}, activations = {-1};
+  EXPECT_NE(message_of([&] { design_rule(loom, vector_layer(weights, 8)); }).find("outside -8..7"), std::string::npos);
+  for (const Design design : {Design::loom, Design::dynamic_stripes, Design::tactical_p}) {
+    Accelerator accelerator;
+    accelerator.design = design;
+    LayerTensors layer = vector_layer(weights, 8);
+    layer.activations = activations;
+    EXPECT_NE(message_of([&] { design_rule(accelerator, layer); }).find("unsigned"), std::string::npos);
+    layer.activations_signed = true;
+    EXPECT_EQ(message_of([&] { design_rule(accelerator, layer); }), "");
+  }
+}
+
+TEST(Faults, OfAcceleratorsMadeInCode) {
+  Accelerator sound;
+  sound.weight_buffer = sound.activation_buffer = 1024;
+  sound.off_chip_gbyte_per_s = 1;
+  EXPECT_FALSE(fault_of(sound));
+  const auto key = [&](auto&& change) {
+    Accelerator accelerator = sound;
+    change(accelerator);
+    const auto fault = fault_of(accelerator);
+    return fault ? fault->key : "";
+  };
+  EXPECT_EQ(key([](Accelerator& a) { a.rows = 0; }), "rows");
+  EXPECT_EQ(key([](Accelerator& a) { a.tiles = 4097; }), "tiles");
+  EXPECT_EQ(key([](Accelerator& a) { a.lanes = 65; }), "");
+  EXPECT_EQ(key([](Accelerator& a) { a.lanes = 65, a.design = Design::tactical_e; }), "lanes");
+  EXPECT_EQ(key([](Accelerator& a) { a.lookahead = 1, a.design = Design::tactical_p; }), "search_shape");
+  EXPECT_EQ(key([](Accelerator& a) { a.column_registers = 1, a.design = Design::laconic; }), "column_registers");
+  EXPECT_EQ(key([](Accelerator& a) { a.column_registers = 1, a.design = Design::pragmatic; }), "");
+  EXPECT_EQ(key([](Accelerator& a) { a.first_stage_shift = 5; }), "first_stage_shift");
+  EXPECT_EQ(key([](Accelerator& a) { a.peer = Peer::bitsim, a.design = Design::pragmatic; }), "peer");
+  EXPECT_EQ(key([](Accelerator& a) { a.peer = Peer::bitsim, a.design = Design::bitlet, a.significances = 7; }),
+            "significances");
+  EXPECT_EQ(key([](Accelerator& a) { a.weight_buffer = 0; }), "memory");
+  EXPECT_EQ(key([](Accelerator& a) { a.off_chip_gbyte_per_s = 0; }), "memory");
+}
+
+TEST(Layers, WithImpossibleShapesAreErrors) {
+  Accelerator accelerator;
+  accelerator.weight_buffer = accelerator.activation_buffer = 1024;
+  accelerator.off_chip_gbyte_per_s = 1;
+  const std::vector<std::int16_t> weights(4, 1);
+  const auto message = [&](auto&& change) {
+    LayerTensors layer = vector_layer(weights, 8);
+    change(layer);
+    return message_of([&] { check_layer(accelerator, layer); });
+  };
+  EXPECT_EQ(message([](LayerTensors&) {}), "");
+  EXPECT_NE(message([](LayerTensors& l) { l.geometry.input.height = 0; }).find("no pixels"), std::string::npos);
+  EXPECT_NE(message([](LayerTensors& l) { l.weight_format.bits = 18; }).find("18 bits"), std::string::npos);
+  EXPECT_NE(message([](LayerTensors& l) { l.activation_bits = 0; }).find("0 and 8 bits"), std::string::npos);
+  // one pixel still, but the kernel hangs over the edge
+  EXPECT_NE(message([](LayerTensors& l) {
+              l.geometry.window.pad_top = 1;
+              l.geometry.window.stride_h = 2;
+            }).find("does not cover"),
+            std::string::npos);
+  // 2^31 and more in the arithmetic of shapes
+  EXPECT_NE(message([](LayerTensors& l) {
+              l.geometry.fully_connected = false;
+              l.geometry.window.kernel_h = l.geometry.window.dilation_h = 1 << 17;
+            }).find("output shape"),
+            std::string::npos);
+  accelerator.columns = 0;
+  EXPECT_NE(message([](LayerTensors&) {}).find("columns"), std::string::npos);
+
+  accelerator.lanes = accelerator.rows = accelerator.columns = accelerator.tiles = 4096;  // 2^48 slots
+  const auto emulated = [&] { return message_of([&] { emulate(accelerator, vector_layer(weights, 8)); }); };
+  EXPECT_EQ(emulated(), "");
+  accelerator.off_chip_gbyte_per_s = 1e-4;  // 5 bytes at 10^-4 byte per cycle
+  EXPECT_NE(emulated().find("64 bits"), std::string::npos);
 }
 
 }  // namespace

@@ -94,6 +94,24 @@ TEST(Schedule, RowsShareTheBricksThatAreLeftOut) {
   EXPECT_EQ(schedule_weights(tactical(4), 2, 2, nonzero, present).kept, (std::vector<int>{0, 1}));
 }
 
+TEST(Schedule, WeightsThatAreLeftOutTakeNoMemory) {
+  Accelerator accelerator = tactical(4);
+  accelerator.weight_buffer = accelerator.activation_buffer = 1024;
+  accelerator.off_chip_gbyte_per_s = 1;
+  const std::vector<std::int16_t> nothing(8, 0), something = {1, 0, 0, 0, 0, 0, 0, 0};  // two bricks of four
+  LayerTensors layer;
+  layer.geometry.fully_connected = true;
+  layer.geometry.filters = 1;
+  layer.geometry.input = {8, 1, 1};
+  layer.geometry.output = {1, 1, 1};
+  layer.activations = nothing;
+  layer.weights = something;
+  // one brick of four weights of 8 bits, each with its place: 7 of the shape T and its own
+  EXPECT_EQ(emulate(accelerator, layer).traffic.weights_off_chip, 4 * (8 + 3) / 8.0);
+  layer.weights = nothing;
+  EXPECT_EQ(emulate(accelerator, layer).traffic.weights_off_chip, 0);
+}
+
 TEST(Schedule, ShapesByHand) {
   const std::vector<Promotion> map = search_map(tactical(16, SearchShape::l, 2, 3));
   const std::vector<std::pair<int, int>> expected = {{1, -3}, {1, -2}, {1, -1}, {1, 0}, {2, 0}};
