@@ -31,7 +31,7 @@ LayerGeometry layer_geometry(const Network& network, int layer);
 struct LayerTensors {
   LayerGeometry geometry;
   std::span<const std::int16_t> weights;  //!< (filters, channels / groups, kernel_h, kernel_w), sign and magnitude
-  WeightFormat weight_format;             //!< terms is the N of BitCluster
+  WeightFormat weight_format;             //!< holds every weight; terms is the N of BitCluster
   std::span<const std::int16_t>
       activations;  //!< (channels, h, w), unpadded; empty where the design does not look at them
   int activation_bits = 8;
