@@ -108,15 +108,24 @@ std::int64_t products_of(const LayerTensors& layer) {
   throw Error("layer '" + layer.geometry.name + "' cannot run on " + accelerator.name, why, what_to_do);
 }
 
-void check_weight_range(const Accelerator& accelerator, const LayerTensors& layer, int lowest, int highest) {
-  for (const std::int16_t weight : layer.weights) {
-    if (weight < lowest || weight > highest) {
-      reject(
-          accelerator, layer,
-          "weight " + std::to_string(weight) + " is outside " + std::to_string(lowest) + ".." + std::to_string(highest),
-          "quantize the weights to fewer bits");
-    }
+/// The least and the greatest value, and zero.
+BITCLUSTER_VECTORISED
+std::pair<std::int16_t, std::int16_t> extremes(const std::int16_t* values, std::size_t count) {
+  std::int16_t least = 0, greatest = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    least = std::min(least, values[i]);
+    greatest = std::max(greatest, values[i]);
   }
+  return {least, greatest};
+}
+
+void check_weight_range(const Accelerator& accelerator, const LayerTensors& layer, int lowest, int highest) {
+  const auto [least, greatest] = extremes(layer.weights.data(), layer.weights.size());
+  if (least >= lowest && greatest <= highest) return;
+  const int outside = least < lowest ? least : greatest;
+  reject(accelerator, layer,
+         "weight " + std::to_string(outside) + " is outside " + std::to_string(lowest) + ".." + std::to_string(highest),
+         "quantize the weights to fewer bits");
 }
 
 /// In two's complement.
@@ -124,10 +133,14 @@ void check_weight_bits(const Accelerator& accelerator, const LayerTensors& layer
   check_weight_range(accelerator, layer, -(1 << (bits - 1)), (1 << (bits - 1)) - 1);
 }
 
+/// As sign and magnitude.
+void check_magnitudes(const Accelerator& accelerator, const LayerTensors& layer, int bits) {
+  check_weight_range(accelerator, layer, -((1 << bits) - 1), (1 << bits) - 1);
+}
+
 /// Where widths are in two's complement, a sign that was not announced would be lost.
 void check_signs(const Accelerator& accelerator, const LayerTensors& layer) {
-  const auto& values = layer.activations;
-  if (!layer.activations_signed && std::any_of(values.begin(), values.end(), [](std::int16_t a) { return a < 0; })) {
+  if (!layer.activations_signed && extremes(layer.activations.data(), layer.activations.size()).first < 0) {
     reject(accelerator, layer, "its activations are said to be unsigned and some are negative",
            "set activations_signed");
   }
@@ -176,7 +189,7 @@ ActivationRule loom_rule(const Accelerator& accelerator, const LayerTensors& lay
   const int weight_bits = accelerator.weight_bits ? accelerator.weight_bits : layer.weight_format.bits;
   const int at_once = accelerator.bits_per_cycle;
   check_signs(accelerator, layer);
-  check_weight_bits(accelerator, layer, weight_bits);
+  if (weight_bits < layer.weight_format.bits) check_weight_bits(accelerator, layer, weight_bits);
   ActivationRule rule;
   rule.operands =
       make_table([&](int value) { return ceil_div(width_of(value, layer.activations_signed), at_once) * weight_bits; });
@@ -406,11 +419,10 @@ std::array<int, 16> ones_by_position(const std::uint16_t* masks, int lanes, int 
 WeightRule bitlet_rule(const Accelerator& accelerator, const LayerTensors& layer) {
   const bool bitsim = accelerator.peer == Peer::bitsim;
   const int significances = accelerator.significances;
-  const int largest = (1 << significances) - 1;
   if (bitsim) {
     check_weight_bits(accelerator, layer, 8);
   } else {
-    check_weight_range(accelerator, layer, -largest, largest);
+    check_magnitudes(accelerator, layer, significances);
   }
   WeightRule rule;
   rule.operands = make_table([bitsim](int value) { return bitsim ? value & 0xff : std::abs(value); });
@@ -452,8 +464,8 @@ WeightRule bitwave_rule(const Accelerator& accelerator, const LayerTensors& laye
     rule.operands = make_table([](int value) { return std::min(std::abs(value), 127) | (value < 0 ? 128 : 0); });
     rule.shortest_step = -1;
   } else {
-    const int largest = (1 << (std::min(layer.weight_format.bits, 16) - 1)) - 1;
-    check_weight_range(accelerator, layer, -largest, largest);  // a magnitude of 16 bits would collide with the sign
+    // a magnitude of 16 bits would collide with the sign
+    check_magnitudes(accelerator, layer, std::min(layer.weight_format.bits - 1, 15));
     rule.operands = make_table([](int value) { return std::abs(value) | (value < 0 ? 1 << 15 : 0); });
   }
   const std::uint16_t sign = accelerator.peer == Peer::bitsim ? 0x80 : 0x8000;
@@ -505,24 +517,23 @@ FixedRule bitcluster_rule(const Accelerator& accelerator, const LayerTensors& la
     reject(accelerator, layer, "its weights have no fixed number of terms",
            "quantize them to BitCluster(N) with N of 1 or more");
   }
-  const OperandTable& counts = term_counts(layer.weight_format.encoding);
+  // Magnitudes beyond the format, which lie side by side in the table, have more terms than any N.
+  OperandTable counts = term_counts(layer.weight_format.encoding);
+  constexpr int misfit = 0xffff, table_size = 1 << 16;
+  for (int i = 1 << (layer.weight_format.bits - 1); i <= table_size - (1 << (layer.weight_format.bits - 1)); ++i) {
+    counts[i] = misfit;
+  }
   std::int64_t effectual = 0;
-  std::uint32_t ones = 0;
   for (const std::int16_t weight : layer.weights) {
-    ones |= magnitude_of(weight);
     const int count = operand(counts, weight);
     if (count > terms) {
+      if (count == misfit) check_magnitudes(accelerator, layer, layer.weight_format.bits - 1);
       reject(accelerator, layer,
              "weight " + std::to_string(weight) + " has " + std::to_string(count) + " terms where N is " +
                  std::to_string(terms),
              "quantize the weights to BitCluster(N) in the encoding of their format");
     }
     effectual += count;
-  }
-  if (ones >> (layer.weight_format.bits - 1)) {
-    reject(accelerator, layer,
-           "it has weights beyond the " + std::to_string(layer.weight_format.bits) + " bits of their format",
-           "quantize them to this format");
   }
   return {terms, effectual * pixels_of(layer.geometry)};
 }

@@ -442,7 +442,6 @@ class TacticalWalk {
 
   /// Sources of every lane's own weights, (bricks, lanes), of the filters from `first_filter` on.
   std::vector<Source> own_sources(int group, int first_filter) const {
-    const std::size_t layer_channels = busy_.size() / std::size_t(mapping_.taps);
     std::vector<Source> result;
     result.reserve(std::size_t(mapping_.bricks()) * mapping_.lanes);
     for (int brick = 0; brick < mapping_.bricks(); ++brick) {
@@ -452,7 +451,8 @@ class TacticalWalk {
                                          : mapping_.place(brick, lane);
         const int channel =
             mapping_.depthwise ? mapping_.input_channel(place.channel, 0) : group * mapping_.channels + place.channel;
-        result.push_back({std::uint32_t(place.tap) * sources_ + place.channel, place.tap * layer_channels + channel});
+        result.push_back(
+            {std::uint32_t(place.tap) * sources_ + place.channel, std::size_t(channel) * mapping_.taps + place.tap});
       }
     }
     return result;
@@ -660,7 +660,7 @@ class TacticalWalk {
   const std::vector<Promotion> map_;
   std::vector<int> ring_;  // lane l of the ring of lanes is at l + of_lookaside.high
   const PaddedImage image_;
-  const std::vector<std::int64_t> busy_, useful_;  // sums over all pixels, (taps, channels)
+  const std::vector<std::int64_t> busy_, useful_;  // sums over all pixels, (channels, taps)
   const int sources_;                              // channels of the group, or filters on the diagonal
   const int tile_rows_, column_stride_;
   const bool ordered_;  // columns run ahead of each other

@@ -31,7 +31,7 @@ LayerGeometry layer_geometry(const Network& network, int layer);
 struct LayerTensors {
   LayerGeometry geometry;
   std::span<const std::int16_t> weights;  //!< (filters, channels / groups, kernel_h, kernel_w), sign and magnitude
-  WeightFormat weight_format;             //!< terms is the N of BitCluster
+  WeightFormat weight_format;             //!< holds every weight; terms is the N of BitCluster
   std::span<const std::int16_t>
       activations;  //!< (channels, h, w), unpadded; empty where the design does not look at them
   int activation_bits = 8;
@@ -91,8 +91,9 @@ struct LayerEmulation {
 /// A fully connected layer is one pixel with as many channels as its input has values; a depthwise one (one channel per
 /// group) works on the diagonal of one tile: filter r on lane r of row r, min(lanes, rows) filters at a time. In the
 /// setting of a peer simulator it does what the peer does; where a step then takes less than one cycle, so do its
-/// slots. The result does not depend on the number of threads. Error if the tensors do not fit the geometry, the values
-/// do not suit the design, or the design needs activations and there are none.
+/// slots. The result does not depend on the number of threads. Error if the accelerator has a fault, the tensors do not
+/// fit the geometry, the values do not suit the design, the design needs activations and there are none, or slots x
+/// cycles do not fit 64 bits.
 LayerEmulation emulate(const Accelerator& accelerator, const LayerTensors& layer);
 
 }  // namespace bitcluster

@@ -247,7 +247,7 @@ std::vector<std::int64_t> operand_sums(const LayerTensors& layer, const OperandT
         const std::uint16_t* row = image.channel(int(c)) + image.offset(tap, std::int64_t(y) * width);
         for (int x = 0; x < width; ++x) sum += row[x * geometry.window.stride_w];
       }
-      sums[std::size_t(tap) * channels + c] = sum;
+      sums[std::size_t(c) * taps + tap] = sum;
     }
   });
   return sums;
@@ -259,19 +259,13 @@ std::int64_t operand_products(const LayerTensors& layer, const OperandTable& act
   if (weights.empty()) {  // every channel meets the filters of its group
     return std::accumulate(sums.begin(), sums.end(), std::int64_t(0)) * (geometry.filters / geometry.groups);
   }
-  const int channels = geometry.fully_connected ? int(geometry.input.size()) : geometry.input.channels;
-  const int taps = int(sums.size()) / channels, per_group = channels / geometry.groups;
-  const std::size_t filter_size = std::size_t(per_group) * taps;
+  const std::size_t filter_size = sums.size() / geometry.groups;
   std::vector<std::int64_t> parts(static_cast<std::size_t>(thread_count()), 0);
   parallel_for(geometry.filters, [&](long filter, int thread) {
-    const int first_channel = int(filter / (geometry.filters / geometry.groups)) * per_group;
+    const std::int64_t* met = sums.data() + filter / (geometry.filters / geometry.groups) * filter_size;
     const std::int16_t* weight = layer.weights.data() + filter * filter_size;
     std::int64_t sum = 0;
-    for (int c = 0; c < per_group; ++c) {
-      for (int tap = 0; tap < taps; ++tap) {
-        sum += sums[std::size_t(tap) * channels + first_channel + c] * operand(weights, *weight++);
-      }
-    }
+    for (std::size_t i = 0; i < filter_size; ++i) sum += met[i] * operand(weights, weight[i]);
     parts[thread] += sum;
   });
   return std::accumulate(parts.begin(), parts.end(), std::int64_t(0));

@@ -116,8 +116,8 @@ class PaddedImage {
   std::vector<std::uint16_t> values_;
 };
 
-/// Sum over all pixels of the operand that each tap of each channel meets, padding included: (taps, channels), or
-/// (1, input values) of a fully connected layer.
+/// Sum over all pixels of the operand that each tap of each channel meets, padding included: (channels, taps), or
+/// (input values, 1) of a fully connected layer.
 std::vector<std::int64_t> operand_sums(const LayerTensors& layer, const OperandTable& table);
 
 /// Sum over all products of the activation's operand times the weight's (1 where that table is empty).
