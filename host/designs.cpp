@@ -153,6 +153,11 @@ FixedRule bit_parallel_rule(const LayerTensors& layer) { return {1, products_of(
 FixedRule stripes_rule(const Accelerator& accelerator, const LayerTensors& layer) {
   const int bits = accelerator.precision ? accelerator.precision : layer.activation_bits;
   if (layer.activations.empty()) return {bits, bits * products_of(layer)};
+  if (accelerator.peer != Peer::none) {  // peers do not look at the values
+    const OperandTable ones =
+        make_table([bits](int value) { return std::min(bits, std::popcount(magnitude_of(value))); });
+    return {bits, operand_products(layer, ones, {})};
+  }
   for (const std::int16_t value : layer.activations) {
     if (magnitude_of(value) >> bits) {
       reject(accelerator, layer,
@@ -189,7 +194,8 @@ ActivationRule loom_rule(const Accelerator& accelerator, const LayerTensors& lay
   const int weight_bits = accelerator.weight_bits ? accelerator.weight_bits : layer.weight_format.bits;
   const int at_once = accelerator.bits_per_cycle;
   check_signs(accelerator, layer);
-  if (weight_bits < layer.weight_format.bits) check_weight_bits(accelerator, layer, weight_bits);
+  const bool looks = accelerator.peer == Peer::none;  // peers do not look at the weights
+  if (looks && weight_bits < layer.weight_format.bits) check_weight_bits(accelerator, layer, weight_bits);
   ActivationRule rule;
   rule.operands =
       make_table([&](int value) { return ceil_div(width_of(value, layer.activations_signed), at_once) * weight_bits; });

@@ -48,10 +48,10 @@ def lowest_bit(mask):
     return min((position for position in range(16) if mask >> position & 1), default=31)
 
 
-MAGNITUDES = range(2**BITS)
+MAGNITUDES = range(28672)  # beyond, the peer's recoding leaves its tables
 BOOTH = numpy.array([booth(magnitude) for magnitude in MAGNITUDES])
 BOOTH_TERMS = numpy.array([bin(mask).count("1") for mask in BOOTH])
-LOWEST_BIT = numpy.array([lowest_bit(mask) for mask in range(2 ** (BITS + 1))])  # a recoded 255 is 256 - 1
+LOWEST_BIT = numpy.array([lowest_bit(mask) for mask in range(2**15)])
 
 
 # --- a layer as bricks ---

@@ -33,6 +33,11 @@ TEST(Terms, AreTheMagnitudeAndInNonAdjacentForm) {
     ASSERT_EQ(terms.positions() & (terms.positions() << 1), 0u) << magnitude;  // no two neighbours: the unique NAF
     ASSERT_EQ(terms.plus & terms.minus, 0u);
   }
+  for (std::uint32_t magnitude = 0; magnitude <= 28671; ++magnitude) {  // beyond, DNNsim's recoding has no meaning
+    const Terms terms = terms_of(Encoding::booth_dnnsim, magnitude);
+    ASSERT_EQ(terms.plus - terms.minus, magnitude);
+    ASSERT_EQ(terms.plus & terms.minus, 0u);
+  }
   EXPECT_EQ(terms_of(Encoding::signed_digit, 7).plus, 8u);  // 7 = 8 - 1
   EXPECT_EQ(terms_of(Encoding::signed_digit, 7).minus, 1u);
 }
