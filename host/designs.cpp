@@ -221,61 +221,7 @@ inline std::uint16_t ones_of(std::uint16_t mask) {
   return std::uint16_t((pairs + (pairs >> 8)) & 0x1f);
 }
 
-/// Cycles and useful slots of the lanes pending[0..count), which it works off.
-inline __attribute__((always_inline)) BrickCost work_off(std::uint16_t* pending, int count, std::uint32_t reach) {
-  BrickCost cost{0};
-  std::uint16_t useful = 0, most = 0;
-  for (int l = 0; l < count; ++l) {
-    const std::uint16_t ones = ones_of(pending[l]);
-    useful = std::uint16_t(useful + ones);
-    most = std::max(most, ones);
-  }
-  cost.useful = useful;
-  if (reach > 0xfffe) {  // every lane reaches its next term: the one with the most decides
-    cost.cycles = most;
-    return cost;
-  }
-  for (;; ++cost.cycles) {
-    std::uint16_t any = 0;
-    for (int l = 0; l < count; ++l) any |= pending[l];
-    if (!any) return cost;
-    const std::uint16_t window = std::uint16_t(reach << std::countr_zero(any));
-    for (int l = 0; l < count; ++l) pending[l] = std::uint16_t(pending[l] & ~(pending[l] & -pending[l] & window));
-  }
-}
-
-BITCLUSTER_VECTORISED
-BrickCost pragmatic_brick(const std::uint16_t* masks, int lanes, std::uint32_t reach) {
-  if (lanes <= operand_padding) {
-    std::uint16_t pending[operand_padding];
-    std::copy_n(masks, operand_padding, pending);
-    return work_off(pending, operand_padding, reach);
-  }
-  thread_local std::vector<std::uint16_t> pending;
-  pending.assign(masks, masks + round_up(lanes, operand_padding));
-  return work_off(pending.data(), int(pending.size()), reach);
-}
-
-/// Serial on weights, as [BC] improves it. BitSim counts the sign as a one, and lets a step of zeros take no time.
-WeightRule pragmatic_weights_rule(const Accelerator& accelerator, const LayerTensors& layer) {
-  WeightRule rule;
-  const std::uint32_t reach = first_stage_reach(accelerator.first_stage_shift);
-  if (accelerator.peer == Peer::bitsim) {
-    check_weight_bits(accelerator, layer, 8);
-    rule.operands = make_table([](int value) { return std::min(std::abs(value), 127) | (value < 0 ? 128 : 0); });
-    rule.brick = [reach](const std::uint16_t* weights, int lanes) { return pragmatic_brick(weights, lanes, reach); };
-    rule.shortest_step = 0;
-    return rule;
-  }
-  rule.operands = position_masks(accelerator.encoding);
-  rule.brick = [reach](const std::uint16_t* weights, int lanes) {
-    const BrickCost cost = pragmatic_brick(weights, lanes, reach);
-    return cost.cycles == 0 ? BrickCost{1, 0, lanes} : cost;
-  };
-  return rule;
-}
-
-/// The same rule on `operand_padding` columns side by side; 0 cycles without any term.
+/// The rule on `operand_padding` columns (or bricks of weights) side by side; 0 cycles without any term.
 template <int lanes_at_once>
 inline __attribute__((always_inline)) void pragmatic_columns_of(const std::uint16_t* const* lanes, int count,
                                                                 std::uint16_t reach, std::uint16_t* cycles) {
@@ -324,6 +270,50 @@ void pragmatic_columns(const std::uint16_t* const* lanes, int count, std::uint16
   } else {
     pragmatic_columns_of<0>(lanes, count, reach, cycles);
   }
+}
+
+/// Ones of every column.
+BITCLUSTER_VECTORISED
+void count_ones(const std::uint16_t* const* lanes, int count, std::uint16_t* ones) {
+  std::uint16_t sums[operand_padding] = {};
+  for (int l = 0; l < count; ++l) {
+    for (int c = 0; c < operand_padding; ++c) sums[c] = std::uint16_t(sums[c] + ones_of(lanes[l][c]));
+  }
+  std::copy_n(sums, operand_padding, ones);
+}
+
+/// Serial on weights, as [BC] improves it. BitSim counts the sign as a one, and lets a step of zeros take no time.
+WeightRule pragmatic_weights_rule(const Accelerator& accelerator, const LayerTensors& layer) {
+  WeightRule rule;
+  if (accelerator.peer == Peer::bitsim) {
+    check_weight_bits(accelerator, layer, 8);
+    rule.operands = make_table([](int value) { return std::min(std::abs(value), 127) | (value < 0 ? 128 : 0); });
+    rule.shortest_step = 0;
+  } else {
+    rule.operands = position_masks(accelerator.encoding);
+  }
+  rule.bricks = [reach = std::uint16_t(first_stage_reach(accelerator.first_stage_shift)),
+                 shortest = rule.shortest_step](const BrickRun& run, BrickCost* costs) {
+    thread_local std::vector<std::uint16_t> turned;  // (lanes, operand_padding): bricks side by side
+    thread_local std::vector<const std::uint16_t*> lanes;
+    turned.assign(std::size_t(run.lanes) * operand_padding, 0);
+    lanes.resize(std::size_t(run.lanes));
+    for (int l = 0; l < run.lanes; ++l) lanes[l] = turned.data() + l * operand_padding;
+    for (int first = 0; first < run.count; first += operand_padding) {
+      const int here = std::min(operand_padding, run.count - first);
+      for (int b = 0; b < here; ++b) {
+        const std::uint16_t* brick = run.weights + (first + b) * run.stride;
+        for (int l = 0; l < run.lanes; ++l) turned[std::size_t(l) * operand_padding + b] = brick[l];
+      }
+      std::uint16_t cycles[operand_padding], ones[operand_padding];
+      count_ones(lanes.data(), run.lanes, ones);
+      pragmatic_columns(lanes.data(), run.lanes, reach, cycles);
+      for (int b = 0; b < here; ++b) {
+        costs[first + b] = cycles[b] ? BrickCost{cycles[b], ones[b]} : BrickCost{shortest, 0, shortest * run.lanes};
+      }
+    }
+  };
+  return rule;
 }
 
 ActivationRule pragmatic_rule(const Accelerator& accelerator) {
@@ -393,6 +383,14 @@ PairRule laconic_rule(const Accelerator& accelerator) { return {term_counts(acce
 
 // ---------------------------------------------------------------- bits of a group of weights, column by column
 
+/// A rule that looks at one brick at a time.
+template <class Brick>
+auto one_by_one(Brick&& brick) {
+  return [brick](const BrickRun& run, BrickCost* costs) {
+    for (int b = 0; b < run.count; ++b) costs[b] = brick(run.weights + b * run.stride, run.lanes);
+  };
+}
+
 /// How many of the weights have each bit, for the lowest `bits` bits.
 std::array<int, 16> ones_by_position(const std::uint16_t* masks, int lanes, int bits) {
   // every byte of a table entry counts one position
@@ -434,7 +432,7 @@ WeightRule bitlet_rule(const Accelerator& accelerator, const LayerTensors& layer
   rule.operands = make_table([bitsim](int value) { return bitsim ? value & 0xff : std::abs(value); });
   rule.shortest_step = bitsim ? 0 : 1;
   rule.slots = [significances](int) { return significances; };
-  rule.brick = [significances, shortest = rule.shortest_step](const std::uint16_t* weights, int lanes) {
+  rule.bricks = one_by_one([significances, shortest = rule.shortest_step](const std::uint16_t* weights, int lanes) {
     BrickCost cost{0};
     const std::array<int, 16> ones = ones_by_position(weights, lanes, significances);
     for (int position = 0; position < significances; ++position) {
@@ -442,7 +440,7 @@ WeightRule bitlet_rule(const Accelerator& accelerator, const LayerTensors& layer
       cost.useful += ones[position];
     }
     return cost.cycles < shortest ? BrickCost{shortest, 0, shortest * significances} : cost;
-  };
+  });
   return rule;
 }
 
@@ -476,16 +474,17 @@ WeightRule bitwave_rule(const Accelerator& accelerator, const LayerTensors& laye
   }
   const std::uint16_t sign = accelerator.peer == Peer::bitsim ? 0x80 : 0x8000;
   const int columns = layer.weight_format.bits;
-  rule.brick = [sign, columns, bitsim = accelerator.peer == Peer::bitsim](const std::uint16_t* weights, int lanes) {
-    const auto [any, ones] = bits_of_brick(weights, lanes, sign);
-    BrickCost cost;
-    cost.useful = ones;
-    const int filled = std::popcount(any);
-    cost.bits = columns + filled * lanes;
-    cost.cycles = bitsim ? filled - 1 : std::max(1, std::popcount(std::uint16_t(any & ~sign)));
-    cost.null_term = cost.cycles * lanes - cost.useful;
-    return cost;
-  };
+  rule.bricks =
+      one_by_one([sign, columns, bitsim = accelerator.peer == Peer::bitsim](const std::uint16_t* weights, int lanes) {
+        const auto [any, ones] = bits_of_brick(weights, lanes, sign);
+        BrickCost cost;
+        cost.useful = ones;
+        const int filled = std::popcount(any);
+        cost.bits = columns + filled * lanes;
+        cost.cycles = bitsim ? filled - 1 : std::max(1, std::popcount(std::uint16_t(any & ~sign)));
+        cost.null_term = cost.cycles * lanes - cost.useful;
+        return cost;
+      });
   return rule;
 }
 
@@ -500,17 +499,17 @@ WeightRule bitvert_rule(const Accelerator& accelerator, const LayerTensors& laye
   WeightRule rule;
   rule.operands = make_table([bits](int value) { return value & ((1 << bits) - 1); });
   rule.slots = [slots](int lanes) { return std::min(lanes, slots); };
-  rule.brick = [bits, invert, array_lanes = accelerator.lanes, slots = rule.slots](const std::uint16_t* weights,
-                                                                                   int lanes) {
-    BrickCost cost{0};
-    const std::array<int, 16> ones = ones_by_position(weights, lanes, bits);
-    for (int position = 0; position < bits; ++position) {
-      const int added = invert ? std::min(ones[position], lanes - ones[position]) : ones[position];
-      cost.cycles += int(ceil_div(2 * added, array_lanes));
-      cost.useful += added;
-    }
-    return cost.cycles == 0 ? BrickCost{1, 0, slots(lanes)} : cost;
-  };
+  rule.bricks = one_by_one(
+      [bits, invert, array_lanes = accelerator.lanes, slots = rule.slots](const std::uint16_t* weights, int lanes) {
+        BrickCost cost{0};
+        const std::array<int, 16> ones = ones_by_position(weights, lanes, bits);
+        for (int position = 0; position < bits; ++position) {
+          const int added = invert ? std::min(ones[position], lanes - ones[position]) : ones[position];
+          cost.cycles += int(ceil_div(2 * added, array_lanes));
+          cost.useful += added;
+        }
+        return cost.cycles == 0 ? BrickCost{1, 0, slots(lanes)} : cost;
+      });
   return rule;
 }
 

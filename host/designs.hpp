@@ -30,11 +30,17 @@ struct BrickCost {
   int bits = 0;       //!< of the brick in memory, for a design that compresses weights
 };
 
+/// Consecutive bricks of one row, all of as many lanes.
+struct BrickRun {
+  const std::uint16_t* weights = nullptr;  //!< lane l of brick b at [b * stride + l]
+  std::ptrdiff_t stride = 0;               //!< multiple of operand_padding; zeros follow the lanes
+  int count = 0, lanes = 0;
+};
+
 /// The time of a step depends on the weights alone, row by row.
 struct WeightRule {
   OperandTable operands;
-  /// Weights of one row's brick; zeros follow up to the next multiple of `operand_padding`.
-  std::function<BrickCost(const std::uint16_t* weights, int lanes)> brick;
+  std::function<void(const BrickRun& run, BrickCost* costs)> bricks;  //!< fills costs[0..run.count)
   /// Slots that a brick of so many weights occupies per cycle.
   std::function<int(int lanes)> slots = [](int lanes) { return lanes; };
   int shortest_step = 1;

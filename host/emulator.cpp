@@ -57,42 +57,54 @@ LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& l
   std::vector<Work> parts(static_cast<std::size_t>(thread_count()));
   struct Buffer {
     std::vector<std::uint16_t> packed;  // one row
+    std::vector<BrickCost> costs;       // of its bricks
     std::vector<std::int32_t> longest;  // of every brick's rows [cycles]
   };
   std::vector<Buffer> buffers(parts.size());
-  struct Brick {
-    int lanes;
-    std::int64_t slots;
+  // all chunks of a tap but maybe the last have as many lanes
+  struct Run {
+    int first, count, lanes;
   };
-  std::vector<Brick> bricks;
+  std::vector<Run> runs;
   for (int brick = 0; brick < mapping.bricks(); ++brick) {
-    bricks.push_back({mapping.lanes_of(brick), rule.slots(mapping.lanes_of(brick))});
+    const int lanes = mapping.lanes_of(brick);
+    if (runs.empty() || runs.back().lanes != lanes) runs.push_back({brick, 0, lanes});
+    ++runs.back().count;
   }
   const std::int64_t filter_size = std::int64_t(mapping.channels) * mapping.taps;
   parallel_for(long(mapping.groups) * mapping.batches(), [&](long task, int thread) {
     const int group = int(task / mapping.batches()), batch = int(task % mapping.batches());
     const int rows = mapping.rows_of(batch);
     const std::int64_t first_filter = std::int64_t(group) * mapping.filters + std::int64_t(batch) * mapping.rows;
-    auto& [packed, longest] = buffers[thread];
+    auto& [packed, costs, longest] = buffers[thread];
     packed.resize(std::size_t(mapping.row_stride()));
-    longest.assign(bricks.size(), rule.shortest_step);
+    costs.resize(std::size_t(mapping.bricks()));
+    longest.assign(costs.size(), rule.shortest_step);
     Work sum;
     for (int r = 0; r < rows; ++r) {
       pack_weights(mapping, rule.operands, layer.weights.data() + (first_filter + r) * filter_size, packed.data());
-      for (std::size_t brick = 0; brick < bricks.size(); ++brick) {
-        const auto [lanes, slots] = bricks[brick];
-        const BrickCost cost = rule.brick(packed.data() + brick * mapping.lane_stride(), lanes);
-        longest[brick] = std::max(longest[brick], cost.cycles);
-        sum.useful += cost.useful;
-        sum.null_term += cost.null_term;
-        sum.weight_bits += cost.bits;
-        sum.lane += cost.cycles * slots - cost.useful - cost.null_term;
-        sum.row_column -= cost.cycles * slots;
+      for (const Run& run : runs) {
+        const std::int64_t slots = rule.slots(run.lanes);
+        BrickCost* of_run = costs.data() + run.first;
+        rule.bricks({packed.data() + std::int64_t(run.first) * mapping.lane_stride(), mapping.lane_stride(), run.count,
+                     run.lanes},
+                    of_run);
+        for (int b = 0; b < run.count; ++b) {
+          const BrickCost& cost = of_run[b];
+          longest[run.first + b] = std::max(longest[run.first + b], cost.cycles);
+          sum.useful += cost.useful;
+          sum.null_term += cost.null_term;
+          sum.weight_bits += cost.bits;
+          sum.lane += cost.cycles * slots - cost.useful - cost.null_term;
+          sum.row_column -= cost.cycles * slots;
+        }
       }
     }
-    for (std::size_t brick = 0; brick < bricks.size(); ++brick) {
-      sum.cycles += longest[brick];
-      sum.row_column += longest[brick] * rows * bricks[brick].slots;
+    for (const Run& run : runs) {
+      for (int brick = run.first; brick < run.first + run.count; ++brick) {
+        sum.cycles += longest[brick];
+        sum.row_column += longest[brick] * rows * std::int64_t(rule.slots(run.lanes));
+      }
     }
     if (mapping.fully_connected) {
       std::copy(longest.begin(), longest.end(), result.step_cycles.begin() + task * mapping.bricks());

@@ -21,7 +21,9 @@ BrickCost brick(const Accelerator& accelerator, const std::vector<int>& magnitud
   const WeightRule rule = std::get<WeightRule>(design_rule(accelerator, LayerTensors()));
   std::vector<std::uint16_t> operands((magnitudes.size() + operand_padding - 1) / operand_padding * operand_padding, 0);
   for (std::size_t l = 0; l < magnitudes.size(); ++l) operands[l] = operand(rule.operands, std::int16_t(magnitudes[l]));
-  return rule.brick(operands.data(), int(magnitudes.size()));
+  BrickCost cost;
+  rule.bricks({operands.data(), std::ptrdiff_t(operands.size()), 1, int(magnitudes.size())}, &cost);
+  return cost;
 }
 
 TEST(Terms, AreTheMagnitudeAndInNonAdjacentForm) {
