@@ -8,7 +8,7 @@
 
 namespace bitcluster {
 
-// One function per subcommand of the program (DESIGN section 8). All are collective over the ranks; only the root
+// One function per subcommand of the program. All are collective over the ranks; only the root
 // prints and writes. Each throws Error if not everything that was asked for could be done; nothing is then left under
 // the output's name.
 

@@ -8,7 +8,7 @@
 
 namespace bitcluster {
 
-/// Which design's rule gives the cycles of a step (DESIGN section 5.2). One entry, one function in designs.cpp.
+/// Which design's rule gives the cycles of a step. One entry, one function in designs.cpp.
 enum class Design {
   bit_parallel,       //!< DaDianNao
   stripes,            //!< serial on activations, one precision per layer
@@ -40,7 +40,7 @@ enum class FullyConnectedColumns {
   single   //!< one column works
 };
 
-/// A peer simulator whose quirks are taken over, so that compute_cycles equals its count (DESIGN section 5.3).
+/// A peer simulator whose quirks are taken over, so that compute_cycles equals its count.
 enum class Peer {
   none,
   dnnsim,  //!< pixels and taps run fastest along h; a strided layer of 3 channels is folded space to depth; a padded

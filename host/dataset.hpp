@@ -21,7 +21,7 @@ struct Images {
   const std::uint8_t* image(int index) const { return pixels.data() + index * shape.size(); }
 };
 
-/// A data description (DATA.toml of DESIGN section 8), checked, files not yet read.
+/// A data description (DATA.toml; example: configs/data/fashion_mnist.toml), checked, files not yet read.
 class Dataset {
  public:
   /// Error for an unreadable file, an unknown format, a misspelled key, or a split "search" or "train" that shares

@@ -19,7 +19,7 @@
 namespace bitcluster {
 namespace {
 
-/// DNNsim's recoding (DESIGN section 5.3): runs of three ones and more become two signed digits, shorter ones stay.
+/// DNNsim's recoding: runs of three ones and more become two signed digits, shorter ones stay.
 Terms booth_of_dnnsim(std::uint32_t magnitude) {
   Terms terms;
   bool run = false;
@@ -146,10 +146,10 @@ void check_signs(const Accelerator& accelerator, const LayerTensors& layer) {
   }
 }
 
-// ---------------------------------------------------------------- DaDianNao (Chen et al., MICRO 2014, section 5)
+// ---------------------------------------------------------------- DaDianNao (Chen et al., MICRO 2014)
 FixedRule bit_parallel_rule(const LayerTensors& layer) { return {1, products_of(layer)}; }
 
-// ---------------------------------------------------------------- Stripes (Judd et al., MICRO 2016, section IV)
+// ---------------------------------------------------------------- Stripes (Judd et al., MICRO 2016)
 FixedRule stripes_rule(const Accelerator& accelerator, const LayerTensors& layer) {
   const int bits = accelerator.precision ? accelerator.precision : layer.activation_bits;
   if (layer.activations.empty()) return {bits, bits * products_of(layer)};
@@ -180,7 +180,7 @@ void widest_of_lanes(const std::uint16_t* const* lanes, int count, std::uint16_t
   std::copy_n(widest, operand_padding, cycles);
 }
 
-/// Dynamic Stripes (Delmas et al., arXiv:1706.00504, section 3): activations bit by bit, as many cycles as the widest
+/// Dynamic Stripes (Delmas et al., arXiv:1706.00504): activations bit by bit, as many cycles as the widest
 /// activation that the columns work on. In lockstep the size of the column groups does not matter.
 ActivationRule dynamic_stripes_rule(const Accelerator& accelerator, const LayerTensors& layer) {
   check_signs(accelerator, layer);
@@ -188,7 +188,7 @@ ActivationRule dynamic_stripes_rule(const Accelerator& accelerator, const LayerT
   return {widths, widths, term_counts(Encoding::binary), {}, widest_of_lanes};
 }
 
-/// Loom (Sharify et al., DAC 2018, section 3): every pair of an activation's bits (bits_per_cycle at a time, as many as
+/// Loom (Sharify et al., DAC 2018): every pair of an activation's bits (bits_per_cycle at a time, as many as
 /// the widest in flight has) and a weight's bits (as many as the layer's weights have).
 ActivationRule loom_rule(const Accelerator& accelerator, const LayerTensors& layer) {
   const int weight_bits = accelerator.weight_bits ? accelerator.weight_bits : layer.weight_format.bits;
@@ -211,7 +211,8 @@ ActivationRule loom_rule(const Accelerator& accelerator, const LayerTensors& lay
   return rule;
 }
 
-// ---------------------------------------------------------------- Pragmatic (Albericio et al., MICRO 2017, section 5)
+// ---------------------------------------------------------------- Pragmatic (Albericio et al., MICRO 2017)
+// Section 5.4: two-stage shifting; 5.5: columns that run ahead; 5.6: signed terms
 
 /// Number of ones, in operations that a compiler can vectorise.
 inline std::uint16_t ones_of(std::uint16_t mask) {
@@ -328,7 +329,7 @@ ActivationRule pragmatic_rule(const Accelerator& accelerator) {
           }};
 }
 
-// ---------------------------------------------------------------- Laconic (Sharify et al., ISCA 2019, section 3)
+// ---------------------------------------------------------------- Laconic (Sharify et al., ISCA 2019)
 
 struct PairTimes {
   std::int32_t longest[operand_padding] = {};
@@ -418,8 +419,8 @@ std::array<int, 16> ones_by_position(const std::uint16_t* masks, int lanes, int 
   return ones;
 }
 
-/// Bitlet (Lu et al., MICRO 2021, section 4): every significance takes one of the weights that have its bit per cycle.
-/// BitSim takes two's complement of 8 bits.
+/// Bitlet (Lu et al., MICRO 2021; also BBS, MICRO 2024, section II-A): every significance takes one of the weights that
+/// have its bit per cycle. BitSim takes two's complement of 8 bits.
 WeightRule bitlet_rule(const Accelerator& accelerator, const LayerTensors& layer) {
   const bool bitsim = accelerator.peer == Peer::bitsim;
   const int significances = accelerator.significances;
@@ -458,7 +459,7 @@ BrickBits bits_of_brick(const std::uint16_t* weights, int lanes, std::uint16_t s
   return bits;
 }
 
-/// BitWave (Shi et al., HPCA 2024, section III): the nonzero bit columns of a group's magnitudes, one per cycle; signs
+/// BitWave (Shi et al., HPCA 2024): the nonzero bit columns of a group's magnitudes, one per cycle; signs
 /// come with the group. In memory a group is an index of its columns (one bit each) and those that are not zero. BitSim
 /// counts the column of signs as well, and always takes one cycle off.
 WeightRule bitwave_rule(const Accelerator& accelerator, const LayerTensors& layer) {
@@ -488,9 +489,9 @@ WeightRule bitwave_rule(const Accelerator& accelerator, const LayerTensors& laye
   return rule;
 }
 
-/// BitVert (Chen et al., MICRO 2024, section IV): the bit columns of a group of weights in two's complement. A column
-/// of more ones than zeros is inverted and corrected with the sum of the activations, so half as many slots as lanes
-/// do; columns of one value take no time. Columns are not pruned here. BitSim does not invert.
+/// BitVert (Chen et al., BBS, MICRO 2024, sections III-A and IV-A): the bit columns of a group of weights in two's
+/// complement. A column of more ones than zeros is inverted and corrected with the sum of the activations, so half as
+/// many slots as lanes do; columns of one value take no time. Columns are not pruned here. BitSim does not invert.
 WeightRule bitvert_rule(const Accelerator& accelerator, const LayerTensors& layer) {
   const bool invert = accelerator.peer != Peer::bitsim;
   const int bits = invert ? std::min(layer.weight_format.bits, 16) : 8;  // 16 hold any weight, also -2^15
@@ -652,7 +653,7 @@ double encoded_weight_bits(const Accelerator& accelerator, const LayerTensors& l
   const WeightFormat& format = layer.weight_format;
   const auto field = [](int codes) { return std::bit_width(unsigned(codes - 1)); };
   if (accelerator.design == Design::tactical_p || accelerator.design == Design::tactical_e) {
-    // a weight says which of the places it may have come from (ASPLOS 2019, section 5.1: look-ahead and look-aside)
+    // a weight says from which of the places it came (ASPLOS 2019)
     return format.bits + field(1 + int(search_map(accelerator).size()));
   }
   if (accelerator.design != Design::bitcluster) return format.bits;

@@ -13,7 +13,7 @@
 
 namespace bitcluster {
 
-// Each design of DESIGN section 5.2 is one function here that answers with one of the five rules below. What a rule
+// Each design is one function here that answers with one of the five rules below. What a rule
 // does not say (steps, edges, who waits, memory, energy) emulator.cpp works out in the same way for all of them.
 
 /// Every step takes the same time, whatever the values.

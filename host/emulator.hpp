@@ -39,7 +39,7 @@ struct LayerTensors {
 };
 
 /// Slots of one layer: Accelerator::slots_per_cycle() x cycles, each doing one term operation or idle for one cause.
-/// useful + idle of all causes = total, exactly (DESIGN section 5.4). Padding of the image counts as zeros that are
+/// useful + idle of all causes = total, exactly. Padding of the image counts as zeros that are
 /// there. A useful term operation is: bit-parallel, a product of two operands that are there, whatever their values;
 /// (Dynamic) Stripes, a one bit of an activation; Loom, a nonzero digit (of bits_per_cycle bits) of an activation on a
 /// one bit of a weight; Pragmatic, a term of an activation;

@@ -31,7 +31,7 @@ enum class CalibrationMethod { maximum, percentile, least_squares };
 Calibration calibrate(const Network& network, std::span<const float> images, int count, CalibrationMethod method,
                       double percentile = 99.99);
 
-/// A network whose weights and activations are integers (DESIGN section 3): the one thing that backends evaluate.
+/// A network whose weights and activations are integers: the one thing that backends evaluate.
 /// Holds the reference weights; variants replace the weights of single layers.
 struct IntegerNetwork {
   Network network;                        //!< topology, shapes and float weights (what variants are quantized from)

@@ -20,7 +20,7 @@ inline constexpr int operand_padding = 16;
 using OperandTable = std::vector<std::uint16_t>;
 inline std::uint16_t operand(const OperandTable& table, std::int16_t value) { return table[std::uint16_t(value)]; }
 
-/// How a layer is laid on the array (DESIGN section 5.1): groups one after another, in each of them sets of pixels,
+/// How a layer is laid on the array: groups one after another, in each of them sets of pixels,
 /// batches of filters and bricks of weights, in this order. Every combination of the three is a step.
 struct Mapping {
   bool fully_connected = false, depthwise = false;

@@ -6,7 +6,7 @@
 
 namespace bitcluster {
 
-/// Reads an ONNX file as exporters write it (DESIGN section 7): constant sub-graphs and batch normalization are folded,
+/// Reads an ONNX file as exporters write it: constant sub-graphs and batch normalization are folded,
 /// ReLU and Clip become the clamp of their producer, zero padding becomes part of its convolution, a final Softmax is
 /// dropped, the batch dimension is ignored. Throws Error for an unreadable file and for anything unsupported, naming
 /// node and operator.

@@ -12,7 +12,7 @@ namespace bitcluster {
 enum class Encoding {
   binary,        //!< its set bits
   signed_digit,  //!< the nonzero digits of its non-adjacent form; a position may be one past the top magnitude bit
-  booth_dnnsim,  //!< the recoding of a peer simulator (DESIGN section 5.3), for emulated operands only, never for
+  booth_dnnsim,  //!< the recoding of a peer simulator, for emulated operands only, never for
                  //!< weights
 };
 
@@ -30,8 +30,9 @@ struct WeightFormat {
   int terms = 0;            //!< N of BitCluster(N); 0 keeps every magnitude (plain integer weights)
   bool exact = false;       //!< only magnitudes with exactly N terms, and zero
   bool per_channel = true;  //!< one scale per filter, else one per tensor
-  bool pruned = false;  //!< BitPruner (Zhao et al., DAC 2020) without its retraining: plain integer weights of which
-                        //!< only the N highest set bits stay; binary
+  /// BitPruner (Zhao et al., DAC 2020), our reading and without retraining: plain integer weights of which only the N
+  /// highest set bits stay; binary.
+  bool pruned = false;
 
   auto operator<=>(const WeightFormat&) const = default;
 };

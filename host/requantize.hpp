@@ -9,7 +9,7 @@
 #define BITCLUSTER_DEVICE [[gnu::always_inline]] inline
 #endif
 
-/// The arithmetic of integer inference, element by element (DESIGN section 3). Every backend uses these functions, or
+/// The arithmetic of integer inference, element by element. Every backend uses these functions, or
 /// instructions that give the same bits.
 namespace bitcluster {
 

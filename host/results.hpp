@@ -7,7 +7,7 @@
 
 namespace bitcluster {
 
-/// The schema of results files (DESIGN section 6) lives here and in results.cpp alone. Bumped with every incompatible
+/// The schema of results files lives here and in results.cpp alone. Bumped with every incompatible
 /// change.
 inline constexpr int schema_version = 2;
 

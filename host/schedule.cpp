@@ -46,7 +46,7 @@ std::uint64_t lanes_with_most(const std::uint64_t* masks, int count) {
 std::vector<Promotion> search_map(const Accelerator& accelerator) {
   std::vector<Promotion> map;
   if (accelerator.search_shape == SearchShape::t) {
-    // ASPLOS 2019, figure 7: the sparse shape T8<2,5>
+    // the shape T of the authors' simulator, DNNsim, for lookahead 2 and lookaside 5
     map = {{1, -1}, {1, 0}, {1, 1}, {1, 3}, {2, -2}, {2, 0}, {2, 2}};
   } else {
     for (int d = accelerator.lookaside; d >= 1; --d) map.push_back({1, -d});

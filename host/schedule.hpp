@@ -16,8 +16,8 @@ struct Promotion {
 /// The places where Bit-Tactical looks, in the order in which it prefers them.
 std::vector<Promotion> search_map(const Accelerator& accelerator);
 
-/// Bit-Tactical's static schedule of the filters of one tile (ASPLOS 2019, section 4): bricks of zeros are left out and
-/// lanes of zeros do weights of later bricks. Lane sets are masks, so at most 64 lanes.
+/// Bit-Tactical's static schedule of the filters of one tile (Delmas Lascorz et al., ASPLOS 2019): bricks of zeros are
+/// left out and lanes of zeros do weights of later bricks. Lane sets are masks, so at most 64 lanes.
 struct Schedule {
   static constexpr std::uint8_t own = 0;        //!< the lane does its own weight; i: that of search_map()[i - 1]
   static constexpr std::uint8_t nothing = 255;  //!< no weight was there, or it was done before

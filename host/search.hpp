@@ -25,7 +25,7 @@ struct SearchProblem {
   std::vector<ImageScore> baseline;  //!< scores of the float network on the search split
 };
 
-/// The layerwise search of DESIGN section 4: uniform N (M-BC), sensitivity of each layer to each candidate, choice by
+/// The layerwise search: uniform N (M-BC), sensitivity of each layer to each candidate, choice by
 /// dynamic programming under an additive model, check and repair by real evaluation (L-BC). Knows no ranks, threads or
 /// devices: the caller evaluates what next() asks for, in any order and anywhere, and reports the scores in that order.
 class LayerwiseSearch {

@@ -7,7 +7,7 @@
 
 namespace bitcluster {
 
-/// Columns that may run ahead of each other by `registers` steps (DESIGN section 5.1).
+/// Columns that may run ahead of each other by `registers` steps.
 class ColumnClock {
  public:
   ColumnClock(int columns, int registers)

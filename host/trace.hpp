@@ -23,7 +23,7 @@ struct TraceLayer {
 /// terms from the largest number of terms of a weight (at least 1).
 WeightFormat observed_format(std::span<const std::int16_t> weights, Encoding encoding);
 
-/// Integer tensors from elsewhere (DESIGN section 5.5): in every group of /layers the dataset `weights` (any integer
+/// Integer tensors from elsewhere: in every group of /layers the dataset `weights` (any integer
 /// type, values within int16), optionally `activations` (one image per entry of the first axis), and the attributes
 ///   kind      "conv" or "fc", required
 ///   stride    1 or 2 integers (one for both, or h, w), default 1

@@ -9,7 +9,7 @@
 
 #include "host/backend.hpp"
 
-/// Integer inference as DESIGN section 3 defines it, one element after the other, with 64-bit sums: what every backend
+/// Integer inference, one element after the other, with 64-bit sums: what every backend
 /// is compared with. Shares no code with them.
 namespace bitcluster::naive {
 

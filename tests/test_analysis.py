@@ -82,7 +82,7 @@ SUMMARY_ROWS = [
 
 
 def put_table(file: h5py.File, name: str, columns: list[str], rows: list[tuple]) -> None:
-    """A table in the layout of DESIGN section 6."""
+    """A table in the layout of results files."""
     group = file.create_group(name, track_order=True)
     for place, column in enumerate(columns):
         values = [row[place] for row in rows]

@@ -7,7 +7,7 @@
 #include "tests/expect_message.hpp"
 #include "tests/test_layer.hpp"
 
-// Cycles worked out on paper from the rules of DESIGN section 5: layers so small that every step can be followed.
+// Cycles worked out on paper from the rules: layers so small that every step can be followed.
 // A brick is written between bars: 1 2 | 3 0 are two steps of two lanes. f is a filter, p a pixel, t a kernel position.
 // Sums in the comments have one summand per step, in the order of time: pixel sets, filters, taps, channels.
 // Pragmatic reaches two positions (S = 1): a lane drops its lowest term if that is at the lowest of all lanes or one

@@ -276,7 +276,7 @@ def test_pragmatic_with_other_shifts_and_registers(program, tmp_path, monkeypatc
 
 
 def test_values_beyond_8_bits(program, tmp_path):
-    """Designs that go by a precision do not look at the values, the others count all their terms (DESIGN 5.3: <= 28671)."""
+    """Designs that go by a precision do not look at the values, the others count all their terms (up to 28671)."""
     rng = numpy.random.default_rng(17)
     layers = {
         "conv": {
