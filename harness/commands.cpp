@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <set>
 
 #include "cuda/device.hpp"
 #include "harness/evaluator.hpp"
@@ -61,7 +62,14 @@ void finish_results(const Ranks& ranks, const std::string& output, const Results
 
 std::vector<Accelerator> load_accelerators(const std::vector<std::string>& files) {
   std::vector<Accelerator> accelerators;
-  for (const std::string& file : files) accelerators.push_back(load_accelerator(file));
+  std::set<std::string> names;  // tables tell accelerators apart by them
+  for (const std::string& file : files) {
+    accelerators.push_back(load_accelerator(file));
+    if (!names.insert(accelerators.back().name).second) {
+      throw Error("'" + file + "': name", "another accelerator is named '" + accelerators.back().name + "', too",
+                  "give every accelerator its own name");
+    }
+  }
   return accelerators;
 }
 

@@ -220,6 +220,13 @@ def test_an_array_that_fits_no_area(program, tmp_path, config):
     assert set(results.load(output)["emulation"]["basis"]) == {"throughput"}
 
 
+def test_two_accelerators_of_one_name(program, tmp_path, config):
+    bad = tmp_path / "bad.toml"
+    bad.write_text(config.read_text().replace("/laconic.toml", "/bitcluster.toml"))
+    output = tmp_path / "out.h5"
+    assert_clean_failure(program("emulate", bad, "-o", output), output, "bitcluster.toml", "'BitCluster', too")
+
+
 def test_unwritable_output(program, config, tmp_path):
     (tmp_path / "file").write_text("")
     for output in (tmp_path / "file" / "out.h5", tmp_path / "missing" / "out.h5"):
