@@ -17,6 +17,7 @@
 #include "harness/version.hpp"
 #include "host/config.hpp"
 #include "host/error.hpp"
+#include "host/functional.hpp"
 #include "host/onnx_import.hpp"
 #include "host/parallel.hpp"
 #include "host/results.hpp"
@@ -235,6 +236,20 @@ void emulate(const Ranks& ranks, const StudyOptions& options) {
   });
 }
 
+/// Error if the design's own arithmetic does not give the convolution, or takes other cycles than were counted. Nothing
+/// is checked where there is no such arithmetic, or there are no activations to do it on.
+void check_function(const Accelerator& accelerator, const LayerTensors& layer, const LayerEmulation& emulation) {
+  if (!has_arithmetic(accelerator) || layer.activations.empty()) return;
+  const LayerFunction function = emulate_function(accelerator, layer);
+  const bool right_sums = function.sums == convolve(layer);
+  if (right_sums && function.compute_cycles == emulation.compute_cycles) return;
+  throw Error("layer '" + layer.geometry.name + "' on " + accelerator.name,
+              right_sums ? "functional mode took " + std::to_string(function.compute_cycles) + " cycles where " +
+                               std::to_string(emulation.compute_cycles) + " were counted"
+                         : "the sums of functional mode are not the convolution's",
+              "report this as an error of the emulator, with the trace");
+}
+
 void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
   const std::vector<Accelerator> accelerators = load_accelerators(options.designs);
   Results results = start_results(ranks, options.output, "emulator, " + std::to_string(thread_count()) + " threads");
@@ -269,8 +284,9 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
   }
   const auto work = [&](long index) {
     const Task& task = tasks[index];
-    const LayerEmulation emulation =
-        emulate(accelerators[task.accelerator], trace.tensors(int(task.layer), task.image));
+    const LayerTensors tensors = trace.tensors(int(task.layer), task.image);
+    const LayerEmulation emulation = emulate(accelerators[task.accelerator], tensors);
+    if (options.check) check_function(accelerators[task.accelerator], tensors, emulation);
     Payload payload(sizeof emulation);
     std::memcpy(payload.data(), &emulation, sizeof emulation);
     return payload;

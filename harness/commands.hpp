@@ -39,6 +39,7 @@ void run(const Ranks& ranks, const StudyOptions& options);
 
 struct TraceOptions {
   std::string trace, output;
+  bool check = false;  //!< run functional mode, too
   std::vector<std::string> designs;
 };
 void emulate_trace(const Ranks& ranks, const TraceOptions& options);

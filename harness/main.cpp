@@ -94,6 +94,10 @@ struct CommandLine {
     auto* trace =
         sub->add_option("--trace", trace_options.trace, "integer tensors from elsewhere (HDF5)")->excludes(config);
     sub->add_option("--design", trace_options.designs, "ACCELERATOR.toml, for --trace; repeatable")->needs(trace);
+    sub->add_flag(
+           "--check", trace_options.check,
+           "also do every design's own arithmetic: its sums must be the convolution's, its cycles the table's (slow)")
+        ->needs(trace);
     sub->add_option("-o,--output", study_options.output, "results file (HDF5)")->required();
     add_backend(sub, study_options.backend);
     sub->callback([this] {

@@ -313,18 +313,61 @@ std::vector<std::vector<LaneWork>> lane_work(const Accelerator& accelerator, con
   return work;
 }
 
+std::vector<std::int32_t> narrowed(const LayerTensors& layer, const std::vector<std::int64_t>& sums) {
+  std::vector<std::int32_t> result;
+  result.reserve(sums.size());
+  for (const std::int64_t sum : sums) {
+    if (sum != std::int32_t(sum)) {
+      throw Error("layer '" + layer.geometry.name + "' cannot run in functional mode", "a sum does not fit int32",
+                  "use smaller values");
+    }
+    result.push_back(std::int32_t(sum));
+  }
+  return result;
+}
+
 }  // namespace
+
+bool has_arithmetic(const Accelerator& accelerator) {
+  return accelerator.design != Design::bit_parallel && accelerator.peer == Peer::none;
+}
+
+std::vector<std::int32_t> convolve(const LayerTensors& layer) {
+  const LayerGeometry& g = layer.geometry;
+  const Window& w = g.window;
+  const int channels = g.channels_per_group();
+  std::vector<std::int64_t> sums(g.output.size(), 0);
+  parallel_for(g.filters, [&](long filter, int) {
+    std::int64_t* sum = sums.data() + filter * g.output.height * g.output.width;
+    for (int oy = 0; oy < g.output.height; ++oy) {
+      for (int ox = 0; ox < g.output.width; ++ox, ++sum) {
+        const std::int16_t* weight = layer.weights.data() + filter * channels * w.kernel_h * w.kernel_w;
+        for (int c = 0; c < channels; ++c) {
+          const std::int64_t channel = filter / (g.filters / g.groups) * channels + c;
+          for (int ky = 0; ky < w.kernel_h; ++ky) {
+            for (int kx = 0; kx < w.kernel_w; ++kx, ++weight) {
+              const int y = oy * w.stride_h + ky * w.dilation_h - w.pad_top;
+              const int x = ox * w.stride_w + kx * w.dilation_w - w.pad_left;
+              if (y < 0 || x < 0 || y >= g.input.height || x >= g.input.width) continue;
+              *sum += std::int64_t(*weight) * layer.activations[(channel * g.input.height + y) * g.input.width + x];
+            }
+          }
+        }
+      }
+    }
+  });
+  return narrowed(layer, sums);
+}
 
 LayerFunction emulate_function(const Accelerator& accelerator, const LayerTensors& layer) {
   check_layer(accelerator, layer);
   const std::string what = "layer '" + layer.geometry.name + "' cannot run in functional mode";
   if (layer.activations.empty()) throw Error(what, "it has no activations", "give one image of them");
-  if (accelerator.peer != Peer::none) {
-    throw Error(what, accelerator.name + " counts as a peer simulator does", "take a design without the key peer");
+  if (!has_arithmetic(accelerator)) {
+    throw Error(what, accelerator.name + " has no arithmetic of its own", "emulate its cycles only");
   }
   const DesignRule rule = design_rule(accelerator, layer);
   const BrickArithmetic brick_sum = brick_arithmetic(accelerator, layer);
-  if (!brick_sum) throw Error(what, accelerator.name + " has no arithmetic of its own", "emulate its cycles only");
 
   const Mapping mapping = map_layer(accelerator, layer.geometry);
   OperandTable values(1 << 16);  // the values themselves
@@ -399,11 +442,7 @@ LayerFunction emulate_function(const Accelerator& accelerator, const LayerTensor
   result.compute_cycles = ordered    ? clock.cycles()
                           : rotating ? rotate(steps, accelerator.columns)
                                      : std::accumulate(steps.begin(), steps.end(), std::int64_t(0));
-  result.sums.reserve(sums.size());
-  for (const std::int64_t sum : sums) {
-    if (sum != std::int32_t(sum)) throw Error(what, "a sum does not fit int32", "use smaller values");
-    result.sums.push_back(std::int32_t(sum));
-  }
+  result.sums = narrowed(layer, sums);
   return result;
 }
 

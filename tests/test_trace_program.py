@@ -84,6 +84,22 @@ def test_tables_do_not_depend_on_ranks(program, trace, one_rank, tmp_path, ranks
         pandas.testing.assert_frame_equal(one_rank[table], found[table], check_exact=True)
 
 
+def test_every_design_does_the_convolution(program, trace, one_rank, tmp_path):
+    output = tmp_path / "results.h5"
+    process = program(*arguments(trace, output), "--check", ranks=2)
+    assert process.returncode == 0, process.stderr
+    pandas.testing.assert_frame_equal(one_rank["emulation"], results.load(output)["emulation"], check_exact=True)
+
+
+def test_check_needs_sums_that_fit_int32(program, tmp_path):
+    large = numpy.full((1, 4), 32767)
+    path = write(tmp_path / "trace.h5", {"fc": (numpy.full((1, 4), 32767), large, {"kind": "fc"})})
+    design = [ROOT / "configs/accelerators/pragmatic.toml"]
+    assert program(*arguments(path, tmp_path / "ok.h5", design)).returncode == 0
+    failure = program(*arguments(path, tmp_path / "none.h5", design), "--check")
+    assert_one_error(failure, tmp_path / "none.h5", "layer 'fc'", "does not fit int32")
+
+
 def test_every_design_runs_every_layer_in_order(one_rank):
     emulation, accelerators = one_rank["emulation"], one_rank["accelerators"]
     assert len(accelerators) == len(DESIGNS)
