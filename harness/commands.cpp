@@ -277,7 +277,7 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
                       "add the dataset activations, or leave that design out");
         }
         // without a look at activations one image stands for all
-        const bool looks = needs || accelerator.design == Design::stripes;
+        const bool looks = looks_at_activations(accelerator.design);
         if (image == 0 || looks) tasks.push_back({layer, image, i, looks ? 1 : images});
       }
     }

@@ -316,7 +316,7 @@ void Study::emulate(const std::string& basis, const std::vector<Accelerator>& ac
   for (int image = 0; image < images.count; ++image) {
     for (const Accelerator& accelerator : accelerators) {
       // without a look at activations one image stands for all
-      const bool looks = needs_activations(accelerator.design) || accelerator.design == Design::stripes;
+      const bool looks = looks_at_activations(accelerator.design);
       if (image > 0 && !looks) continue;
       const auto add = [&](const Named& named) {
         for (int layer = 0; layer < int(layers_.size()); ++layer) {

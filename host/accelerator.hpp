@@ -31,6 +31,10 @@ std::string to_string(Design design);  //!< as TOML files name it
 /// effectual bits from zero bits.
 bool needs_activations(Design design);
 
+/// Whether any count depends on the activations' values: of those that need them, and of Stripes' useful slots. For the
+/// other designs one image stands for all.
+bool looks_at_activations(Design design);
+
 /// Whether a design is serial on weights alone, so that its cycles are the same for all pixels.
 bool serial_on_weights(Design design);
 

@@ -551,6 +551,8 @@ bool needs_activations(Design design) {
          design == Design::laconic || design == Design::tactical_p || design == Design::tactical_e;
 }
 
+bool looks_at_activations(Design design) { return needs_activations(design) || design == Design::stripes; }
+
 bool serial_on_weights(Design design) {
   return design == Design::pragmatic_weights || design == Design::bitlet || design == Design::bitwave ||
          design == Design::bitvert || design == Design::bitcluster;

@@ -76,7 +76,7 @@ double read_bandwidth() {
 double values_of(const Accelerator& accelerator, const LayerTensors& layer) {
   const bool weights = serial_on_weights(accelerator.design) || accelerator.design == Design::laconic ||
                        accelerator.design == Design::tactical_p || accelerator.design == Design::tactical_e;
-  const bool activations = needs_activations(accelerator.design) || accelerator.design == Design::stripes;
+  const bool activations = looks_at_activations(accelerator.design);
   return (weights ? double(layer.weights.size()) : 0) + (activations ? double(layer.geometry.input.size()) : 0);
 }
 
