@@ -10,6 +10,7 @@
 #include "host/error.hpp"
 #include "host/layer_constants.hpp"
 #include "host/parallel.hpp"
+#include "host/pass.hpp"
 
 namespace bitcluster {
 namespace {
@@ -40,13 +41,6 @@ struct LayerPlan {
   bool copies = false;                           //!< integers pass unchanged from every input
 };
 
-/// The layers that one walk through the network computes.
-struct Pass {
-  std::vector<char> computes;                                 //!< per layer
-  std::vector<int> readers;                                   //!< per layer: how often its tensor is still wanted
-  std::map<int, std::shared_ptr<PackedConvolution>> weights;  //!< of changed layers
-};
-
 class CpuBackend final : public Backend {
  public:
   explicit CpuBackend(const Kernels& kernels) : kernels_(kernels) {}
@@ -61,6 +55,7 @@ class CpuBackend final : public Backend {
 
  private:
   using Tensors = std::vector<Buffer>;
+  using ChangedWeights = std::map<int, std::shared_ptr<PackedConvolution>>;  //!< by layer
   using PackedCache = std::map<std::pair<int, const QuantizedWeights*>, std::shared_ptr<PackedConvolution>>;
 
   const IntegerNetwork& loaded() const;
@@ -69,13 +64,10 @@ class CpuBackend final : public Backend {
   PackedConvolution pack(int layer, const QuantizedWeights& weights) const;
   int choose_chunk(int count) const;
 
-  Pass plan_variant(const Variant& variant, PackedCache& cache) const;
-  Pass plan_reference(std::span<const Pass> variants) const;
-  void add_ancestors(Pass& pass) const;
-  void count_readers(Pass& pass) const;
+  ChangedWeights pack(const Variant& variant, PackedCache& cache) const;
 
-  void run(Pass pass, const std::uint8_t* pixels, int images, Workspace& workspace, const Tensors& reference,
-           Tensors& tensors) const;
+  void run(Pass pass, const ChangedWeights& weights, const std::uint8_t* pixels, int images, Workspace& workspace,
+           const Tensors& reference, Tensors& tensors) const;
   void run_layer(int index, const PackedConvolution* changed, std::span<const Buffer* const> inputs, int images,
                  Workspace& workspace, void* output) const;
   void copy_logits(const Buffer& tensor, int images, float* logits) const;
@@ -157,68 +149,14 @@ int CpuBackend::choose_chunk(int count) const {
   return std::clamp((count + threads - 1) / threads, 1, chunk);
 }
 
-/// Adds to pass.computes whatever the layers in it read.
-void CpuBackend::add_ancestors(Pass& pass) const {
-  for (int index = last(); index >= 0; --index) {
-    if (!pass.computes[index]) continue;
-    for (const int input : layers()[index].inputs) pass.computes[input] = true;
-  }
-}
-
-void CpuBackend::count_readers(Pass& pass) const {
-  for (int index = 0; index <= last(); ++index) {
-    if (!pass.computes[index]) continue;
-    for (const int input : layers()[index].inputs) ++pass.readers[input];
-  }
-}
-
-/// The changed layers and all that follows from them, as far as the logits depend on it.
-Pass CpuBackend::plan_variant(const Variant& variant, PackedCache& cache) const {
-  Pass pass{std::vector<char>(layers().size()), std::vector<int>(layers().size()), {}};
+CpuBackend::ChangedWeights CpuBackend::pack(const Variant& variant, PackedCache& cache) const {
+  ChangedWeights changed;
   for (const WeightChange& change : variant) {
-    if (change.layer < 0 || change.layer > last() || !is_convolution(layers()[change.layer]) || !change.weights) {
-      throw Error("cannot change the weights of layer " + std::to_string(change.layer),
-                  change.weights ? "it is no layer with weights" : "no weights are given",
-                  "use an index that weighted_layers() gives, and weights of quantize_layer()");
-    }
     auto& packed = cache[{change.layer, change.weights.get()}];
     if (!packed) packed = std::make_shared<PackedConvolution>(pack(change.layer, *change.weights));
-    pass.weights[change.layer] = packed;
-    pass.computes[change.layer] = true;
+    changed[change.layer] = packed;
   }
-  for (int index = 0; index <= last(); ++index) {
-    for (const int input : layers()[index].inputs) pass.computes[index] |= pass.computes[input];
-  }
-  std::vector<char> matters(layers().size());
-  matters[last()] = true;
-  for (int index = last(); index >= 0; --index) {
-    pass.computes[index] = pass.computes[index] && matters[index];
-    if (!matters[index]) continue;
-    for (const int input : layers()[index].inputs) matters[input] = true;
-  }
-  count_readers(pass);
-  return pass;
-}
-
-/// The tensors that the variants do not compute themselves but need, kept until the variants are done.
-Pass CpuBackend::plan_reference(std::span<const Pass> variants) const {
-  Pass pass{std::vector<char>(layers().size()), std::vector<int>(layers().size()), {}};
-  for (const Pass& variant : variants) {
-    const auto keep = [&](int index) {
-      pass.readers[index] += !pass.computes[index];
-      pass.computes[index] = true;
-    };
-    if (!variant.computes[last()]) keep(last());
-    for (int index = 0; index <= last(); ++index) {
-      if (!variant.computes[index]) continue;
-      for (const int input : layers()[index].inputs) {
-        if (!variant.computes[input]) keep(input);
-      }
-    }
-  }
-  add_ancestors(pass);
-  count_readers(pass);
-  return pass;
+  return changed;
 }
 
 void CpuBackend::evaluate(ImageBatch images, std::span<const Variant> variants, std::span<float> logits) {
@@ -230,8 +168,12 @@ void CpuBackend::evaluate(ImageBatch images, std::span<const Variant> variants, 
   }
   PackedCache cache;
   std::vector<Pass> passes;
-  for (const Variant& variant : variants) passes.push_back(plan_variant(variant, cache));
-  const Pass reference_pass = plan_reference(passes);
+  std::vector<ChangedWeights> weights;
+  for (const Variant& variant : variants) {
+    passes.push_back(variant_pass(network_->network, variant));
+    weights.push_back(pack(variant, cache));
+  }
+  const Pass shared_pass = reference_pass(network_->network, passes);
 
   workspaces_.resize(thread_count());
   const int chunk = choose_chunk(images.count);
@@ -241,7 +183,7 @@ void CpuBackend::evaluate(ImageBatch images, std::span<const Variant> variants, 
     const std::uint8_t* pixels = images.pixels + first * image_size;
     const Tensors nothing(layers().size());
     Tensors reference(layers().size());
-    run(reference_pass, pixels, count, workspace, nothing, reference);
+    run(shared_pass, {}, pixels, count, workspace, nothing, reference);
     for (std::size_t variant = 0; variant < variants.size(); ++variant) {
       float* const to = logits.data() + (variant * images.count + first) * classes;
       if (!passes[variant].computes[last()]) {
@@ -249,7 +191,7 @@ void CpuBackend::evaluate(ImageBatch images, std::span<const Variant> variants, 
         continue;
       }
       Tensors tensors(layers().size());
-      run(passes[variant], pixels, count, workspace, reference, tensors);
+      run(passes[variant], weights[variant], pixels, count, workspace, reference, tensors);
       copy_logits(tensors[last()], count, to);
       workspace.pool.give(std::move(tensors[last()]));
     }
@@ -261,18 +203,11 @@ void CpuBackend::evaluate(ImageBatch images, std::span<const Variant> variants, 
 
 void CpuBackend::observe_inputs(ImageBatch images, const Variant& variant, const InputObserver& observer) {
   const std::size_t image_size = loaded().network.input().size();
-  PackedCache cache;
   const std::vector<int> weighted = weighted_layers(network_->network);
-  Pass pass = plan_variant(variant, cache);
-  std::fill(pass.computes.begin(), pass.computes.end(), false);
-  std::fill(pass.readers.begin(), pass.readers.end(), 0);
-  for (const int layer : weighted) {
-    const int input = layers()[layer].inputs[0];
-    pass.readers[input] += !pass.computes[input];
-    pass.computes[input] = true;
-  }
-  add_ancestors(pass);
-  count_readers(pass);
+  variant_pass(network_->network, variant);  // checks it
+  PackedCache cache;
+  const ChangedWeights weights = pack(variant, cache);
+  const Pass pass = inputs_pass(network_->network);
 
   workspaces_.resize(thread_count());
   const int wave = thread_count();
@@ -282,7 +217,7 @@ void CpuBackend::observe_inputs(ImageBatch images, const Variant& variant, const
     parallel_for(count, [&](long image, int thread) {
       const Tensors nothing(layers().size());
       Tensors tensors(layers().size());
-      run(pass, images.pixels + (first + image) * image_size, 1, workspaces_[thread], nothing, tensors);
+      run(pass, weights, images.pixels + (first + image) * image_size, 1, workspaces_[thread], nothing, tensors);
       for (std::size_t i = 0; i < weighted.size(); ++i) {
         const int input = layers()[weighted[i]].inputs[0];
         const Shape& shape = layers()[input].output;
@@ -312,8 +247,8 @@ void CpuBackend::observe_inputs(ImageBatch images, const Variant& variant, const
 
 /// Computes the layers of `pass` for some images. Inputs that it does not compute come from `reference`. Tensors that
 /// still have readers at the end stay in `tensors`, and so does the last layer's.
-void CpuBackend::run(Pass pass, const std::uint8_t* pixels, int images, Workspace& workspace, const Tensors& reference,
-                     Tensors& tensors) const {
+void CpuBackend::run(Pass pass, const ChangedWeights& weights, const std::uint8_t* pixels, int images,
+                     Workspace& workspace, const Tensors& reference, Tensors& tensors) const {
   for (int index = 0; index <= last(); ++index) {
     if (!pass.computes[index]) continue;
     const Layer& layer = layers()[index];
@@ -332,8 +267,8 @@ void CpuBackend::run(Pass pass, const std::uint8_t* pixels, int images, Workspac
     }
     std::vector<const Buffer*> inputs;
     for (const int input : layer.inputs) inputs.push_back(pass.computes[input] ? &tensors[input] : &reference[input]);
-    const auto changed = pass.weights.find(index);
-    run_layer(index, changed == pass.weights.end() ? nullptr : changed->second.get(), inputs, images, workspace,
+    const auto changed = weights.find(index);
+    run_layer(index, changed == weights.end() ? nullptr : changed->second.get(), inputs, images, workspace,
               tensors[index].as<void>());
     for (const int input : layer.inputs) {
       if (pass.computes[input] && --pass.readers[input] == 0) workspace.pool.give(std::exchange(tensors[input], {}));
