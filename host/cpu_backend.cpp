@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <map>
 #include <optional>
@@ -35,10 +34,6 @@ struct Workspace {
 struct LayerPlan {
   LayerConstants constants;
   std::optional<PackedConvolution> convolution;  //!< with the reference weights
-  std::array<std::uint8_t, 256> bytes{};         //!< output by input byte: Function, Rearrange
-  std::array<float, 256> reals{};                //!< the same for the last layer
-  std::vector<float> position_multipliers;       //!< average pooling: (h, w)
-  bool copies = false;                           //!< integers pass unchanged from every input
 };
 
 class CpuBackend final : public Backend {
@@ -103,34 +98,7 @@ void CpuBackend::load(const IntegerNetwork& network) {
     const Layer& layer = layers()[index];
     LayerPlan& plan = plans_[index];
     plan.constants = layer_constants(network, int(index));
-    const OutputRange range = plan.constants.range;
     if (is_convolution(layer)) plan.convolution.emplace(pack(int(index), network.weights[index]));
-    if (layer.inputs.empty()) return;
-
-    const ActivationFormat& input = network.formats[layer.inputs[0]];
-    const bool is_function = std::holds_alternative<Function>(layer.operation);
-    for (int byte = 0; byte < 256; ++byte) {
-      const int value = input.is_signed ? int(std::int8_t(byte)) : byte;
-      const float result =
-          is_function ? plan.constants.table[byte] : rescale(value, plan.constants.multipliers.front());
-      plan.reals[byte] = clamp_to(result, range);
-      if (index != last()) plan.bytes[byte] = std::uint8_t(round_to_range(result, range));
-    }
-    plan.copies = index != last();
-    for (const int i : layer.inputs) {
-      const ActivationFormat& from = network.formats[i];
-      plan.copies = plan.copies && from.scale == network.formats[index].scale &&
-                    from.is_signed == network.formats[index].is_signed && range.low <= float(from.lowest()) &&
-                    range.high >= float(from.highest());
-    }
-    if (const auto* pool = std::get_if<Pool>(&layer.operation); pool && pool->kind == Pool::Kind::average) {
-      for (int y = 0; y < layer.output.height; ++y) {
-        for (int x = 0; x < layer.output.width; ++x) {
-          plan.position_multipliers.push_back(
-              plan.constants.count_multipliers[averaged_positions(*pool, layers()[layer.inputs[0]].output, y, x)]);
-        }
-      }
-    }
   });
 }
 
@@ -298,9 +266,9 @@ void CpuBackend::run_layer(int index, const PackedConvolution* changed, std::spa
     for (std::size_t i = 0; i < size; ++i) {
       const std::uint8_t byte = !source ? from[i] : source[i] < 0 ? zero : from[source[i]];
       if (real) {
-        static_cast<float*>(output)[i] = plan.reals[byte];
+        static_cast<float*>(output)[i] = constants.reals[byte];
       } else {
-        static_cast<std::uint8_t*>(output)[i] = plan.bytes[byte];
+        static_cast<std::uint8_t*>(output)[i] = constants.bytes[byte];
       }
     }
     output = static_cast<char*>(output) + size * element;
@@ -331,7 +299,7 @@ void CpuBackend::run_layer(int index, const PackedConvolution* changed, std::spa
       }
       task.positions = inside.data();
       task.count = int(inside.size());
-      if (average) task.multiplier = plan.position_multipliers[position % (std::size_t(to.height) * to.width)];
+      if (average) task.multiplier = constants.position_multipliers[position % (std::size_t(to.height) * to.width)];
       // an empty window averages to zero
       (average || inside.empty() ? kernels_.average_pool : kernels_.max_pool)(task, result_at(position * to.channels));
     }
@@ -354,7 +322,7 @@ void CpuBackend::run_layer(int index, const PackedConvolution* changed, std::spa
       for (std::size_t position = 0; position < positions; ++position) {
         const Operand from = operand(i, position * channels);
         const Result result = result_at(position * to.channels + first);
-        if (plan.copies) {
+        if (constants.copies) {
           std::memcpy(result.values, from.values, channels);
         } else {
           kernels_.rescale(from, result, channels);

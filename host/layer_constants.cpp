@@ -35,8 +35,7 @@ int count_inside(int start, int kernel, int dilation, int first, int end) {
   return count;
 }
 
-}  // namespace
-
+/// Positions of the pooling window at output (oy, ox) that an average divides by.
 int averaged_positions(const Pool& pool, const Shape& input, int oy, int ox) {
   const Window& window = pool.window;
   const int top = pool.count_padding ? window.pad_top : 0, bottom = pool.count_padding ? window.pad_bottom : 0;
@@ -46,6 +45,8 @@ int averaged_positions(const Pool& pool, const Shape& input, int oy, int ox) {
          count_inside(ox * window.stride_w - window.pad_left, window.kernel_w, window.dilation_w, -left,
                       input.width + right);
 }
+
+}  // namespace
 
 LayerConstants layer_constants(const IntegerNetwork& network, int index) {
   const Layer& layer = network.network.layers[index];
@@ -59,24 +60,38 @@ LayerConstants layer_constants(const IntegerNetwork& network, int index) {
     constants.range = {float(std::max(double(format.lowest()), std::rint(double(layer.low) / unit))),
                        float(std::min(double(format.highest()), std::rint(double(layer.high) / unit)))};
   }
+  constants.copies = !last;
   for (const int input : layer.inputs) {
-    constants.multipliers.push_back(float(double(network.formats[input].scale) / unit));
+    const ActivationFormat& from = network.formats[input];
+    constants.multipliers.push_back(float(double(from.scale) / unit));
+    constants.copies = constants.copies && from.scale == format.scale && from.is_signed == format.is_signed &&
+                       constants.range.low <= float(from.lowest()) && constants.range.high >= float(from.highest());
+  }
+  const auto* function = std::get_if<Function>(&layer.operation);
+  if (function || std::holds_alternative<Rearrange>(layer.operation)) {
+    const ActivationFormat& input = network.formats[layer.inputs[0]];
+    for (int byte = 0; byte < 256; ++byte) {
+      const int value = input.is_signed ? int(std::int8_t(byte)) : byte;
+      float result = rescale(value, constants.multipliers.front());
+      if (function) {
+        const double real = apply(*function, double(input.scale) * value) / unit;
+        // float32 could move a quotient across a tie, so what is 8 bits is rounded here
+        result = float(last ? real : std::rint(real));
+      }
+      constants.reals[byte] = clamp_to(result, constants.range);
+      if (!last) constants.bytes[byte] = std::uint8_t(round_to_range(result, constants.range));
+    }
   }
   if (std::holds_alternative<Multiply>(layer.operation)) {
     constants.multipliers = {
         float(double(network.formats[layer.inputs[0]].scale) * double(network.formats[layer.inputs[1]].scale) / unit)};
   } else if (const auto* pool = std::get_if<Pool>(&layer.operation); pool && pool->kind == Pool::Kind::average) {
-    constants.count_multipliers.push_back(0);
-    for (int count = 1; count <= pool->window.kernel_h * pool->window.kernel_w; ++count) {
-      constants.count_multipliers.push_back(float(double(network.formats[layer.inputs[0]].scale) / (unit * count)));
-    }
-  } else if (const auto* function = std::get_if<Function>(&layer.operation)) {
-    const ActivationFormat& input = network.formats[layer.inputs[0]];
-    for (int byte = 0; byte < 256; ++byte) {
-      const int value = input.is_signed ? int(std::int8_t(byte)) : byte;
-      const double result = apply(*function, double(input.scale) * value) / unit;
-      // float32 could move a quotient across a tie, so what is 8 bits is rounded here
-      constants.table.push_back(float(last ? result : std::rint(result)));
+    const double scale = network.formats[layer.inputs[0]].scale;
+    for (int y = 0; y < layer.output.height; ++y) {
+      for (int x = 0; x < layer.output.width; ++x) {
+        const int count = averaged_positions(*pool, network.network.layers[layer.inputs[0]].output, y, x);
+        constants.position_multipliers.push_back(count > 0 ? float(scale / (unit * count)) : 0);
+      }
     }
   } else if (const auto* norm = std::get_if<LocalResponseNorm>(&layer.operation)) {
     const ActivationFormat& input = network.formats[layer.inputs[0]];
