@@ -42,7 +42,7 @@ class DeviceArray {
   DeviceArray(std::size_t count, cudaStream_t stream) : count_(count), stream_(stream) {
     if (count > 0) check(cudaMallocAsync(&data_, count * sizeof(T), stream));
   }
-  /// Copies host memory, which may be reused at once.
+  /// Copies host memory that is not pinned; it may be reused at once.
   DeviceArray(const T* from, std::size_t count, cudaStream_t stream) : DeviceArray(count, stream) {
     if (count > 0) check(cudaMemcpyAsync(data_, from, count * sizeof(T), cudaMemcpyHostToDevice, stream));
   }

@@ -9,12 +9,19 @@
 
 namespace bitcluster {
 
-/// Runs a test once per instruction set; skips what this processor lacks.
-class CpuBackendTest : public testing::TestWithParam<const char*> {
+/// A backend under test: `make` gives null, and says why, where it cannot run here.
+struct TestedBackend {
+  const char* name;
+  std::unique_ptr<Backend> (*make)(const char* name, std::string& why_not);
+};
+
+/// Runs a test once per backend and instruction set; skips what this machine lacks.
+class BackendFixture : public testing::TestWithParam<TestedBackend> {
  protected:
   void SetUp() override {
-    if (!find_kernels(GetParam())) GTEST_SKIP() << "this processor has no " << GetParam();
-    backend_ = make_cpu_backend(GetParam());
+    std::string why_not;
+    backend_ = GetParam().make(GetParam().name, why_not);
+    if (!backend_) GTEST_SKIP() << why_not;
     threads_ = thread_count();
   }
   void TearDown() override {
@@ -40,11 +47,17 @@ class CpuBackendTest : public testing::TestWithParam<const char*> {
   int threads_ = 0;
 };
 
-inline const auto instruction_sets = testing::Values("portable", "avx2", "avx512-vnni");
+inline std::unique_ptr<Backend> make_set(const char* name, std::string& why_not) {
+  if (find_kernels(name)) return make_cpu_backend(name);
+  why_not = std::string("this processor has no ") + name;
+  return nullptr;
+}
+inline const auto instruction_sets = testing::Values(
+    TestedBackend{"portable", make_set}, TestedBackend{"avx2", make_set}, TestedBackend{"avx512-vnni", make_set});
 
 /// Test names may not hold a dash.
-inline std::string name_of(const testing::TestParamInfo<const char*>& info) {
-  std::string name = info.param;
+inline std::string name_of(const testing::TestParamInfo<TestedBackend>& info) {
+  std::string name = info.param.name;
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
 }

@@ -4,8 +4,11 @@
 #include <random>
 #include <vector>
 
+#include "cuda/backend.hpp"
 #include "cuda/instructions.cuh"
 #include "cuda/runtime.cuh"
+#include "tests/naive_integer.hpp"
+#include "tests/network_builder.hpp"
 
 namespace bitcluster {
 namespace {
@@ -151,6 +154,48 @@ TEST(CudaOnCpu, MemoryEnds) {
     EXPECT_EQ(cuda_on_cpu::allocated(), std::size_t(1 << 19));
   }
   EXPECT_EQ(cuda_on_cpu::allocated(), 0u);
+  cuda_on_cpu::set_device(1, std::size_t(4) << 30);
+}
+
+// A device so small that images go through in many chunks, and smaller ones that the network does not fit.
+TEST(CudaOnCpu, BackendFitsItsMemory) {
+  NetworkBuilder builder(1, {3, 11, 12});
+  const Window same{.kernel_h = 3, .kernel_w = 3, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1};
+  int layer = builder.convolution(0, 16, same);
+  for (int i = 0; i < 3; ++i) {
+    const int next = builder.convolution(layer, 16, same, 1, 8, true);
+    layer = builder.add_relu(next, layer);
+  }
+  builder.fully_connected(builder.global_average(layer), 10);
+  const int count = 7;
+  const std::vector<std::uint8_t> pixels = builder.images(count);
+  const std::vector<Variant> variants = {{}, {{1, builder.random_weights(1, 5)}}, {{2, builder.random_weights(2, 5)}}};
+  std::vector<float> expected, logits(variants.size() * count * 10);
+  for (const Variant& variant : variants) {
+    const std::vector<float> part = naive::evaluate(builder.network(), variant, pixels.data(), count);
+    expected.insert(expected.end(), part.begin(), part.end());
+  }
+  std::size_t needed = 0;
+  for (std::size_t memory = 1 << 20; memory > 1000; memory = memory * 2 / 3) {
+    cuda_on_cpu::set_device(1, memory);
+    try {
+      const auto backend = make_cuda_backend(0);
+      backend->load(builder.network());
+      for (int again = 0; again < 2; ++again) {
+        std::fill(logits.begin(), logits.end(), -1.0f);
+        backend->evaluate({pixels.data(), count}, variants, logits);
+        EXPECT_EQ(logits, expected) << memory << " bytes";
+      }
+      needed = memory;
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("does not fit the GPU"), std::string::npos) << error.what();
+    }
+    EXPECT_EQ(cuda_on_cpu::allocated(), 0u) << "leaked with " << memory << " bytes";
+  }
+  EXPECT_GT(needed, std::size_t(1000));       // the smallest were refused
+  EXPECT_LT(needed, std::size_t(200) << 10);  // weights take 32 KiB, an image 20 KiB
+  cuda_on_cpu::set_device(0, std::size_t(4) << 30);
+  EXPECT_THROW(make_cuda_backend(0), Error);
   cuda_on_cpu::set_device(1, std::size_t(4) << 30);
 }
 

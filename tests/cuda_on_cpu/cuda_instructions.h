@@ -43,15 +43,20 @@ void multiply_add(std::int32_t (&sums)[4], const std::uint32_t (&a)[4], std::uin
   std::uint32_t mine[6] = {a[0], a[1], a[2], a[3], b0, b1};
   const unsigned char* all = cuda_on_cpu::exchange(mine, sizeof mine);
   const int g = cuda_on_cpu::lane() / 4, t = cuda_on_cpu::lane() % 4;
-  const auto byte = [&](int lane, int word, int b) { return all[lane * cuda_on_cpu::exchange_stride + word * 4 + b]; };
+  std::uint8_t rows[2][32];    // g and g + 8 of a
+  std::int8_t columns[2][32];  // 2t and 2t + 1 of b
+  for (int i = 0; i < 2; ++i) {
+    for (int k = 0; k < 32; k += 4) {
+      const auto word = [&](int lane, int index) { return all + lane * cuda_on_cpu::exchange_stride + index * 4; };
+      std::memcpy(rows[i] + k, word(g * 4 + k % 16 / 4, k / 16 * 2 + i), 4);
+      std::memcpy(columns[i] + k, word((2 * t + i) * 4 + k % 16 / 4, 4 + k / 16), 4);
+    }
+  }
   for (int i = 0; i < 4; ++i) {
-    const int row = g + i / 2 * 8, column = 2 * t + i % 2;
     std::uint32_t sum = std::uint32_t(sums[i]);
     for (int k = 0; k < 32; ++k) {
-      const int lane_of_k = k % 16 / 4;
-      const unsigned char x = byte(row % 8 * 4 + lane_of_k, k / 16 * 2 + row / 8, k % 4);
-      const std::int8_t y = std::int8_t(byte(column * 4 + lane_of_k, 4 + k / 16, k % 4));
-      sum += std::uint32_t((a_is_signed ? int(std::int8_t(x)) : int(x)) * y);
+      const std::uint8_t x = rows[i / 2][k];
+      sum += std::uint32_t((a_is_signed ? int(std::int8_t(x)) : int(x)) * columns[i % 2][k]);
     }
     sums[i] = std::int32_t(sum);
   }

@@ -1,0 +1,13 @@
+#pragma once
+
+#include <memory>
+
+#include "host/backend.hpp"
+
+namespace bitcluster {
+
+/// Evaluates on one GPU, with the bits of the CPU backend. Error if there is no such device, or later if a network does
+/// not fit its free memory. Not to be used by several threads at once.
+std::unique_ptr<Backend> make_cuda_backend(int device);
+
+}  // namespace bitcluster
