@@ -42,7 +42,8 @@ struct Slot {
   PinnedArray<std::uint8_t> pixels;
   PinnedArray<float> logits;
   DeviceArray<std::uint8_t> device_pixels;
-  int first_image = 0, images = 0;  //!< under way; none if 0
+  const std::uint8_t* source = nullptr;  //!< device_pixels, or part of what is held
+  int first_image = 0, images = 0;       //!< under way; none if 0
 };
 
 using Changed = std::map<int, std::shared_ptr<const DeviceConvolution>>;  //!< by layer
@@ -54,6 +55,7 @@ class CudaBackend final : public Backend {
 
   std::string description() const override { return description_; }
   void load(const IntegerNetwork& network) override;
+  void hold(std::span<const std::uint8_t> pixels) override;
   void evaluate(ImageBatch images, std::span<const Variant> variants, std::span<float> logits) override;
   void observe_inputs(ImageBatch images, const Variant& variant, const InputObserver& observer) override;
 
@@ -97,7 +99,9 @@ class CudaBackend final : public Backend {
   std::vector<LayerPlan> plans_;
   DeviceArray<std::int8_t> input_table_;
   std::size_t network_bytes_ = 0;
-  Cache cache_;  //!< changed weights of the last call
+  Cache cache_;                         //!< changed weights of the last call
+  std::span<const std::uint8_t> held_;  //!< pixels of which device_held_ is a copy
+  DeviceArray<std::uint8_t> device_held_;
   std::array<Slot, slots> slots_;
 };
 
@@ -183,7 +187,7 @@ std::vector<Changed> CudaBackend::pack(std::span<const Variant> variants) {
 
 /// For activations and images.
 std::size_t CudaBackend::free_memory() const {
-  std::size_t taken = network_bytes_;
+  std::size_t taken = network_bytes_ + device_held_.size();
   for (const auto& [key, entry] : cache_) taken += entry.convolution->bytes();
   return memory_ - std::min(memory_, taken);
 }
@@ -368,7 +372,7 @@ void CudaBackend::run_layer(int index, int sum, const DeviceConvolution* changed
   const auto input = [&](std::size_t i) { return view(layer.inputs[i], tensors, reference); };
 
   if (index == 0) {
-    read_images(slot.device_pixels.data(), input_table_.data(), output, stream);
+    read_images(slot.source, input_table_.data(), output, stream);
   } else if (plan.convolution) {
     const DeviceConvolution& convolution = changed ? *changed : *plan.convolution;
     FusedAdd add;
@@ -402,15 +406,32 @@ void CudaBackend::run_layer(int index, int sum, const DeviceConvolution* changed
   }
 }
 
+void CudaBackend::hold(std::span<const std::uint8_t> pixels) {
+  use_device();
+  held_ = {};
+  device_held_ = {};
+  // activations need far more than images
+  if (pixels.empty() || pixels.size() > free_memory() / 4) return;
+  device_held_ = DeviceArray<std::uint8_t>(pixels.data(), pixels.size(), stream_);
+  stream_.wait();
+  held_ = pixels;
+}
+
 /// Copies images to the device, which goes on beside the host.
 void CudaBackend::start(Slot& slot, ImageBatch images, int first, int count) const {
   const std::size_t image_size = network_->network.input().size(), bytes = count * image_size;
-  if (slot.pixels.size() < bytes) slot.pixels = PinnedArray<std::uint8_t>(bytes);
-  if (slot.device_pixels.size() < bytes) slot.device_pixels = DeviceArray<std::uint8_t>(bytes, slot.stream);
-  std::memcpy(slot.pixels.data(), images.pixels + first * image_size, bytes);
-  check(cudaMemcpyAsync(slot.device_pixels.data(), slot.pixels.data(), bytes, cudaMemcpyHostToDevice, slot.stream));
   slot.first_image = first;
   slot.images = count;
+  const std::uint8_t* const pixels = images.pixels + first * image_size;
+  if (!held_.empty() && pixels >= held_.data() && pixels + bytes <= held_.data() + held_.size()) {
+    slot.source = device_held_.data() + (pixels - held_.data());
+    return;
+  }
+  if (slot.pixels.size() < bytes) slot.pixels = PinnedArray<std::uint8_t>(bytes);
+  if (slot.device_pixels.size() < bytes) slot.device_pixels = DeviceArray<std::uint8_t>(bytes, slot.stream);
+  std::memcpy(slot.pixels.data(), pixels, bytes);
+  check(cudaMemcpyAsync(slot.device_pixels.data(), slot.pixels.data(), bytes, cudaMemcpyHostToDevice, slot.stream));
+  slot.source = slot.device_pixels.data();
 }
 
 void CudaBackend::evaluate(ImageBatch images, std::span<const Variant> variants, std::span<float> logits) {

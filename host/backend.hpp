@@ -41,12 +41,27 @@ class Backend {
   /// Makes `network` the one that the other calls use; it must outlive them.
   virtual void load(const IntegerNetwork& network) = 0;
 
+  /// Keeps a copy of these pixels where the backend works, if there is room, for evaluate() calls on any part of them.
+  /// They must stay as they are until the next hold(); an empty one lets go.
+  virtual void hold(std::span<const std::uint8_t> pixels) = 0;
+
   /// Logits of every variant, (variants, count, classes). What a variant does not change is computed once and shared:
   /// activations before its first changed layer are never recomputed.
   virtual void evaluate(ImageBatch images, std::span<const Variant> variants, std::span<float> logits) = 0;
 
   /// Runs one variant and shows the integer inputs of its layers with weights, in image order, then layer order.
   virtual void observe_inputs(ImageBatch images, const Variant& variant, const InputObserver& observer) = 0;
+};
+
+/// Holds images as long as it lives.
+class HeldImages {
+ public:
+  HeldImages(Backend& backend, std::span<const std::uint8_t> pixels) : backend_(backend) { backend_.hold(pixels); }
+  ~HeldImages() { backend_.hold({}); }
+  HeldImages(const HeldImages&) = delete;
+
+ private:
+  Backend& backend_;
 };
 
 /// The CPU backend, with the fastest exact kernels that this processor has. `instruction_set` forces one for tests:

@@ -123,6 +123,23 @@ TEST_P(BackendTest, AnyNumberOfThreadsAndImages) {
   EXPECT_TRUE(evaluate(builder.network(), {}).empty());
 }
 
+TEST_P(BackendTest, HeldImages) {
+  NetworkBuilder builder = every_kind(7, true);
+  const std::vector<std::uint8_t> pixels = builder.images(6), others = builder.images(2);
+  const int size = int(builder.network().network.input().size());
+  const std::vector<float> expected = naive::evaluate(builder.network(), {}, pixels.data(), 6);
+  const HeldImages held(*backend_, pixels);
+  for (const auto& [first, count] : {std::pair{0, 6}, {1, 3}, {5, 1}}) {
+    const std::vector<std::uint8_t> copy(pixels.begin() + first * size, pixels.begin() + (first + count) * size);
+    std::vector<float> logits(std::size_t(count) * 10);
+    backend_->load(builder.network());
+    backend_->evaluate({pixels.data() + first * size, count}, std::vector<Variant>(1), logits);
+    EXPECT_TRUE(std::equal(logits.begin(), logits.end(), expected.begin() + first * 10));
+    EXPECT_EQ(evaluate(builder.network(), copy), logits);  // not the held ones, equal pixels
+  }
+  expect_naive(builder.network(), others);
+}
+
 TEST_P(BackendTest, VariantsEqualNetworksLoadedWithThem) {
   NetworkBuilder builder = every_kind(9, true);
   const std::vector<std::uint8_t> pixels = builder.images(4);
