@@ -10,8 +10,9 @@
 #include <memory>
 #include <set>
 
-#include "cuda/device.hpp"
+#include "harness/engine.hpp"
 #include "harness/evaluator.hpp"
+#include "harness/inputs.hpp"
 #include "harness/progress.hpp"
 #include "harness/study.hpp"
 #include "harness/version.hpp"
@@ -26,18 +27,6 @@
 
 namespace bitcluster {
 namespace {
-
-std::unique_ptr<Backend> make_backend(const std::string& choice) {
-  if (choice == "cuda") {
-    const DeviceReport report = find_devices();
-    if (report.devices.empty()) {
-      throw Error("--backend cuda is not possible", report.reason, "use --backend cpu, or a machine with a GPU");
-    }
-    throw Error("--backend cuda is not possible", "this version evaluates networks on the CPU only",
-                "use --backend auto or cpu");
-  }
-  return make_cpu_backend();
-}
 
 std::string now() {
   const std::time_t time = std::time(nullptr);
@@ -100,21 +89,24 @@ void study_models(const Ranks& ranks, const StudyOptions& options,
                   const std::function<void(Study&, const std::vector<Basis>&)>& steps) {
   const Config config = load_config(options.config);
   const std::vector<Basis> bases = compared_arrays(config.emulation);
-  for (const Config::Model& model : config.models) {  // find bad input before the long work
-    import_onnx(model.onnx);
-    Dataset::load(model.data);
-  }
-  const auto backend = make_backend(options.backend);
-  Results results = start_results(ranks, options.output, backend->description());
+  ranks.on_root([&] {  // find bad input before the long work
+    for (const Config::Model& model : config.models) {
+      import_onnx(model.onnx);
+      Dataset::load(model.data);
+    }
+  });
+  const Engine engine = make_engine(ranks, options.backend);
+  const Inputs inputs(ranks, engine.gpus.get());
+  Results results = start_results(ranks, options.output, engine.backend->description());
   results.provenance.config = config.text;
   results.provenance.seed = config.seed;
   for (const Basis& basis : bases) add_accelerators(basis.name, basis.accelerators, results);
-  Evaluator evaluator(ranks, *backend);
+  Evaluator evaluator(ranks, *engine.backend);
   for (std::size_t i = 0; i < config.models.size(); ++i) {
     if (ranks.root()) {
       std::fprintf(stderr, "model %zu of %zu: %s\n", i + 1, config.models.size(), config.models[i].name.c_str());
     }
-    Study study(evaluator, config, config.models[i], results);
+    Study study(inputs, evaluator, config, config.models[i], results);
     steps(study, bases);
   }
   summarize(results, config.search.test_split);
@@ -156,14 +148,14 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
   if (options.weights == "bitcluster" && options.format.terms == 0) {
     throw Error("--weights bitcluster", "the number of terms is missing", "add --terms N");
   }
-  const Network network = import_onnx(options.model);
+  const Engine engine = make_engine(ranks, options.backend);
+  const Inputs inputs(ranks, engine.gpus.get());
+  const Network network = inputs.network(options.model);
   const Dataset data = Dataset::load(options.data);
   const std::vector<float> input_table = data.input_table();
-  const Images images = data.read(options.split, options.images);
-  check_fits(images, network);
-  const auto backend = make_backend(options.backend);
-  Results results = start_results(ranks, options.output, backend->description());
-  Evaluator evaluator(ranks, *backend);
+  const Images images = inputs.images(data, options.split, options.images, network);
+  Results results = start_results(ranks, options.output, engine.backend->description());
+  Evaluator evaluator(ranks, *engine.backend);
 
   std::vector<ImageScore> scores;
   double seconds = 0, terms = 0;
@@ -184,8 +176,7 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
           "this accuracy is not an independent measurement\n",
           options.split.c_str());
     }
-    const Images seen = data.read("calibration", 0);
-    check_fits(seen, network);
+    const Images seen = inputs.images(data, "calibration", 0, network);
     const Calibration calibration = calibrate(network, preprocess(seen, input_table, 0, seen.count), seen.count,
                                               calibration_method_from_string(options.calibration), 99.99);
     WeightFormat reference;

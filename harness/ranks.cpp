@@ -4,13 +4,16 @@
 #include <omp.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <climits>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <source_location>
+#include <stdexcept>
 #include <thread>
 
 #include "host/error.hpp"
@@ -124,8 +127,44 @@ void work_for_root(const std::function<Payload(long)>& work) {
   }
 }
 
+/// The ranks of this node.
+class NodeCommunicator {
+ public:
+  explicit NodeCommunicator(int rank) {
+    check(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &node_));
+  }
+  ~NodeCommunicator() { MPI_Comm_free(&node_); }
+  NodeCommunicator(const NodeCommunicator&) = delete;
+  NodeCommunicator& operator=(const NodeCommunicator&) = delete;
+
+  operator MPI_Comm() const { return node_; }
+
+ private:
+  MPI_Comm node_ = MPI_COMM_NULL;
+};
+
+/// One text of every rank of a communicator, in rank order.
+std::vector<std::string> gather_over(MPI_Comm communicator, const std::string& text) {
+  int size = 0;
+  check(MPI_Comm_size(communicator, &size));
+  const int length = int(text.size());
+  std::vector<int> lengths(size), starts(size);
+  check(MPI_Allgather(&length, 1, MPI_INT, lengths.data(), 1, MPI_INT, communicator));
+  int total = 0;
+  for (int i = 0; i < size; ++i) {
+    starts[i] = total;
+    total += lengths[i];
+  }
+  std::string all(total, ' ');
+  check(
+      MPI_Allgatherv(text.data(), length, MPI_CHAR, all.data(), lengths.data(), starts.data(), MPI_CHAR, communicator));
+  std::vector<std::string> texts;
+  for (int i = 0; i < size; ++i) texts.push_back(all.substr(starts[i], lengths[i]));
+  return texts;
+}
+
 /// Gives the root's payloads to all ranks.
-void broadcast(std::vector<Payload>& payloads, int rank) {
+void broadcast_payloads(std::vector<Payload>& payloads, int rank) {
   std::vector<long> sizes;
   for (const Payload& payload : payloads) sizes.push_back(long(payload.size()));
   check(MPI_Bcast(sizes.data(), int(sizes.size()), MPI_LONG, 0, MPI_COMM_WORLD));
@@ -143,11 +182,9 @@ Ranks::Ranks(int& argc, char**& argv) {
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
   MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
   MPI_Comm_size(MPI_COMM_WORLD, &size_);
-  MPI_Comm node = MPI_COMM_NULL;
-  MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &node);
+  const NodeCommunicator node(rank_);
   MPI_Comm_rank(node, &local_rank_);
   MPI_Comm_size(node, &local_size_);
-  MPI_Comm_free(&node);
   char name[MPI_MAX_PROCESSOR_NAME];
   int length = 0;
   MPI_Get_processor_name(name, &length);
@@ -185,25 +222,42 @@ std::vector<Payload> Ranks::distribute(long tasks, const std::function<Payload(l
   } else {
     work_for_root(work);
   }
-  if (size_ > 1) broadcast(results, rank_);
+  if (size_ > 1) broadcast_payloads(results, rank_);
   return results;
 }
 
-std::vector<std::string> Ranks::gather(const std::string& text) const {
-  const int length = int(text.size());
-  std::vector<int> lengths(size_), starts(size_);
-  check(MPI_Allgather(&length, 1, MPI_INT, lengths.data(), 1, MPI_INT, MPI_COMM_WORLD));
-  int total = 0;
-  for (int i = 0; i < size_; ++i) {
-    starts[i] = total;
-    total += lengths[i];
+std::vector<std::string> Ranks::gather(const std::string& text) const { return gather_over(MPI_COMM_WORLD, text); }
+
+std::vector<std::string> Ranks::gather_on_node(const std::string& text) const {
+  return gather_over(NodeCommunicator(rank_), text);
+}
+
+void Ranks::on_root(const std::function<void()>& action) const {
+  std::exception_ptr failure;
+  std::string message;
+  if (root()) {
+    try {
+      action();
+    } catch (const std::exception& error) {
+      failure = std::current_exception();
+      message = error.what();
+    }
   }
-  std::string all(total, ' ');
-  check(MPI_Allgatherv(text.data(), length, MPI_CHAR, all.data(), lengths.data(), starts.data(), MPI_CHAR,
-                       MPI_COMM_WORLD));
-  std::vector<std::string> texts;
-  for (int i = 0; i < size_; ++i) texts.push_back(all.substr(starts[i], lengths[i]));
-  return texts;
+  std::int64_t length = failure ? std::int64_t(message.size()) : -1;
+  broadcast(std::as_writable_bytes(std::span(&length, 1)));
+  if (length < 0) return;
+  message.resize(std::size_t(length));
+  broadcast(std::as_writable_bytes(std::span(message)));
+  if (failure) std::rethrow_exception(failure);
+  throw std::runtime_error(message);
+}
+
+void Ranks::broadcast(std::span<std::byte> bytes, std::size_t chunk) const {
+  if (size_ == 1) return;
+  for (std::size_t first = 0; first < bytes.size(); first += chunk) {
+    const std::size_t size = std::min(chunk, bytes.size() - first);
+    check(MPI_Bcast(bytes.data() + first, int(size), MPI_BYTE, 0, MPI_COMM_WORLD));
+  }
 }
 
 void Ranks::abort() const {

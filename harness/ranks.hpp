@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,7 @@ class Ranks {
   int size() const { return size_; }
   bool root() const { return rank_ == 0; }
   int local_rank() const { return local_rank_; }  //!< on this node
+  int local_size() const { return local_size_; }
   const std::string& host() const { return host_; }
 
   /// Threads for this rank: the cores it may run on, shared with the other ranks of the node where they are not bound.
@@ -36,6 +38,13 @@ class Ranks {
 
   /// One text of every rank, in rank order, on every rank.
   std::vector<std::string> gather(const std::string& text) const;
+  std::vector<std::string> gather_on_node(const std::string& text) const;  //!< of the ranks of this node
+
+  /// Runs `action` on the root. What it throws is thrown on all ranks, with the same message.
+  void on_root(const std::function<void()>& action) const;
+
+  /// Gives the root's bytes to all ranks, in messages of `chunk` bytes (MPI counts them in an int).
+  void broadcast(std::span<std::byte> bytes, std::size_t chunk = std::size_t(1) << 30) const;
 
   /// Ends all ranks at once with a non-zero status, after a failure on this one.
   [[noreturn]] void abort() const;

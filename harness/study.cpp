@@ -8,7 +8,6 @@
 
 #include "harness/progress.hpp"
 #include "host/error.hpp"
-#include "host/onnx_import.hpp"
 
 namespace bitcluster {
 namespace {
@@ -20,18 +19,6 @@ class Stopwatch {
  private:
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
-
-Network import_named(const Config::Model& model) {
-  Network network = import_onnx(model.onnx);
-  network.name = model.name;
-  return network;
-}
-
-Images read_fitting(const Dataset& data, const std::string& split, int limit, const Network& network) {
-  Images images = data.read(split, limit);
-  check_fits(images, network);
-  return images;
-}
 
 double cost_of(const LayerEmulation& emulation, const std::string& minimise) {
   if (minimise == "energy") return emulation.energy.total();
@@ -139,8 +126,10 @@ Variant CandidateWeights::variant(const Assignment& assignment) {
   return variant;
 }
 
-Study::Study(Evaluator& evaluator, const Config& config, const Config::Model& model, Results& results)
-    : evaluator_(evaluator),
+Study::Study(const Inputs& inputs, Evaluator& evaluator, const Config& config, const Config::Model& model,
+             Results& results)
+    : inputs_(inputs),
+      evaluator_(evaluator),
       config_(config),
       results_(results),
       name_(model.name),
@@ -154,8 +143,9 @@ Study::Study(Evaluator& evaluator, const Config& config, const Config::Model& mo
           "set the splits apart there, or name others in '" + config.path + "'");
     }
   }
-  const Network network = import_named(model);
-  const Images images = read_fitting(data_, config.calibration.split, config.calibration.images, network);
+  Network network = inputs.network(model.onnx);
+  network.name = model.name;
+  const Images images = inputs_.images(data_, config.calibration.split, config.calibration.images, network);
   Progress progress(evaluator.ranks().root(), label("calibrate"), 1);
   const Calibration calibration = calibrate(network, preprocess(images, input_table_, 0, images.count), images.count,
                                             config.calibration.method, config.calibration.percentile);
@@ -170,7 +160,7 @@ Study::Study(Evaluator& evaluator, const Config& config, const Config::Model& mo
 
 void Study::search(const std::vector<Accelerator>& accelerators) {
   const Config::SearchOptions& options = config_.search;
-  const Images images = read_fitting(data_, options.split, options.images, network_.network);
+  const Images images = inputs_.images(data_, options.split, options.images, network_.network);
   const Accelerator* design = find_design(accelerators, Design::bitcluster);
   if (!design) {
     throw Error("the search has no costs to minimise", "no accelerator of the config has design \"bitcluster\"",
@@ -280,7 +270,7 @@ void Study::assign_uniformly() {
 
 void Study::test() {
   const Config::SearchOptions& options = config_.search;
-  const Images images = read_fitting(data_, options.test_split, options.test_images, network_.network);
+  const Images images = inputs_.images(data_, options.test_split, options.test_images, network_.network);
   const Stopwatch float_watch;
   const auto baseline =
       evaluator_.score_float(network_.network, images, input_table_, label("float, " + options.test_split + " split"));
@@ -303,7 +293,7 @@ void Study::emulate(const std::string& basis, const std::vector<Accelerator>& ac
     throw Error("'" + config_.path + "': nothing can be emulated", "it names no accelerator",
                 "list TOML files under accelerators in [emulation]");
   }
-  const Images images = read_fitting(data_, config_.emulation.split, config_.emulation.images, network_.network);
+  const Images images = inputs_.images(data_, config_.emulation.split, config_.emulation.images, network_.network);
   struct Task {
     const Accelerator* accelerator;
     const Named* named;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "harness/evaluator.hpp"
+#include "harness/inputs.hpp"
 #include "host/accelerator.hpp"
 #include "host/config.hpp"
 #include "host/dataset.hpp"
@@ -43,7 +44,7 @@ class CandidateWeights {
 class Study {
  public:
   /// Imports, calibrates and quantizes the model; rows of /layers.
-  Study(Evaluator& evaluator, const Config& config, const Config::Model& model, Results& results);
+  Study(const Inputs& inputs, Evaluator& evaluator, const Config& config, const Config::Model& model, Results& results);
 
   /// Layerwise search on the search split, for BitCluster (assignments M-BC and L-BC) and, if the config lists terms
   /// for it and there is a design to run it, with BitPruner's weights; rows of /sensitivity, /evaluations,
@@ -80,6 +81,7 @@ class Study {
   double terms_mean(const Assignment& choices);
   std::string label(const std::string& step) const { return name_ + ": " + step; }
 
+  const Inputs& inputs_;
   Evaluator& evaluator_;
   const Config& config_;
   Results& results_;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <map>
 #include <set>
 
@@ -11,20 +10,6 @@
 
 namespace bitcluster {
 namespace {
-
-const std::map<std::string, Design> design_names = {{"bit_parallel", Design::bit_parallel},
-                                                    {"stripes", Design::stripes},
-                                                    {"dynamic_stripes", Design::dynamic_stripes},
-                                                    {"loom", Design::loom},
-                                                    {"pragmatic", Design::pragmatic},
-                                                    {"pragmatic_weights", Design::pragmatic_weights},
-                                                    {"laconic", Design::laconic},
-                                                    {"tactical_p", Design::tactical_p},
-                                                    {"tactical_e", Design::tactical_e},
-                                                    {"bitlet", Design::bitlet},
-                                                    {"bitwave", Design::bitwave},
-                                                    {"bitvert", Design::bitvert},
-                                                    {"bitcluster", Design::bitcluster}};
 
 template <class T>
 T choose(TomlTable& table, const std::string& key, const std::map<std::string, T>& names) {
@@ -75,19 +60,12 @@ void read_design(TomlTable& file, Accelerator& accelerator) {
 
 }  // namespace
 
-std::string to_string(Design design) {
-  for (const auto& [name, value] : design_names) {
-    if (value == design) return name;
-  }
-  std::abort();
-}
-
 Accelerator load_accelerator(const std::string& path) {
   TomlTable file = TomlTable::load(path);
   Accelerator accelerator;
   accelerator.name = file.text("name");
   if (accelerator.name.empty()) file.reject("name", "the name is empty", "give the name that tables print");
-  accelerator.design = choose(file, "design", design_names);
+  accelerator.design = choose(file, "design", design_names());
   read_design(file, accelerator);
   if (file.has("peer")) {
     accelerator.peer = choose<Peer>(file, "peer", {{"dnnsim", Peer::dnnsim}, {"bitsim", Peer::bitsim}});

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -25,7 +26,9 @@ enum class Design {
   bitcluster          //!< N terms of every weight
 };
 
-std::string to_string(Design design);  //!< as TOML files name it
+/// As TOML files name them.
+const std::map<std::string, Design>& design_names();
+std::string to_string(Design design);
 
 /// Whether a design's cycles depend on the activations' values. Others use activations, where given, only to tell
 /// effectual bits from zero bits.

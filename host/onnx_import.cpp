@@ -846,24 +846,36 @@ class Importer {
 
 }  // namespace
 
-Network import_onnx(const std::string& path) {
+std::vector<std::byte> read_onnx(const std::string& path) {
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(path, ignored)) {
     throw Error("cannot read '" + path + "'", "there is no such file", "check the path");
   }
   // https://protobuf.dev/programming-guides/proto-limits: no message is larger than 2 GiB
-  if (std::filesystem::file_size(path, ignored) > std::uintmax_t(std::numeric_limits<std::int32_t>::max())) {
+  const std::uintmax_t size = std::filesystem::file_size(path, ignored);
+  if (size > std::uintmax_t(std::numeric_limits<std::int32_t>::max())) {
     throw Error("cannot read '" + path + "'", "it is larger than 2 GiB", "use a smaller model, or float16 weights");
   }
+  std::vector<std::byte> bytes(size);
+  std::ifstream file(path, std::ios::binary);
+  if (!file.read(reinterpret_cast<char*>(bytes.data()), std::streamsize(size))) {
+    throw Error("cannot read '" + path + "'", "its bytes are not readable", "check its permissions, or copy it again");
+  }
+  return bytes;
+}
+
+Network import_onnx(std::vector<std::byte> file, const std::string& path) {
   onnx::ModelProto model;
   {
     const google::protobuf::LogSilencer silence;  // our own error says it
-    std::ifstream file(path, std::ios::binary);
-    if (!file || !model.ParseFromIstream(&file) || !model.has_graph()) {
+    if (!model.ParseFromArray(file.data(), int(file.size())) || !model.has_graph()) {
       throw Error("cannot read '" + path + "'", "it is not a complete ONNX model", "export or copy it again");
     }
   }
+  file = {};  // the weights are in memory once more, in the model
   return Importer(model, path).run();
 }
+
+Network import_onnx(const std::string& path) { return import_onnx(read_onnx(path), path); }
 
 }  // namespace bitcluster

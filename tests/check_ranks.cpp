@@ -1,12 +1,50 @@
-// Run under mpirun by CTest with several rank counts: every rank must see every result, once, in task order.
+// Run under mpirun by CTest with several rank counts: every rank must see every result, once, in task order, the root's
+// bytes and the root's failures.
 #include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <thread>
 
 #include "harness/ranks.hpp"
+#include "host/error.hpp"
 
 using namespace bitcluster;
+
+namespace {
+
+/// The root's bytes arrive everywhere, whole and in several messages with a shorter last one.
+bool broadcast_is_right(const Ranks& ranks) {
+  for (const std::size_t size : {0, 1, 4096, 1000003}) {
+    for (const std::size_t chunk : {std::size_t(4096), std::size_t(1) << 30}) {
+      const auto expected = [&](std::size_t i) { return std::byte((i * 2654435761u + size) >> 13); };
+      std::vector<std::byte> bytes(size, std::byte(0xee));
+      if (ranks.root()) {
+        for (std::size_t i = 0; i < size; ++i) bytes[i] = expected(i);
+      }
+      ranks.broadcast(bytes, chunk);
+      for (std::size_t i = 0; i < size; ++i) {
+        if (bytes[i] != expected(i)) return false;
+      }
+    }
+  }
+  return true;
+}
+
+/// An action runs on the root alone, and its failure is one of all ranks, with the same message.
+bool failure_reaches_all(const Ranks& ranks) {
+  int runs = 0;
+  ranks.on_root([&] { ++runs; });
+  if (runs != (ranks.root() ? 1 : 0)) return false;
+  const std::string expected = "file: " + std::string(5000, 'x') + "; look";
+  try {
+    ranks.on_root([] { throw Error("file", std::string(5000, 'x'), "look"); });
+  } catch (const std::exception& error) {
+    return error.what() == expected;
+  }
+  return false;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   Ranks ranks(argc, argv);
@@ -32,6 +70,15 @@ int main(int argc, char** argv) {
   const auto texts = ranks.gather(std::string(ranks.rank() + 1, char('a' + ranks.rank())));
   for (int rank = 0; rank < ranks.size(); ++rank) {
     if (texts[rank] != std::string(rank + 1, char('a' + rank))) return 1;
+  }
+  if (int(ranks.gather_on_node("x").size()) != ranks.local_size() || ranks.local_rank() >= ranks.local_size()) return 1;
+  if (!broadcast_is_right(ranks)) {
+    std::fprintf(stderr, "rank %d of %d: other bytes than the root's\n", ranks.rank(), ranks.size());
+    return 1;
+  }
+  if (!failure_reaches_all(ranks)) {
+    std::fprintf(stderr, "rank %d of %d: not the root's failure\n", ranks.rank(), ranks.size());
+    return 1;
   }
   return 0;
 }

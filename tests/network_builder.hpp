@@ -90,6 +90,9 @@ class NetworkBuilder {
     return pool(input, Pool::Kind::average, {.kernel_h = shape(input).height, .kernel_w = shape(input).width});
   }
 
+  /// Residual sum of signed tensors.
+  int add(int a, int b) { return add(Add{}, {a, b}, shape(a), {network_.formats[a].scale * 1.3f, true}); }
+
   /// Residual sum with ReLU.
   int add_relu(int a, int b) { return add(Add{}, {a, b}, shape(a), {network_.formats[a].scale * 1.3f, false}, 0); }
 

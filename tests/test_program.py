@@ -1,7 +1,9 @@
 """The program from outside: a whole small run, any number of ranks, and every kind of bad input."""
 
 import gzip
+import shutil
 import struct
+import subprocess
 
 import numpy
 import pandas
@@ -146,7 +148,7 @@ def test_evaluate_and_inspect(program, tmp_path):
 def assert_clean_failure(process, output, *words):
     """One clear message, a non-zero exit, nothing under the output's name."""
     assert process.returncode != 0
-    lines = [line for line in process.stderr.splitlines() if "error" in line.lower()]
+    lines = [line for line in process.stderr.splitlines() if "bitcluster: error" in line]  # mpirun adds its own
     assert len(lines) == 1, process.stderr
     for word in words:
         assert word in lines[0], process.stderr
@@ -235,10 +237,44 @@ def test_unwritable_output(program, config, tmp_path):
         assert "model 1 of" not in process.stderr, "it must fail before the long work"
 
 
-def test_missing_device(program, tmp_path, config):
+def gpus():
+    """GPUs that this machine's driver knows."""
+    if not shutil.which("nvidia-smi"):
+        return 0
+    return subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout.count("GPU ")
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_missing_device(program, tmp_path, ranks):
+    """--backend cuda is an error where not every rank gets a GPU; auto says why and goes on; cpu says nothing."""
+    if gpus() >= ranks:
+        pytest.skip(f"there is a GPU for each of {ranks} ranks")
+    model, data = ROOT / "configs/models/alexnet.onnx", ROOT / "configs/data/fashion_mnist.toml"
     output = tmp_path / "out.h5"
-    process = program("run", config, "-o", output, "--backend", "cuda")
-    assert_clean_failure(process, output, "--backend cuda")
+
+    def evaluate(backend):
+        return program("evaluate", "--model", model, "--data", data, "--images", 50, "-o", output, "--backend", backend, ranks=ranks)
+
+    why = "ranks on this node for" if gpus() else "NVIDIA driver" if shutil.which("nvcc") else "built without CUDA"
+    assert_clean_failure(evaluate("cuda"), output, "--backend cuda is not possible", why, "use --backend cpu")
+    reason = [line for line in evaluate("auto").stderr.splitlines() if "no GPU is used" in line]
+    assert len(reason) == 1 and why in reason[0] and reason[0].endswith("networks are evaluated on the CPU")
+    devices = results.load(output).provenance["devices"]
+    assert len(devices) == ranks and all(": cpu (" in device for device in devices)
+    process = evaluate("cpu")
+    assert process.returncode == 0 and "GPU" not in process.stderr
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_what_the_root_cannot_read_ends_all_ranks(program, tmp_path, ranks):
+    model, data = ROOT / "configs/models/alexnet.onnx", ROOT / "configs/data/fashion_mnist.toml"
+    missing = tmp_path / "missing.onnx"
+    process = program("evaluate", "--model", missing, "--data", data, ranks=ranks)
+    assert_clean_failure(process, None, "rank 0", f"cannot read '{missing}': there is no such file")
+    description = tmp_path / "data.toml"
+    description.write_text(data.read_text().replace("t10k-images", "t11k-images"))
+    process = program("evaluate", "--model", model, "--data", description, ranks=ranks)
+    assert_clean_failure(process, None, "rank 0", "t11k-images", "there is no such file")
 
 
 def test_failure_on_several_ranks_ends_all_of_them(program, tmp_path):

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cuda/nccl.hpp"
+#include "harness/ranks.hpp"
+#include "host/dataset.hpp"
+#include "host/network.hpp"
+
+namespace bitcluster {
+
+/// Reads models and images once, on the root, and gives them to all ranks: from GPU to GPU where they are joined, else
+/// by MPI. All calls are collective; what the root cannot read is the same error on all ranks.
+class Inputs {
+ public:
+  /// gpus: null without.
+  Inputs(const Ranks& ranks, NcclGroup* gpus) : ranks_(ranks), gpus_(gpus) {}
+
+  /// import_onnx() of one file.
+  Network network(const std::string& path) const;
+
+  /// At most `limit` images of a split (0: all), which fit the network.
+  Images images(const Dataset& data, const std::string& split, int limit, const Network& network) const;
+
+ private:
+  template <class T>
+  void share(std::vector<T>& values) const;
+
+  const Ranks& ranks_;
+  NcclGroup* gpus_;
+};
+
+}  // namespace bitcluster
