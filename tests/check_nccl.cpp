@@ -1,5 +1,6 @@
 // Run under mpirun by CTest: the GPUs of the ranks, one each, joined by NCCL. Ends with 77, which CTest shows as
-// skipped, where there are fewer GPUs than ranks. All ranks on one node.
+// skipped, where there are fewer GPUs than ranks. All ranks on one node. Built a second time with the ranks themselves
+// as devices (tests/cuda_on_cpu).
 #include <chrono>
 #include <cstdio>
 
