@@ -32,7 +32,9 @@ struct Table {
   const std::uint32_t* nearest;
   int last;
 
-  __device__ double round(double ratio) const { return __hiloint2double(int(nearest[search_place(ratio, last)]), 0); }
+  __device__ double round(float magnitude, float halves) const {
+    return __hiloint2double(int(nearest[search_place(magnitude, halves, last)]), 0);
+  }
 };
 
 /// The tables of a ScaleSearch, one behind the other: those of the searches, then the magnitudes to store.
@@ -50,54 +52,84 @@ struct Best {
 
 // ---------------------------------------------------------------- one chunk of weights that share a scale
 
-/// Magnitudes of a chunk as doubles in shared memory, with zeros up to a multiple of sum_lanes: they add no error.
+/// Shared memory of a block: magnitudes of a chunk, sums of its blocks by candidate, the table.
+struct Arrays {
+  int magnitudes, partial;
+
+  explicit Arrays(std::size_t size) {
+    const std::size_t held = size < chunk_weights ? size : chunk_weights;
+    magnitudes = int(blocks_of(held, sum_lanes)) * sum_lanes;
+    partial = int(blocks_of(held, block_weights)) * coarse_width;
+  }
+  std::size_t bytes(int table) const {
+    return magnitudes * (sizeof(double) + sizeof(float)) + partial * sizeof(double) + table * sizeof(std::uint32_t);
+  }
+};
+
+/// Magnitudes of a chunk in shared memory, with zeros up to a multiple of sum_lanes: they add no error. As floats for
+/// the rounding and as doubles for the error: conversions run at a quarter of the speed of sums.
 struct Chunk {
   double* magnitudes;
-  int count;
+  float* floats;
+  double* partial;
+  std::uint32_t* table;
+  int count = 0;
+
+  __device__ explicit Chunk(Arrays arrays)
+      : magnitudes(reinterpret_cast<double*>(dynamic_shared())),
+        floats(reinterpret_cast<float*>(magnitudes + arrays.magnitudes)),
+        partial(reinterpret_cast<double*>(floats + arrays.magnitudes)),
+        table(reinterpret_cast<std::uint32_t*>(partial + arrays.partial)) {}
 
   __device__ void load(const float* weights, std::size_t size, std::size_t index) {
     const std::size_t first = index * chunk_weights;
     const int real = int(size - first < chunk_weights ? size - first : chunk_weights);
     count = (real + sum_lanes - 1) / sum_lanes * sum_lanes;
     __syncthreads();
-    for (int i = int(threadIdx.x); i < count; i += threads) magnitudes[i] = i < real ? fabsf(weights[first + i]) : 0.0f;
+    for (int i = int(threadIdx.x); i < count; i += threads) {
+      magnitudes[i] = floats[i] = i < real ? fabsf(weights[first + i]) : 0.0f;
+    }
     __syncthreads();
   }
 };
 
 /// Squared error of one block of weights at one scale. The threads of a warp try neighbouring scales on the same
 /// weights: one broadcast from shared memory serves all, and they round to few different entries of the table.
-__device__ double block_error(const double* magnitudes, int count, double scale, Table table) {
-  const double per_scale = 1 / scale;
+__device__ double block_error(const Chunk& chunk, int first, int count, double scale, Table table) {
+  const float halves = halves_per_scale(scale);
   double sums[sum_lanes] = {};
-  const auto add = [&](double& sum, double magnitude) {
-    const double difference = magnitude - scale * table.round(magnitude * per_scale);
+  const auto add = [&](double& sum, double magnitude, float value) {
+    const double difference = magnitude - scale * table.round(value, halves);
     sum += difference * difference;
   };
-  for (int i = 0; i < count; i += sum_lanes) {
+  for (int i = first; i < first + count; i += sum_lanes) {
 #pragma unroll
-    for (int lane = 0; lane < sum_lanes; lane += 2) {
-      const double2 pair = *reinterpret_cast<const double2*>(magnitudes + i + lane);
-      add(sums[lane], pair.x);
-      add(sums[lane + 1], pair.y);
+    for (int lane = 0; lane < sum_lanes; lane += 4) {
+      const float4 four = *reinterpret_cast<const float4*>(chunk.floats + i + lane);
+      const double2 low = *reinterpret_cast<const double2*>(chunk.magnitudes + i + lane);
+      const double2 high = *reinterpret_cast<const double2*>(chunk.magnitudes + i + lane + 2);
+      add(sums[lane], low.x, four.x);
+      add(sums[lane + 1], low.y, four.y);
+      add(sums[lane + 2], high.x, four.z);
+      add(sums[lane + 3], high.y, four.w);
     }
   }
   return sum_of_lanes(sums);
 }
 
-/// In thread t < width: the chunk's squared error at scales[t]. partial: (chunk_blocks, width).
-__device__ double chunk_error(const Chunk& chunk, const float* scales, int width, Table table, double* partial) {
+/// In thread t < width: the chunk's squared error at scales[t].
+__device__ double chunk_error(const Chunk& chunk, const float* scales, int width, Table table) {
   const int candidate = int(threadIdx.x) % width;
   const int blocks = (chunk.count + block_weights - 1) / block_weights;
   for (int block = int(threadIdx.x) / width; block < blocks; block += threads / width) {
     const int first = block * block_weights;
     const int count = chunk.count - first < block_weights ? chunk.count - first : block_weights;
-    partial[block * width + candidate] = block_error(chunk.magnitudes + first, count, scales[candidate], table);
+    chunk.partial[block * width + candidate] = block_error(chunk, first, count, scales[candidate], table);
   }
   __syncthreads();
   double sum = 0;
   if (int(threadIdx.x) < width) {
-    for (int block = 0; block < blocks; ++block) sum += partial[block * width + candidate];
+    for (int block = 0; block < blocks; ++block) sum += chunk.partial[block * width + candidate];
   }
   return sum;
 }
@@ -110,14 +142,14 @@ struct Fit {
 };
 
 /// In thread t < 3: member t of the chunk's Fit. Here a thread is a lane of a block of weights.
-__device__ double chunk_fit(const Chunk& chunk, double scale, Table table, double* partial) {
-  const double per_scale = 1 / scale;
+__device__ double chunk_fit(const Chunk& chunk, double scale, Table table) {
+  const float halves = halves_per_scale(scale);
   const int block = int(threadIdx.x) / sum_lanes, lane = int(threadIdx.x) % sum_lanes;
   const int blocks = (chunk.count + block_weights - 1) / block_weights;
   const int end = (block + 1) * block_weights < chunk.count ? (block + 1) * block_weights : chunk.count;
   Fit fit{};
   for (int i = block * block_weights + lane; i < end; i += sum_lanes) {
-    const double magnitude = chunk.magnitudes[i], rounded = table.round(magnitude * per_scale);
+    const double magnitude = chunk.magnitudes[i], rounded = table.round(chunk.floats[i], halves);
     const double difference = magnitude - scale * rounded;
     fit.error += difference * difference;
     fit.product += magnitude * rounded;
@@ -129,14 +161,14 @@ __device__ double chunk_fit(const Chunk& chunk, double scale, Table table, doubl
     fit.square += __shfl_down_sync(all_lanes, fit.square, half, sum_lanes);
   }
   if (lane == 0 && block < blocks) {
-    partial[block * 3] = fit.error;
-    partial[block * 3 + 1] = fit.product;
-    partial[block * 3 + 2] = fit.square;
+    chunk.partial[block * 3] = fit.error;
+    chunk.partial[block * 3 + 1] = fit.product;
+    chunk.partial[block * 3 + 2] = fit.square;
   }
   __syncthreads();
   double sum = 0;
   if (threadIdx.x < 3) {
-    for (int i = 0; i < blocks; ++i) sum += partial[i * 3 + int(threadIdx.x)];
+    for (int i = 0; i < blocks; ++i) sum += chunk.partial[i * 3 + int(threadIdx.x)];
   }
   return sum;
 }
@@ -181,8 +213,9 @@ __device__ void keep_best(const double* errors, const float* scales, int count, 
 /// The next scale to fit at, 0 at the end.
 __device__ float accept_fit(const Fit& fit, float scale, float minimum, Best* best) {
   if (!(fit.error < best->error)) return 0;
+  const bool again = fit.error < (1 - least_gain) * best->error;
   *best = {scale, fit.error};
-  return fit.square > 0 ? admissible_scale(fit.product / fit.square, minimum) : 0;
+  return again && fit.square > 0 ? admissible_scale(fit.product / fit.square, minimum) : 0;
 }
 
 __device__ float scale_of_zeros(float minimum) { return minimum > 0 ? minimum : 1; }
@@ -210,28 +243,15 @@ __device__ const std::uint32_t* table_of(const Search& search, const std::uint32
   return tables;
 }
 
-/// Copies a table behind the chunk's arrays in shared memory, if it is to be searched there.
+/// Copies a table to shared memory, if it is to be searched there.
 template <bool table_in_shared>
-__device__ Table load_table(const std::uint32_t* from, int last, double* behind) {
+__device__ Table load_table(const std::uint32_t* from, int last, std::uint32_t* to) {
   if constexpr (!table_in_shared) return {from, last};
-  std::uint32_t* to = reinterpret_cast<std::uint32_t*>(behind);
   __syncthreads();
   for (int i = int(threadIdx.x); i <= last; i += threads) to[i] = from[i];
   __syncthreads();
   return {to, last};
 }
-
-/// Shared memory of a block: a chunk of magnitudes, sums of its blocks by candidate, the table.
-struct Arrays {
-  int magnitudes, partial;  //!< doubles
-
-  explicit Arrays(std::size_t size) {
-    const std::size_t held = size < chunk_weights ? size : chunk_weights;
-    magnitudes = int(blocks_of(held, sum_lanes)) * sum_lanes;
-    partial = int(blocks_of(held, block_weights)) * coarse_width;
-  }
-  std::size_t bytes(int table) const { return (magnitudes + partial) * sizeof(double) + table * sizeof(std::uint32_t); }
-};
 
 // ---------------------------------------------------------------- one block per filter
 
@@ -244,7 +264,6 @@ __global__ void __launch_bounds__(threads, 3)
   __shared__ Best best;
   __shared__ Fit fit;
   __shared__ int largest;
-  double* const partial = reinterpret_cast<double*>(dynamic_shared()) + arrays.magnitudes;
   const int thread = int(threadIdx.x);
   const std::size_t filter = blockIdx.x;
   const float minimum = minimums[filter];
@@ -265,15 +284,14 @@ __global__ void __launch_bounds__(threads, 3)
     return;
   }
   const std::size_t chunks = (size + chunk_weights - 1) / chunk_weights;
-  Chunk chunk{reinterpret_cast<double*>(dynamic_shared()), 0};
+  Chunk chunk(arrays);
   if (largest > 0 && chunks == 1) chunk.load(weights, size, 0);
   const auto next_chunk = [&](std::size_t index) {
     if (chunks > 1) chunk.load(weights, size, index);
-    __syncthreads();  // what the threads last read from `partial` may be overwritten
+    __syncthreads();  // what was last read from chunk.partial may be overwritten
   };
   for (int index = 0; largest > 0 && index < search.tables; ++index) {
-    const Table table =
-        load_table<table_in_shared>(table_of(search, tables, index), search.lasts[index], partial + arrays.partial);
+    const Table table = load_table<table_in_shared>(table_of(search, tables, index), search.lasts[index], chunk.table);
     if (thread == 0) best = {0, infinite};
     for (int stage = 0; stage < 2; ++stage) {
       const bool coarse = stage == 0;
@@ -286,7 +304,7 @@ __global__ void __launch_bounds__(threads, 3)
       double error = 0;
       for (std::size_t i = 0; i < chunks; ++i) {
         next_chunk(i);
-        error += chunk_error(chunk, candidates, width, table, partial);
+        error += chunk_error(chunk, candidates, width, table);
       }
       if (thread < width) errors[thread] = error;
       keep_best(errors, candidates, coarse ? coarse_count : fine_count, &best);
@@ -298,7 +316,7 @@ __global__ void __launch_bounds__(threads, 3)
       double sum = 0;
       for (std::size_t i = 0; i < chunks; ++i) {
         next_chunk(i);
-        sum += chunk_fit(chunk, at, table, partial);
+        sum += chunk_fit(chunk, at, table);
       }
       if (thread < 3) (&fit.error)[thread] = sum;
       __syncthreads();
@@ -350,15 +368,14 @@ __global__ void __launch_bounds__(threads, 3)
                Stage stage, const State* state, double* sums, Search search, Arrays arrays) {
   __shared__ float candidates[coarse_width];
   const int thread = int(threadIdx.x), width = width_of(stage);
-  double* const partial = reinterpret_cast<double*>(dynamic_shared()) + arrays.magnitudes;
-  const Table table = load_table<table_in_shared>(nearest, last, partial + arrays.partial);
+  Chunk chunk(arrays);
+  const Table table = load_table<table_in_shared>(nearest, last, chunk.table);
   if (stage != Stage::fit && thread < width) {
     candidates[thread] = tensor_candidate(search, stage, thread, *state, minimum);
   }
-  Chunk chunk{reinterpret_cast<double*>(dynamic_shared()), 0};
   chunk.load(weights, size, blockIdx.x);
-  const double sum = stage == Stage::fit ? chunk_fit(chunk, state->at, table, partial)
-                                         : chunk_error(chunk, candidates, width, table, partial);
+  const double sum =
+      stage == Stage::fit ? chunk_fit(chunk, state->at, table) : chunk_error(chunk, candidates, width, table);
   if (thread < width) sums[blockIdx.x * std::size_t(width) + thread] = sum;
 }
 

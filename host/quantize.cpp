@@ -1,6 +1,7 @@
 #include "host/quantize.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstdlib>
@@ -36,7 +37,7 @@ double squared_error(std::span<const float> weights, float scale, const Rounding
 
 /// The scale of least squared error for the rounding at `scale`; 0 where all weights round to zero.
 double closed_form(std::span<const float> weights, float scale, const RoundingTable& table) {
-  const double per_step = 1 / double(scale);
+  const float halves = halves_per_scale(scale);
   double product = 0, square = 0;
   for (std::size_t begin = 0; begin < weights.size(); begin += chunk_weights) {
     const std::size_t end = std::min(begin + chunk_weights, weights.size());
@@ -44,8 +45,8 @@ double closed_form(std::span<const float> weights, float scale, const RoundingTa
     for (std::size_t block = begin; block < end; block += block_weights) {
       double products[sum_lanes] = {}, squares[sum_lanes] = {};
       for (std::size_t i = block; i < std::min(block + block_weights, end); ++i) {
-        const double magnitude = std::abs(weights[i]);
-        const double rounded = table.nearest[search_place(magnitude * per_step, table.last())];
+        const float magnitude = std::abs(weights[i]);
+        const double rounded = table.nearest[search_place(magnitude, halves, table.last())];
         products[i % sum_lanes] += magnitude * rounded;
         squares[i % sum_lanes] += rounded * rounded;
       }
@@ -59,7 +60,7 @@ double closed_form(std::span<const float> weights, float scale, const RoundingTa
 }
 
 /// The scale of least squared error, at least `minimum`: the best candidate, the best near it, then the closed-form
-/// optimum for its rounding, as long as that helps. `other` (if positive) is one more candidate.
+/// optimum for its rounding, as long as that helps enough. `other` (if positive) is one more candidate.
 float search_scale(std::span<const float> weights, const ScaleSearch& search, const RoundingTable& table, float minimum,
                    float other, bool parallel) {
   static const CandidateFactors factors = candidate_factors();
@@ -71,13 +72,19 @@ float search_scale(std::span<const float> weights, const ScaleSearch& search, co
   double least = std::numeric_limits<double>::infinity();
   const auto keep_best_of = [&](std::span<const float> candidates) {
     std::vector<double> errors(candidates.size());
+    std::atomic<double> bound = least;  // whatever it stops is worse than the best, so the threads' order never matters
+    const auto evaluate = [&](long index, int = 0) {
+      errors[index] = squared_error(weights, candidates[index], table, bound);
+      for (double before = bound; errors[index] < before;) {
+        if (bound.compare_exchange_weak(before, errors[index])) break;
+      }
+    };
     if (parallel) {
-      const double bound = least;
-      parallel_for(long(candidates.size()),
-                   [&](long index, int) { errors[index] = squared_error(weights, candidates[index], table, bound); });
+      parallel_for(long(candidates.size()), evaluate);
+    } else {
+      for (std::size_t i = 0; i < candidates.size(); ++i) evaluate(long(i));
     }
     for (std::size_t i = 0; i < candidates.size(); ++i) {
-      if (!parallel) errors[i] = squared_error(weights, candidates[i], table, least);
       if (errors[i] < least) {
         best = candidates[i];
         least = errors[i];
@@ -99,7 +106,7 @@ float search_scale(std::span<const float> weights, const ScaleSearch& search, co
   for (const double factor : factors.fine) candidates.push_back(admissible_scale(best * factor, minimum));
   keep_best_of(candidates);
 
-  for (double before = std::numeric_limits<double>::infinity(); least < before;) {
+  for (double before = std::numeric_limits<double>::infinity(); least < (1 - least_gain) * before;) {
     before = least;
     const double scale = closed_form(weights, best, table);
     if (scale > 0) keep_best_of(std::vector{admissible_scale(scale, minimum)});

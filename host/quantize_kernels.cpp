@@ -7,17 +7,20 @@ namespace bitcluster {
 namespace {
 
 double squared_error_of_block(const float* weights, int count, double scale, const double* nearest, int last) {
-  const double per_scale = 1 / scale;
-  double sums[sum_lanes] = {};
-  const auto add = [&](int lane, float weight) __attribute__((always_inline)) {
-    const double magnitude = __builtin_fabsf(weight);
-    const double difference = magnitude - scale * nearest[search_place(magnitude * per_scale, last)];
-    sums[lane] += difference * difference;
-  };
-  for (; count >= sum_lanes; count -= sum_lanes, weights += sum_lanes) {
-    for (int lane = 0; lane < sum_lanes; ++lane) add(lane, weights[lane]);
+  const float halves = halves_per_scale(scale);
+  int places[block_weights];
+  double errors[block_weights];
+  for (int i = 0; i < count; ++i) places[i] = search_place(__builtin_fabsf(weights[i]), halves, last);
+  for (int i = 0; i < count; ++i) {
+    const double difference = __builtin_fabsf(weights[i]) - scale * nearest[places[i]];
+    errors[i] = difference * difference;
   }
-  for (int lane = 0; lane < count; ++lane) add(lane, weights[lane]);
+  double sums[sum_lanes] = {};
+  int i = 0;
+  for (; i + sum_lanes <= count; i += sum_lanes) {
+    for (int lane = 0; lane < sum_lanes; ++lane) sums[lane] += errors[i + lane];
+  }
+  for (int lane = 0; i + lane < count; ++lane) sums[lane] += errors[i + lane];
   return sum_of_lanes(sums);
 }
 
