@@ -117,7 +117,7 @@ __device__ double block_error(const Chunk& chunk, int first, int count, double s
   return sum_of_lanes(sums);
 }
 
-/// In thread t < width: the chunk's squared error at scales[t].
+/// In thread t < width: the chunk's squared error at scales[t]. After a barrier chunk.partial is free again.
 __device__ double chunk_error(const Chunk& chunk, const float* scales, int width, Table table) {
   const int candidate = int(threadIdx.x) % width;
   const int blocks = (chunk.count + block_weights - 1) / block_weights;
@@ -141,7 +141,7 @@ struct Fit {
   double square;   //!< of what it is rounded to
 };
 
-/// In thread t < 3: member t of the chunk's Fit. Here a thread is a lane of a block of weights.
+/// In thread t < 3: member t of the chunk's Fit. Here a thread is a lane of a block of weights. As chunk_error().
 __device__ double chunk_fit(const Chunk& chunk, double scale, Table table) {
   const float halves = halves_per_scale(scale);
   const int block = int(threadIdx.x) / sum_lanes, lane = int(threadIdx.x) % sum_lanes;
@@ -262,7 +262,6 @@ __global__ void __launch_bounds__(threads, 3)
   __shared__ float candidates[coarse_width];
   __shared__ double errors[coarse_width];
   __shared__ Best best;
-  __shared__ Fit fit;
   __shared__ int largest;
   const int thread = int(threadIdx.x);
   const std::size_t filter = blockIdx.x;
@@ -288,7 +287,6 @@ __global__ void __launch_bounds__(threads, 3)
   if (largest > 0 && chunks == 1) chunk.load(weights, size, 0);
   const auto next_chunk = [&](std::size_t index) {
     if (chunks > 1) chunk.load(weights, size, index);
-    __syncthreads();  // what was last read from chunk.partial may be overwritten
   };
   for (int index = 0; largest > 0 && index < search.tables; ++index) {
     const Table table = load_table<table_in_shared>(table_of(search, tables, index), search.lasts[index], chunk.table);
@@ -318,9 +316,9 @@ __global__ void __launch_bounds__(threads, 3)
         next_chunk(i);
         sum += chunk_fit(chunk, at, table);
       }
-      if (thread < 3) (&fit.error)[thread] = sum;
+      if (thread < 3) errors[thread] = sum;
       __syncthreads();
-      if (thread == 0) candidates[0] = accept_fit(fit, at, minimum, &best);
+      if (thread == 0) candidates[0] = accept_fit({errors[0], errors[1], errors[2]}, at, minimum, &best);
       __syncthreads();
       at = candidates[0];
     }
@@ -453,11 +451,11 @@ class DeviceSearch {
   int shared_entries() const { return longest_table() <= shared_table_entries ? longest_table() : 0; }
 
   /// A weight costs 4 bytes read and 2 written (again 4 from the caches for every pass where a filter has more than
-  /// chunk_weights weights), and per candidate 6 double operations and one of shared memory; with 160 + 16 candidates
-  /// (twice that for signed digits) some 1100. An H200 reads and writes 4.8 TB/s, 800 G weights/s, and does, without
-  /// fused multiply-adds, 17 T double operations/s, 15 G weights/s: arithmetic binds, by a factor of 50, and is about
-  /// what PCIe 5 x16 (64 GB/s) brings from the host. Sorting the weights and keeping prefix sums would take far fewer
-  /// operations for few terms, but not for plain integers, and would lose the small errors in differences.
+  /// chunk_weights weights), and per candidate some 11 instructions, 4 of them double operations at half speed; for
+  /// 160 + 16 candidates (twice that for signed digits) 1900. An H200 reads and writes 4.8 TB/s, 800 G weights/s, and
+  /// issues 132 x 4 warp instructions per cycle of 1.8 GHz, 30 T/s of threads, 15 G weights/s: arithmetic binds, by a
+  /// factor of 50. That is what PCIe 5 x16 (64 GB/s) brings from the host. Sorted weights with prefix sums would take
+  /// far fewer operations for few terms, but not for plain integers, and lose small errors in differences.
   std::vector<float> run_filters(const DeviceArray<float>& weights, const DeviceArray<std::int16_t>& values) const {
     const std::size_t size = weights.size() / filters_;
     const Arrays arrays(size);

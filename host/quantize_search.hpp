@@ -79,8 +79,9 @@ BITCLUSTER_DEVICE int search_place(float magnitude, float halves_per_scale, int 
 #ifdef __CUDA_ARCH__
   // from 2^23 on floats have steps of 1: the sum rounded to zero has the integer part in its low bits, and its bits go
   // on growing beyond 2^24; cheaper than a conversion
-  const int place = __float_as_int(__fadd_rz(halves, 0x1p23f)) - 0x4b000000;
-  return place < last ? place : last;
+  constexpr int zero = 0x4b000000;
+  const int place = __float_as_int(__fadd_rz(halves, 0x1p23f));
+  return (place < last + zero ? place : last + zero) - zero;
 #else
   return int(halves < float(last) ? halves : float(last));
 #endif

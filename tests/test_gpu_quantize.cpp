@@ -95,6 +95,21 @@ TEST_F(GpuQuantize, EqualsTheCpuForEveryShape) {
   }
 }
 
+TEST_F(GpuQuantize, EqualsTheCpuInTinyFilters) {
+  // errors so ragged that the best scale may lie anywhere
+  std::mt19937 random(4);
+  std::normal_distribution<float> normal;
+  for (const int bits : {4, 8}) {
+    for (const WeightFormat& format : formats_of(bits)) {
+      if (!format.per_channel) continue;
+      const int filters = 20;
+      std::vector<float> weights(std::size_t(filters) * 3);
+      for (float& weight : weights) weight = normal(random);
+      expect_equal(weights, filters, format);
+    }
+  }
+}
+
 TEST_F(GpuQuantize, EqualsTheCpuWithLeastScales) {
   std::mt19937 random(3);
   std::normal_distribution<float> normal;
