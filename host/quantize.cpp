@@ -151,8 +151,8 @@ int count_terms(Encoding encoding, int magnitude) {
 QuantizedWeights quantize(std::span<const float> weights, int filters, const WeightFormat& format,
                           std::span<const float> minimum_scales) {
   check_quantization(weights.size(), filters, format, minimum_scales);
-  if (!all_finite(weights)) reject_not_finite();
   const ScaleSearch search(format);
+  if (!all_finite(weights)) reject_not_finite();
   const std::vector<float> minimums = least_scales(filters, format, minimum_scales);
   const auto scale_of = [&](std::span<const float> part, float minimum, bool parallel) {
     float scale = 0;

@@ -177,6 +177,7 @@ TEST_F(GpuQuantize, HasTheErrorsOfTheCpu) {
   expect_error(weights, 1, {8, Encoding::binary, 0, true});
   expect_error(weights, 1, {8, Encoding::signed_digit, 6, true});
   expect_error(weights, 1, {8, Encoding::signed_digit, 2, false, true, true});
+  expect_error({1, nan}, 1, {8, Encoding::signed_digit, 6, true});
   expect_error(weights, 3, {});
   expect_error(weights, 0, {});
   expect_error(weights, 2, {}, {1});
