@@ -9,6 +9,7 @@
 #include "cuda/convolution.cuh"
 #include "cuda/device.hpp"
 #include "cuda/elements.cuh"
+#include "cuda/quantize.hpp"
 #include "host/layer_constants.hpp"
 #include "host/pass.hpp"
 
@@ -58,6 +59,11 @@ class CudaBackend final : public Backend {
   void hold(std::span<const std::uint8_t> pixels) override;
   void evaluate(ImageBatch images, std::span<const Variant> variants, std::span<float> logits) override;
   void observe_inputs(ImageBatch images, const Variant& variant, const InputObserver& observer) override;
+  QuantizedWeights quantize(std::span<const float> weights, int filters, const WeightFormat& format,
+                            std::span<const float> minimum_scales) override {
+    use_device();
+    return quantize_on_device(weights, filters, format, minimum_scales);
+  }
 
  private:
   using Tensors = std::vector<Activations>;

@@ -2,14 +2,27 @@
 
 #include "cuda/backend.hpp"
 #include "cuda/device.hpp"
+#include "cuda/quantize.hpp"
 #include "host/error.hpp"
 
 namespace bitcluster {
+namespace {
 
-DeviceReport find_devices() { return {{}, "this program was built without CUDA (no nvcc was found by CMake)"}; }
+constexpr const char* no_cuda = "this program was built without CUDA (no nvcc was found by CMake)";
 
-std::unique_ptr<Backend> make_cuda_backend(int) {
-  throw Error("no GPU can be used", find_devices().reason, "install the CUDA toolkit and build again, or use the CPU");
+[[noreturn]] void reject() {
+  throw Error("no GPU can be used", no_cuda, "install the CUDA toolkit and build again, or use --backend cpu");
 }
+
+}  // namespace
+
+DeviceReport find_devices() { return {{}, no_cuda}; }
+
+std::unique_ptr<Backend> make_cuda_backend(int) { reject(); }
+
+QuantizedWeights quantize_on_device(std::span<const float>, int, const WeightFormat&, std::span<const float>) {
+  reject();
+}
+QuantizationTimes time_quantization(std::span<const float>, int, const WeightFormat&) { reject(); }
 
 }  // namespace bitcluster

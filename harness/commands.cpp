@@ -181,14 +181,15 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
                                               calibration_method_from_string(options.calibration), 99.99);
     WeightFormat reference;
     reference.bits = options.format.bits;
-    const IntegerNetwork integer = make_integer(network, calibration, reference, input_table);
+    const Quantizer quantizer = quantizer_of(*backend);
+    const IntegerNetwork integer = make_integer(network, calibration, reference, input_table, quantizer);
     Variant variant;
     double weights = 0;
     for (const int layer : weighted_layers(network)) {
       const QuantizedWeights* used = &integer.weights[layer];
       if (options.weights == "bitcluster") {
-        variant.push_back(
-            {layer, std::make_shared<const QuantizedWeights>(quantize_layer(integer, layer, options.format))});
+        variant.push_back({layer, std::make_shared<const QuantizedWeights>(
+                                      quantize_layer(integer, layer, options.format, quantizer))});
         used = variant.back().weights.get();
       }
       terms += mean_terms(*used) * double(used->values.size());

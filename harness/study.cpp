@@ -42,11 +42,11 @@ std::string candidate_name(const WeightFormat& format) { return "N=" + std::to_s
 
 }  // namespace
 
-void add_layers(const std::string& model, const Network& network, Results& results) {
+void add_layers(const std::string& model, const Network& network, Results& results, const Quantizer& quantizer) {
   for (const int index : weighted_layers(network)) {
     const auto& convolution = std::get<Convolution>(network.layers[index].operation);
     const LayerGeometry geometry = layer_geometry(network, index);
-    const QuantizedWeights plain = quantize(convolution.weights, convolution.filters, {});
+    const QuantizedWeights plain = quantizer(convolution.weights, convolution.filters, {}, {});
     double terms[2] = {0, 0};
     for (const int value : plain.values) {
       terms[0] += count_terms(Encoding::binary, std::abs(value));
@@ -112,8 +112,8 @@ void add_emulation(const std::string& model, const std::string& assignment, cons
 std::shared_ptr<const QuantizedWeights> CandidateWeights::get(int weighted, int candidate) {
   auto& entry = cache_[{weighted, candidate}];
   if (!entry) {
-    entry =
-        std::make_shared<const QuantizedWeights>(quantize_layer(network_, layers_[weighted], candidates_[candidate]));
+    entry = std::make_shared<const QuantizedWeights>(
+        quantize_layer(network_, layers_[weighted], candidates_[candidate], quantizer_));
   }
   return entry;
 }
@@ -149,12 +149,13 @@ Study::Study(const Inputs& inputs, Evaluator& evaluator, const Config& config, c
   Progress progress(evaluator.ranks().root(), label("calibrate"), 1);
   const Calibration calibration = calibrate(network, preprocess(images, input_table_, 0, images.count), images.count,
                                             config.calibration.method, config.calibration.percentile);
-  network_ = make_integer(network, calibration, config.reference, input_table_);
+  const Quantizer quantizer = quantizer_of(evaluator.backend());
+  network_ = make_integer(network, calibration, config.reference, input_table_, quantizer);
   layers_ = weighted_layers(network);
   std::vector<WeightFormat> candidates = config.search.candidates;
   candidates.insert(candidates.end(), config.search.pruned.begin(), config.search.pruned.end());
-  weights_ = std::make_unique<CandidateWeights>(network_, std::move(candidates));
-  add_layers(name_, network, results);
+  weights_ = std::make_unique<CandidateWeights>(network_, std::move(candidates), quantizer);
+  add_layers(name_, network, results, quantizer);
   progress.update(1);
 }
 

@@ -21,8 +21,11 @@ namespace bitcluster {
 /// Weights of every layer in every candidate format, quantized when first asked for.
 class CandidateWeights {
  public:
-  CandidateWeights(const IntegerNetwork& network, std::vector<WeightFormat> candidates)
-      : network_(network), layers_(weighted_layers(network.network)), candidates_(std::move(candidates)) {}
+  CandidateWeights(const IntegerNetwork& network, std::vector<WeightFormat> candidates, Quantizer quantizer)
+      : network_(network),
+        layers_(weighted_layers(network.network)),
+        candidates_(std::move(candidates)),
+        quantizer_(std::move(quantizer)) {}
 
   const std::vector<WeightFormat>& candidates() const { return candidates_; }
 
@@ -36,6 +39,7 @@ class CandidateWeights {
   const IntegerNetwork& network_;
   std::vector<int> layers_;
   std::vector<WeightFormat> candidates_;
+  Quantizer quantizer_;
   std::map<std::pair<int, int>, std::shared_ptr<const QuantizedWeights>> cache_;
 };
 
@@ -95,7 +99,8 @@ class Study {
 };
 
 /// Rows of /layers for one model. Weights in plain 8-bit integers give the mean numbers of terms.
-void add_layers(const std::string& model, const Network& network, Results& results);
+void add_layers(const std::string& model, const Network& network, Results& results,
+                const Quantizer& quantizer = quantize);
 
 /// Rows of /accelerators for one basis of comparison.
 void add_accelerators(const std::string& basis, const std::vector<Accelerator>& accelerators, Results& results);

@@ -51,6 +51,10 @@ class Backend {
 
   /// Runs one variant and shows the integer inputs of its layers with weights, in image order, then layer order.
   virtual void observe_inputs(ImageBatch images, const Variant& variant, const InputObserver& observer) = 0;
+
+  /// quantize() where this backend computes; needs no network.
+  virtual QuantizedWeights quantize(std::span<const float> weights, int filters, const WeightFormat& format,
+                                    std::span<const float> minimum_scales) = 0;
 };
 
 /// Holds images as long as it lives.
@@ -63,6 +67,9 @@ class HeldImages {
  private:
   Backend& backend_;
 };
+
+/// The backend's quantize() for make_integer() and quantize_layer(); the backend must outlive it.
+inline Quantizer quantizer_of(Backend& backend) { return std::bind_front(&Backend::quantize, &backend); }
 
 /// The CPU backend, with the fastest exact kernels that this processor has. `instruction_set` forces one for tests:
 /// "portable", "avx2", "avx512-vnni"; Error if the processor lacks it.

@@ -48,6 +48,10 @@ class CpuBackend final : public Backend {
   void hold(std::span<const std::uint8_t>) override {}
   void evaluate(ImageBatch images, std::span<const Variant> variants, std::span<float> logits) override;
   void observe_inputs(ImageBatch images, const Variant& variant, const InputObserver& observer) override;
+  QuantizedWeights quantize(std::span<const float> weights, int filters, const WeightFormat& format,
+                            std::span<const float> minimum_scales) override {
+    return bitcluster::quantize(weights, filters, format, minimum_scales);
+  }
 
  private:
   using Tensors = std::vector<Buffer>;

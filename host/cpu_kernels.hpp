@@ -97,6 +97,9 @@ struct Kernels {
   void (*average_pool)(const PoolTask&, Result);
   /// from: (channels), squares: int32 scratch (channels + size), table: by sum of squares
   void (*normalize)(Operand from, int channels, int size, const float* table, std::int32_t* squares, Result);
+
+  /// Squared error of one block of weights; nearest: of a RoundingTable, whose last place is `last`
+  double (*squared_error)(const float* weights, int count, double scale, const double* nearest, int last);
 };
 
 /// Null where this processor or this build lacks the instruction set: "portable", "avx2", "avx512-vnni".

@@ -239,7 +239,7 @@ Calibration calibrate(const Network& network, std::span<const float> images, int
 }
 
 IntegerNetwork make_integer(const Network& network, const Calibration& calibration, const WeightFormat& reference,
-                            const InputTable& input) {
+                            const InputTable& input, const Quantizer& quantizer) {
   const std::size_t layers = network.layers.size();
   if (calibration.formats.size() != layers) {
     throw Error("cannot make network '" + network.name + "' integer",
@@ -270,11 +270,13 @@ IntegerNetwork make_integer(const Network& network, const Calibration& calibrati
   for (const float value : input) {
     result.input_table.push_back(std::int8_t(std::clamp(std::rint(double(value) / format.scale), -127.0, 127.0)));
   }
-  for (const int layer : weighted_layers(network)) result.weights[layer] = quantize_layer(result, layer, reference);
+  for (const int layer : weighted_layers(network))
+    result.weights[layer] = quantize_layer(result, layer, reference, quantizer);
   return result;
 }
 
-QuantizedWeights quantize_layer(const IntegerNetwork& network, int layer, const WeightFormat& format) {
+QuantizedWeights quantize_layer(const IntegerNetwork& network, int layer, const WeightFormat& format,
+                                const Quantizer& quantizer) {
   const Convolution& convolution = convolution_of(network, layer);
   const double input_scale = network.formats[network.network.layers[layer].inputs[0]].scale;
   std::vector<float> minimum_scales;
@@ -283,7 +285,7 @@ QuantizedWeights quantize_layer(const IntegerNetwork& network, int layer, const 
   }
   QuantizedWeights weights;
   try {
-    weights = quantize(convolution.weights, convolution.filters, format, minimum_scales);
+    weights = quantizer(convolution.weights, convolution.filters, format, minimum_scales);
   } catch (const Error& error) {
     throw Error("layer '" + network.network.layers[layer].name + "'", error.what(), "every layer must be quantizable");
   }

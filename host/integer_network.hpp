@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -44,13 +45,18 @@ struct IntegerNetwork {
 /// The preprocessing of images: float value of every byte of every channel, (channels, 256).
 using InputTable = std::vector<float>;
 
+/// quantize(), or what takes its place on a device.
+using Quantizer = std::function<QuantizedWeights(std::span<const float> weights, int filters,
+                                                 const WeightFormat& format, std::span<const float> minimum_scales)>;
+
 /// Quantizes all weights to `reference` and prepares the input table. Throws Error naming the layer where int32 could
 /// overflow.
 IntegerNetwork make_integer(const Network& network, const Calibration& calibration, const WeightFormat& reference,
-                            const InputTable& input);
+                            const InputTable& input, const Quantizer& quantizer = quantize);
 
 /// The weights of one layer in another format, checked for overflow like the reference's.
-QuantizedWeights quantize_layer(const IntegerNetwork& network, int layer, const WeightFormat& format);
+QuantizedWeights quantize_layer(const IntegerNetwork& network, int layer, const WeightFormat& format,
+                                const Quantizer& quantizer = quantize);
 
 /// int32 bias and float32 multiplier of every filter of a layer with the given weights.
 /// Output integer = clamp(rint(float(sum + bias) * multiplier)), half to even; the last layer's logits are float(sum +

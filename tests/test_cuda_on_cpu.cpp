@@ -89,6 +89,19 @@ __global__ void multiply(const std::uint8_t* a, const std::int8_t* b, std::int32
   for (int i = 0; i < 4; ++i) c[(lane / 4 + i / 2 * 8) * 8 + lane % 4 * 2 + i % 2] = sums[i];
 }
 
+__global__ void high_words(int* words, double* doubles) {
+  doubles[threadIdx.x] = __hiloint2double(words[threadIdx.x], 0);
+}
+
+TEST(CudaOnCpu, WordsOfDoubles) {
+  // IEEE 754: exponents 1023, 1024 and 1026, then the mantissa's first 20 bits
+  const std::vector<int> words = {0, 0x3ff00000, 0x40080000, 0x40240000};
+  const DeviceArray<int> from(words.data(), words.size(), nullptr);
+  const DeviceArray<double> to(words.size(), nullptr);
+  launch(high_words, 1, 4, 0, nullptr, from.data(), to.data());
+  EXPECT_EQ(to_host(to), (std::vector<double>{0, 1, 3, 10}));
+}
+
 TEST(CudaOnCpu, MatrixInstructions) {
   std::mt19937 random(1);
   std::vector<std::uint8_t> a(16 * 32);

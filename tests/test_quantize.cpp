@@ -8,9 +8,11 @@
 #include <random>
 #include <string>
 
+#include "host/cpu_kernels.hpp"
 #include "host/error.hpp"
 #include "host/parallel.hpp"
 #include "host/quantize.hpp"
+#include "host/quantize_search.hpp"
 #include "host/terms.hpp"
 
 namespace bitcluster {
@@ -249,6 +251,31 @@ TEST(Quantize, SameBitsForAnyNumberOfThreads) {
     set_thread_count(threads);
     EXPECT_EQ(one.values, five.values);
     EXPECT_EQ(one.scales, five.scales);
+  }
+}
+
+TEST(Quantize, SameErrorsInEveryInstructionSet) {
+  const ScaleSearch search({8, Encoding::binary, 2});
+  const std::vector<double>& nearest = search.values.nearest;
+  for (const int count : {1, 15, 16, 27, 255, 256}) {
+    const std::vector<float> weights = random_weights(count, unsigned(count));
+    for (const double scale : {1e-5, 0.001, 0.02}) {
+      double sum = 0;
+      for (const float weight : weights) {
+        const double magnitude = std::abs(weight);
+        const double difference =
+            magnitude - scale * nearest_by_trying(allowed_magnitudes({8, Encoding::binary, 2}), magnitude, scale);
+        sum += difference * difference;
+      }
+      const double expected =
+          find_kernels("portable")->squared_error(weights.data(), count, scale, nearest.data(), search.values.last());
+      EXPECT_NEAR(expected, sum, 1e-12 * sum);
+      for (const char* name : {"avx2", "avx512-vnni"}) {
+        const Kernels* kernels = find_kernels(name);
+        if (!kernels) continue;
+        EXPECT_EQ(kernels->squared_error(weights.data(), count, scale, nearest.data(), search.values.last()), expected);
+      }
+    }
   }
 }
 

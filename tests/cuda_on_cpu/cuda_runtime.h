@@ -314,6 +314,9 @@ inline int __ffs(int value) { return __builtin_ffs(value); }
 inline int __clz(int value) { return value ? __builtin_clz(unsigned(value)) : 32; }
 inline int __float_as_int(float value) { return __builtin_bit_cast(int, value); }
 inline float __int_as_float(int value) { return __builtin_bit_cast(float, value); }
+inline double __hiloint2double(int high, int low) {
+  return __builtin_bit_cast(double, std::uint64_t(unsigned(high)) << 32 | unsigned(low));
+}
 inline float __fmul_rn(float a, float b) { return a * b; }
 inline float __fadd_rn(float a, float b) { return a + b; }
 inline float __fsub_rn(float a, float b) { return a - b; }
