@@ -11,32 +11,10 @@
 #include "host/parallel.hpp"
 #include "host/schedule.hpp"
 #include "host/timing.hpp"
+#include "host/walk.hpp"
 
 namespace bitcluster {
 namespace {
-
-/// Sums over the steps of a layer, in slots where not said otherwise.
-struct Work {
-  std::int64_t cycles = 0;  //!< of all steps, one after another, or until the last column is done
-  std::int64_t useful = 0, null_term = 0, lane = 0, row_column = 0;
-  std::int64_t weight_bits = 0;  //!< of the weights in memory, where the rule decides
-
-  Work& operator+=(const Work& other) {
-    cycles += other.cycles;
-    useful += other.useful;
-    null_term += other.null_term;
-    lane += other.lane;
-    row_column += other.row_column;
-    weight_bits += other.weight_bits;
-    return *this;
-  }
-};
-
-struct LayerWork {
-  Work work;
-  bool own_weight_bits = false;           //!< work.weight_bits holds; else encoded_weight_bits() says
-  std::vector<std::int32_t> step_cycles;  //!< of a fully connected layer, every step in the order (batch, brick)
-};
 
 Work total(const std::vector<Work>& parts) {
   return std::accumulate(parts.begin(), parts.end(), Work(), [](Work a, const Work& b) { return a += b; });
@@ -119,142 +97,38 @@ LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& l
   return result;
 }
 
-/// Cycles of every brick of activations at every position of the padded image, 0 where it has no term.
-class BrickTimes {
- public:
-  BrickTimes(const Mapping& mapping, const LayerTensors& layer, const ActivationRule& rule)
-      : image_(layer, rule.operands), chunks_(mapping.depthwise ? mapping.batches() : mapping.chunks()) {
-    times_.resize(std::size_t(mapping.groups) * chunks_ * image_.size());
-    parallel_for(long(mapping.groups) * chunks_, [&](long place, int) {
-      const int group = int(place / chunks_), chunk = int(place % chunks_);
-      std::vector<const std::uint16_t*> lanes;
-      if (mapping.depthwise) {
-        for (int r = 0; r < mapping.rows_of(chunk); ++r) {
-          lanes.push_back(image_.channel(mapping.input_channel(chunk * mapping.rows + r, 0)));
-        }
-      } else {
-        for (int l = 0; l < mapping.lanes_of(chunk); ++l) {
-          lanes.push_back(image_.channel(group * mapping.channels + chunk * mapping.lanes + l));
-        }
+BrickTimes brick_times(const Mapping& mapping, const PaddedImage& image, const ActivationRule& rule) {
+  const int chunks = activation_chunks(mapping);
+  BrickTimes result(std::size_t(mapping.groups) * chunks * image.size());
+  parallel_for(long(mapping.groups) * chunks, [&](long place, int) {
+    const int group = int(place / chunks), chunk = int(place % chunks);
+    std::vector<const std::uint16_t*> lanes;
+    if (mapping.depthwise) {
+      for (int r = 0; r < mapping.rows_of(chunk); ++r) {
+        lanes.push_back(image.channel(mapping.input_channel(chunk * mapping.rows + r, 0)));
       }
-      std::uint16_t* times = times_.data() + place * image_.size();
-      for (std::ptrdiff_t position = 0; position < image_.size(); position += operand_padding) {
-        std::uint16_t run[operand_padding];
-        rule.columns(lanes.data(), int(lanes.size()), run);
-        std::copy_n(run, std::min<std::ptrdiff_t>(operand_padding, image_.size() - position), times + position);
-        for (const std::uint16_t*& lane : lanes) lane += operand_padding;
+    } else {
+      for (int l = 0; l < mapping.lanes_of(chunk); ++l) {
+        lanes.push_back(image.channel(group * mapping.channels + chunk * mapping.lanes + l));
       }
-    });
-  }
-
-  int chunks() const { return chunks_; }
-  std::ptrdiff_t offset(int tap, std::int64_t pixel) const { return image_.offset(tap, pixel); }
-  const std::uint16_t* of(int group, int chunk) const {
-    return times_.data() + (std::ptrdiff_t(group) * chunks_ + chunk) * image_.size();
-  }
-
- private:
-  PaddedImage image_;
-  int chunks_;
-  std::vector<std::uint16_t> times_;  // (groups, chunks, h, w)
-};
+    }
+    std::uint16_t* times = result.data() + place * image.size();
+    for (std::ptrdiff_t position = 0; position < image.size(); position += operand_padding) {
+      std::uint16_t run[operand_padding];
+      rule.columns(lanes.data(), int(lanes.size()), run);
+      std::copy_n(run, std::min<std::ptrdiff_t>(operand_padding, image.size() - position), times + position);
+      for (const std::uint16_t*& lane : lanes) lane += operand_padding;
+    }
+  });
+  return result;
+}
 
 LayerWork walk(const Accelerator& accelerator, const Mapping& mapping, const LayerTensors& layer,
                const ActivationRule& rule) {
-  const BrickTimes times(mapping, layer, rule);
-  const int chunks = times.chunks(), visits = mapping.taps * chunks;
-  // All filters see the same activations, so a brick takes the same in every batch; on the diagonal a batch has its
-  // own.
-  const std::int64_t batches = mapping.depthwise ? 1 : mapping.batches();
-  const std::int64_t filters = mapping.depthwise ? 1 : mapping.filters;
-  const auto lanes_of = [&](int chunk) { return mapping.depthwise ? mapping.rows_of(chunk) : mapping.lanes_of(chunk); };
-  const bool ordered = accelerator.column_registers > 0 && !mapping.fully_connected;
-
-  LayerWork result;
-  std::vector<std::int32_t> brick_cycles(mapping.fully_connected ? std::size_t(visits) : 0);
-  struct Sum {
-    Work work;
-    std::int64_t element = 0, empty = 0;  // slots until the processing element itself is done; those without any term
-  };
-  std::vector<Sum> parts(static_cast<std::size_t>(thread_count()));
-  /// Times of the visits (tap, chunk) of one set of pixels.
-  const auto visit = [&](int group, std::int64_t set, Sum& sum, std::vector<std::uint16_t>& column_times) {
-    const int columns = mapping.columns_of(set);
-    column_times.resize(std::size_t(visits) * columns);
-    std::vector<std::ptrdiff_t> offsets(static_cast<std::size_t>(columns));
-    std::uint16_t* target = column_times.data();
-    for (int tap = 0; tap < mapping.taps; ++tap) {
-      for (int c = 0; c < columns; ++c) offsets[c] = times.offset(tap, mapping.first_pixel(set) + c);
-      for (int chunk = 0; chunk < chunks; ++chunk, target += columns) {
-        const std::uint16_t* source = times.of(group, chunk);
-        std::int64_t longest = 1, all = 0, empty = 0;
-        for (int c = 0; c < columns; ++c) {
-          const std::uint16_t time = source[offsets[c]];
-          empty += time == 0;
-          target[c] = std::max<std::uint16_t>(time, 1);
-          all += target[c];
-          longest = std::max<std::int64_t>(longest, target[c]);
-        }
-        const std::int64_t slots = lanes_of(chunk) * filters;
-        sum.element += all * slots;
-        sum.empty += empty * slots;
-        if (ordered) continue;
-        sum.work.cycles += longest * batches;
-        sum.work.row_column += (longest * columns - all) * slots;
-        if (mapping.fully_connected) brick_cycles[tap * chunks + chunk] = std::int32_t(longest);
-      }
-    }
-  };
-  if (ordered) {
-    ColumnClock clock(mapping.columns, accelerator.column_registers);
-    std::vector<std::uint16_t> column_times;
-    for (int group = 0; group < mapping.groups; ++group) {
-      // the bundles of channels on the diagonal are groups one after another, too
-      for (int bundle = 0; bundle < (mapping.depthwise ? mapping.batches() : 1); ++bundle) {
-        for (std::int64_t set = 0; set < mapping.pixel_sets(); ++set) {
-          Sum again;  // sums are those of the first visit
-          visit(group, set, bundle == 0 ? parts[0] : again, column_times);
-          const std::size_t columns = std::size_t(mapping.columns_of(set));
-          const auto step = [&](int place, std::int64_t slots) {
-            clock.step(std::span(column_times).subspan(place * columns, columns), slots);
-          };
-          for (int batch = 0; batch < batches; ++batch) {
-            for (int brick = 0; brick < mapping.bricks(); ++brick) {
-              if (mapping.depthwise) {
-                step(brick * chunks + bundle, mapping.rows_of(bundle));
-              } else {
-                step(brick, std::int64_t(mapping.rows_of(batch)) * mapping.lanes_of(brick));
-              }
-            }
-          }
-        }
-      }
-    }
-    parts[0].work.cycles = clock.cycles();
-    parts[0].work.row_column = clock.waited();
-  } else {
-    std::vector<std::vector<std::uint16_t>> buffers(parts.size());
-    parallel_for(long(mapping.groups * mapping.pixel_sets()), [&](long task, int thread) {
-      visit(int(task / mapping.pixel_sets()), task % mapping.pixel_sets(), parts[thread], buffers[thread]);
-    });
-  }
-  Sum sum;
-  for (const Sum& part : parts) {
-    sum.work += part.work;
-    sum.element += part.element;
-    sum.empty += part.empty;
-  }
-  result.work = sum.work;
-  const std::int64_t busy = operand_products(layer, rule.busy, {});
-  result.work.useful = operand_products(layer, rule.useful, rule.weight_terms);
-  result.work.null_term = busy - result.work.useful + sum.empty;
-  result.work.lane = sum.element - busy - sum.empty;
-  if (mapping.fully_connected) {
-    for (std::int64_t batch = 0; batch < batches; ++batch) {
-      result.step_cycles.insert(result.step_cycles.end(), brick_cycles.begin(), brick_cycles.end());
-    }
-  }
-  return result;
+  const PaddedImage image(layer, rule.operands);
+  const ColumnWork columns = walk_columns(accelerator, mapping, image.shape(), brick_times(mapping, image, rule));
+  return layer_work(mapping, columns, operand_products(layer, rule.busy, {}),
+                    operand_products(layer, rule.useful, rule.weight_terms));
 }
 
 /// Activations of one set of pixels, (taps, sources, column_stride), zeros where there is no column. A source is a
@@ -339,9 +213,8 @@ LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& l
                   gathered.data() + (std::int64_t(tap) * sources + chunk * mapping.lanes) * column_stride;
               cost = rule.step(view);
             }
-            sum += Work{cost.cycles, cost.useful, cost.null_term,
-                        cost.element_cycles * view.lanes - cost.useful - cost.null_term,
-                        (cost.cycles * rows * view.columns - cost.element_cycles) * view.lanes};
+            sum += work_of(cost.cycles, cost.useful, cost.null_term, cost.element_cycles * view.lanes,
+                           cost.cycles * rows * view.columns * view.lanes);
             if (mapping.fully_connected) {
               result.step_cycles[std::int64_t(batch) * mapping.bricks() + brick] = std::int32_t(cost.cycles);
             }
@@ -718,6 +591,98 @@ Energy energy_of(const Accelerator& accelerator, const LayerEmulation& layer) {
 
 }  // namespace
 
+ColumnWork walk_columns(const Accelerator& accelerator, const Mapping& mapping, const PaddedShape& shape,
+                        const BrickTimes& times) {
+  const int chunks = activation_chunks(mapping), visits = mapping.taps * chunks;
+  // All filters see the same activations, so a brick takes the same in every batch; on the diagonal a batch has its
+  // own.
+  const std::int64_t batches = mapping.depthwise ? 1 : mapping.batches();
+  const std::int64_t filters = mapping.depthwise ? 1 : mapping.filters;
+  const auto lanes_of = [&](int chunk) { return mapping.depthwise ? mapping.rows_of(chunk) : mapping.lanes_of(chunk); };
+  const bool ordered = columns_run_ahead(accelerator, mapping);
+
+  ColumnWork result;
+  if (mapping.fully_connected) result.brick_cycles.resize(std::size_t(visits));
+  std::vector<ColumnWork> parts(static_cast<std::size_t>(thread_count()));
+  /// Times of the visits (tap, chunk) of one set of pixels.
+  const auto visit = [&](int group, std::int64_t set, ColumnWork& sum, std::vector<std::uint16_t>& column_times) {
+    const int columns = mapping.columns_of(set);
+    column_times.resize(std::size_t(visits) * columns);
+    std::vector<std::ptrdiff_t> offsets(static_cast<std::size_t>(columns));
+    std::uint16_t* target = column_times.data();
+    for (int tap = 0; tap < mapping.taps; ++tap) {
+      for (int c = 0; c < columns; ++c) offsets[c] = shape.offset(tap, mapping.first_pixel(set) + c);
+      for (int chunk = 0; chunk < chunks; ++chunk, target += columns) {
+        const std::uint16_t* source = times.data() + (std::ptrdiff_t(group) * chunks + chunk) * shape.size();
+        std::int64_t longest = 1, all = 0, empty = 0;
+        for (int c = 0; c < columns; ++c) {
+          const std::uint16_t time = source[offsets[c]];
+          empty += time == 0;
+          target[c] = std::max<std::uint16_t>(time, 1);
+          all += target[c];
+          longest = std::max<std::int64_t>(longest, target[c]);
+        }
+        const std::int64_t slots = lanes_of(chunk) * filters;
+        sum.element += all * slots;
+        sum.empty += empty * slots;
+        if (ordered) continue;
+        sum.cycles += longest * batches;
+        sum.step += longest * columns * slots;
+        if (mapping.fully_connected) result.brick_cycles[tap * chunks + chunk] = std::int32_t(longest);
+      }
+    }
+  };
+  if (ordered) {
+    ColumnClock clock(mapping.columns, accelerator.column_registers);
+    std::vector<std::uint16_t> column_times;
+    for (int group = 0; group < mapping.groups; ++group) {
+      // the bundles of channels on the diagonal are groups one after another, too
+      for (int bundle = 0; bundle < (mapping.depthwise ? mapping.batches() : 1); ++bundle) {
+        for (std::int64_t set = 0; set < mapping.pixel_sets(); ++set) {
+          ColumnWork again;  // sums are those of the first visit
+          visit(group, set, bundle == 0 ? parts[0] : again, column_times);
+          const std::size_t columns = std::size_t(mapping.columns_of(set));
+          const auto step = [&](int place, std::int64_t slots) {
+            clock.step(std::span(column_times).subspan(place * columns, columns), slots);
+          };
+          for (int batch = 0; batch < batches; ++batch) {
+            for (int brick = 0; brick < mapping.bricks(); ++brick) {
+              if (mapping.depthwise) {
+                step(brick * chunks + bundle, mapping.rows_of(bundle));
+              } else {
+                step(brick, std::int64_t(mapping.rows_of(batch)) * mapping.lanes_of(brick));
+              }
+            }
+          }
+        }
+      }
+    }
+    parts[0].cycles = clock.cycles();
+    parts[0].step = parts[0].element + clock.waited();
+  } else {
+    std::vector<std::vector<std::uint16_t>> buffers(parts.size());
+    parallel_for(long(mapping.groups * mapping.pixel_sets()), [&](long task, int thread) {
+      visit(int(task / mapping.pixel_sets()), task % mapping.pixel_sets(), parts[thread], buffers[thread]);
+    });
+  }
+  for (const ColumnWork& part : parts) {
+    result.cycles += part.cycles;
+    result.element += part.element;
+    result.step += part.step;
+    result.empty += part.empty;
+  }
+  return result;
+}
+
+LayerWork layer_work(const Mapping& mapping, const ColumnWork& columns, std::int64_t busy, std::int64_t useful) {
+  LayerWork result;
+  result.work = work_of(columns.cycles, useful, busy - useful + columns.empty, columns.element, columns.step);
+  for (int batch = 0; mapping.fully_connected && batch < mapping.batches(); ++batch) {
+    result.step_cycles.insert(result.step_cycles.end(), columns.brick_cycles.begin(), columns.brick_cycles.end());
+  }
+  return result;
+}
+
 LayerEmulation& LayerEmulation::operator+=(const LayerEmulation& other) {
   cycles += other.cycles;
   compute_cycles += other.compute_cycles;
@@ -759,13 +724,17 @@ LayerGeometry layer_geometry(const Network& network, int layer) {
   return geometry;
 }
 
-LayerEmulation emulate(const Accelerator& accelerator, const LayerTensors& given) {
+LayerEmulation emulate(const Accelerator& accelerator, const LayerTensors& given, Walker* walker) {
   check_layer(accelerator, given);
   const PeerLayer seen(accelerator, given);
   const LayerTensors& layer = seen.tensors;
   const Mapping mapping = map_layer(accelerator, layer.geometry);
-  const LayerWork walked = std::visit([&](const auto& rule) { return walk(accelerator, mapping, layer, rule); },
-                                      design_rule(accelerator, layer));
+  const DesignRule design = design_rule(accelerator, layer);
+  std::optional<LayerWork> elsewhere;
+  if (walker) elsewhere = walker->walk(accelerator, mapping, layer, design);
+  const LayerWork walked =
+      elsewhere ? *std::move(elsewhere)
+                : std::visit([&](const auto& rule) { return walk(accelerator, mapping, layer, rule); }, design);
   const Work& work = walked.work;
 
   LayerEmulation result;
