@@ -50,7 +50,7 @@ class Walker {
 };
 
 /// Bricks of activations, in an ActivationRule: chunks of channels, or on the diagonal the channels of a batch.
-inline int activation_chunks(const Mapping& mapping) {
+BITCLUSTER_HOST_DEVICE inline int activation_chunks(const Mapping& mapping) {
   return mapping.depthwise ? mapping.batches() : mapping.chunks();
 }
 

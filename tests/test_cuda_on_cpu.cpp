@@ -68,6 +68,13 @@ TEST(CudaOnCpu, WarpOperations) {
   }
 }
 
+TEST(CudaOnCpu, HalvesOfWords) {
+  EXPECT_EQ(__vmaxu2(0x00018000u, 0x00027fffu), 0x00028000u);
+  EXPECT_EQ(__vminu2(0x00018000u, 0x00027fffu), 0x00017fffu);
+  EXPECT_EQ(__vmaxu2(0xffff0001u, 0x00010002u), 0xffff0002u);
+  EXPECT_EQ(__vminu2(0xffff0001u, 0x00010002u), 0x00010001u);
+}
+
 /// c (16, 8) = a (16, 32) * b (8, 32), rows of 32 bytes.
 template <bool a_is_signed>
 __global__ void multiply(const std::uint8_t* a, const std::int8_t* b, std::int32_t* c) {
