@@ -250,7 +250,7 @@ void check_function(const Accelerator& accelerator, const LayerTensors& layer, c
               "report this as an error of the emulator, with the trace");
 }
 
-void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
+void emulate_trace(const Ranks& ranks, const TraceOptions& options, Walker* walker) {
   const std::vector<Accelerator> accelerators = load_accelerators(options.designs);
   Results results = start_results(ranks, options.output, "emulator, " + std::to_string(thread_count()) + " threads");
   Trace trace(options.trace);
@@ -285,7 +285,7 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
   const auto work = [&](long index) {
     const Task& task = tasks[index];
     const LayerTensors tensors = trace.tensors(int(task.layer), task.image);
-    const LayerEmulation emulation = emulate(accelerators[task.accelerator], tensors);
+    const LayerEmulation emulation = emulate(accelerators[task.accelerator], tensors, walker);
     if (options.check) check_function(accelerators[task.accelerator], tensors, emulation);
     Payload payload(sizeof emulation);
     std::memcpy(payload.data(), &emulation, sizeof emulation);

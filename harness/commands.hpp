@@ -8,6 +8,8 @@
 
 namespace bitcluster {
 
+class Walker;
+
 // One function per subcommand of the program. All are collective over the ranks; only the root
 // prints and writes. Each throws Error if not everything that was asked for could be done; nothing is then left under
 // the output's name.
@@ -42,7 +44,8 @@ struct TraceOptions {
   bool check = false;  //!< run functional mode, too
   std::vector<std::string> designs;
 };
-void emulate_trace(const Ranks& ranks, const TraceOptions& options);
+/// A walker takes over what it can of the emulation.
+void emulate_trace(const Ranks& ranks, const TraceOptions& options, Walker* walker = nullptr);
 
 struct TableOptions {
   std::string results;

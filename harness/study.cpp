@@ -139,10 +139,11 @@ Variant CandidateWeights::variant(const Assignment& assignment) {
   return variant;
 }
 
-Study::Study(Evaluator& evaluator, const Config& config, const Config::Model& model, Results& results)
+Study::Study(Evaluator& evaluator, const Config& config, const Config::Model& model, Results& results, Walker* walker)
     : evaluator_(evaluator),
       config_(config),
       results_(results),
+      walker_(walker),
       name_(model.name),
       data_(Dataset::load(model.data)),
       input_table_(data_.input_table()) {
@@ -350,8 +351,10 @@ void Study::emulate(const std::string& basis, const std::vector<Accelerator>& ac
         choice == reference ? network_.weights[layers_[task.layer]] : *weights_->get(task.layer, choice);
     const ActivationFormat& input = network_.formats[network_.network.layers[layers_[task.layer]].inputs[0]];
     const LayerEmulation emulation =
-        bitcluster::emulate(*task.accelerator, {layer_geometry(network_.network, layers_[task.layer]), weights.values,
-                                                weights.format, inputs[task.layer], 8, input.is_signed});
+        bitcluster::emulate(*task.accelerator,
+                            {layer_geometry(network_.network, layers_[task.layer]), weights.values, weights.format,
+                             inputs[task.layer], 8, input.is_signed},
+                            walker_);
     Payload payload(sizeof emulation);
     std::memcpy(payload.data(), &emulation, sizeof emulation);
     return payload;

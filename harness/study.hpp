@@ -42,8 +42,9 @@ class CandidateWeights {
 /// rows to the results; steps are collective over the ranks and give all of them the same rows.
 class Study {
  public:
-  /// Imports, calibrates and quantizes the model; rows of /layers.
-  Study(Evaluator& evaluator, const Config& config, const Config::Model& model, Results& results);
+  /// Imports, calibrates and quantizes the model; rows of /layers. A walker takes over what it can of emulate().
+  Study(Evaluator& evaluator, const Config& config, const Config::Model& model, Results& results,
+        Walker* walker = nullptr);
 
   /// Layerwise search on the search split, for BitCluster (assignments M-BC and L-BC) and, if the config lists terms
   /// for it and there is a design to run it, with BitPruner's weights; rows of /sensitivity, /evaluations,
@@ -83,6 +84,7 @@ class Study {
   Evaluator& evaluator_;
   const Config& config_;
   Results& results_;
+  Walker* walker_;
   std::string name_;
   Dataset data_;
   std::vector<float> input_table_;

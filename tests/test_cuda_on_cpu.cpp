@@ -4,8 +4,10 @@
 #include <random>
 #include <vector>
 
+#include "cuda/emulation.hpp"
 #include "cuda/instructions.cuh"
 #include "cuda/runtime.cuh"
+#include "tests/test_layer.hpp"
 
 namespace bitcluster {
 namespace {
@@ -159,6 +161,20 @@ TEST(CudaOnCpu, MemoryEnds) {
   }
   EXPECT_EQ(cuda_on_cpu::allocated(), 0u);
   cuda_on_cpu::set_device(1, std::size_t(4) << 30);
+}
+
+TEST(CudaOnCpu, EmulationGivesMemoryBackAndEndsWithIt) {
+  const TestLayer layer = make_layer(64, {256, 8, 8});
+  const auto walker = make_cuda_walker();
+  for (const Design design : {Design::pragmatic, Design::bitwave, Design::laconic}) {
+    const Accelerator accelerator = array(design, 16, 16, 16);
+    emulate(accelerator, layer.tensors(), walker.get());
+    EXPECT_EQ(cuda_on_cpu::allocated(), 0u);
+    cuda_on_cpu::set_device(1, 40 << 10);  // the layer's weights or activations fit, but not the design's table
+    EXPECT_THROW(emulate(accelerator, layer.tensors(), walker.get()), Error);
+    EXPECT_EQ(cuda_on_cpu::allocated(), 0u);
+    cuda_on_cpu::set_device(1, std::size_t(4) << 30);
+  }
 }
 
 }  // namespace
