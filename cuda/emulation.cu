@@ -33,7 +33,73 @@ class CudaWalker : public Walker {
     return std::nullopt;
   }
 
+  /// Limit: as walk_activations(), but of every row of a step for itself: some 50 operations per lane, row and pixel.
+  std::optional<ScheduledWork> walk_schedule(const Accelerator& accelerator, const Mapping& mapping,
+                                             const LayerTensors& layer, const ActivationRule& behind,
+                                             const ScheduledSteps& steps) override {
+    check(cudaSetDevice(device_));
+    const PaddedShape shape(layer.geometry);
+    const bool ahead = columns_run_ahead(accelerator, mapping);
+    const DeviceArray<std::uint16_t> padded(std::size_t(shape.channels) * shape.size(), *stream_);
+    {
+      const DeviceArray<std::int16_t> image = to_device(layer.activations);
+      const DeviceArray<std::uint16_t> table = to_device(behind.operands);
+      launch(pad_operands, blocks_for(std::int64_t(padded.size())), threads_per_block, 0, *stream_, shape, image.data(),
+             table.data(), padded.data());
+    }
+    const auto rows = to_device(std::span<const ScheduledSteps::Row>(steps.rows));
+    const auto sources = to_device(std::span<const std::uint32_t>(steps.sources));
+    const auto slots = to_device(std::span<const std::int64_t>(steps.slots));
+    const DeviceArray<Total> totals = zeros(column_totals);
+    const std::int64_t count = std::int64_t(steps.slots.size());
+    const DeviceArray<int> step_cycles(mapping.fully_connected ? std::size_t(count) : 0, *stream_);
+    ScheduledWork result;
+    if (ahead) result.column_times.resize(std::size_t(count * mapping.pixels));
+    const auto [per_block, shared] = pending_terms(behind.reach ? mapping.lanes : 0);
+    const std::int64_t at_once = std::clamp<std::int64_t>(most_step_pixels / mapping.pixels, 1, count);
+    const DeviceArray<int> longest(std::size_t(at_once * mapping.pixels), *stream_);
+    const DeviceArray<std::uint16_t> column_times(ahead ? longest.size() : 0, *stream_);
+    for (std::int64_t first = 0; first < count; first += at_once) {
+      const std::int64_t here = std::min(at_once, count - first);
+      const auto row_of = [&](std::int64_t step) {
+        return std::partition_point(steps.rows.begin(), steps.rows.end(),
+                                    [&](const ScheduledSteps::Row& row) { return row.step < step; }) -
+               steps.rows.begin();
+      };
+      const std::int64_t first_row = row_of(first), row_count = row_of(first + here) - first_row;
+      check(cudaMemsetAsync(longest.data(), 0, longest.size() * sizeof(int), *stream_));
+      if (row_count > 0) {
+        launch(row_times,
+               unsigned(std::min<std::int64_t>(ceil_div(row_count * mapping.pixels, per_block), multiprocessors_ * 16)),
+               threads_per_block, shared, *stream_, shape, padded.data(), rows.data() + first_row, row_count,
+               sources.data(), unsigned(behind.reach), per_block, int(first), longest.data(), totals.data());
+      }
+      launch(step_maxima, blocks_for(here * mapping.pixel_sets() * 32), threads_per_block, 0, *stream_, mapping, here,
+             slots.data() + first, longest.data(), mapping.fully_connected ? step_cycles.data() + first : nullptr,
+             column_times.data(), totals.data());
+      if (ahead) {
+        check(cudaMemcpyAsync(result.column_times.data() + first * mapping.pixels, column_times.data(),
+                              std::size_t(here * mapping.pixels) * sizeof(std::uint16_t), cudaMemcpyDeviceToHost,
+                              *stream_));
+      }
+    }
+    result.columns = column_work(to_host(totals));
+    result.columns.brick_cycles = to_host(step_cycles);
+    return result;
+  }
+
  private:
+  static constexpr std::int64_t most_step_pixels = 1 << 26;  //!< times of a step's pixels held at once, 256 MiB
+
+  static ColumnWork column_work(const std::vector<Total>& sums) {
+    ColumnWork work;
+    work.cycles = std::int64_t(sums[column_cycles]);
+    work.element = std::int64_t(sums[column_element]);
+    work.step = std::int64_t(sums[column_step]);
+    work.empty = std::int64_t(sums[column_empty]);
+    return work;
+  }
+
   template <class T>
   DeviceArray<T> to_device(std::span<const T> values) const {
     return {values.data(), values.size(), *stream_};
@@ -129,11 +195,7 @@ class CudaWalker : public Walker {
       const DeviceArray<int> brick_cycles(mapping.fully_connected ? std::size_t(chunks) : 0, *stream_);
       launch(column_maxima, blocks_for(mapping.pixel_sets() * mapping.taps * mapping.groups * chunks * 32),
              threads_per_block, 0, *stream_, mapping, shape, times.data(), brick_cycles.data(), totals.data());
-      const std::vector<Total> sums = to_host(totals);
-      columns.cycles = std::int64_t(sums[column_cycles]);
-      columns.element = std::int64_t(sums[column_element]);
-      columns.step = std::int64_t(sums[column_step]);
-      columns.empty = std::int64_t(sums[column_empty]);
+      columns = column_work(to_host(totals));
       columns.brick_cycles = to_host(brick_cycles);
     }
     return layer_work(mapping, columns, std::int64_t(to_host(busy_total)[0]), std::int64_t(to_host(useful_total)[0]));

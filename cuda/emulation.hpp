@@ -6,9 +6,10 @@
 
 namespace bitcluster {
 
-/// Walks on a GPU: every design but bit-parallel, Stripes and BitCluster, which need no walk, and Bit-Tactical, whose
-/// schedule is sequential. Tensors are copied there for every walk; device memory is bounded by a small multiple of
-/// theirs. Calls must not overlap. Error if there is no such device, in a walk also for lack of its memory.
+/// Walks on a GPU: every design but bit-parallel, Stripes and BitCluster, which need no walk; of Bit-Tactical what
+/// follows its schedule; where columns run ahead of each other, not their clock. Tensors are copied there for every
+/// walk; device memory is bounded by a small multiple of theirs. Calls must not overlap. Error if there is no such
+/// device, in a walk also for lack of its memory.
 std::unique_ptr<Walker> make_cuda_walker(int device = 0);
 
 }  // namespace bitcluster

@@ -144,8 +144,8 @@ __global__ void brick_costs(Mapping mapping, Design design, const std::int16_t* 
 // ---------------------------------------------------------------- designs that are serial on activations
 
 /// brick_times() of emulator.cpp, a thread per position, `per_block` of them in a block.
-__global__ inline void brick_times(Mapping mapping, PaddedShape shape, const std::int16_t* image,
-                                   const std::uint16_t* table, unsigned reach, int per_block, std::uint16_t* times) {
+__global__ void brick_times(Mapping mapping, PaddedShape shape, const std::int16_t* image, const std::uint16_t* table,
+                            unsigned reach, int per_block, std::uint16_t* times) {
   std::uint16_t* pending = reinterpret_cast<std::uint16_t*>(dynamic_shared()) + threadIdx.x;
   const int chunks = activation_chunks(mapping);
   const std::int64_t item = std::int64_t(blockIdx.x) * per_block + threadIdx.x;
@@ -169,8 +169,8 @@ enum ColumnTotal { column_cycles, column_element, column_step, column_empty, col
 
 /// walk_columns() of emulator.cpp in lockstep, a warp per visit (group, chunk, tap, set of pixels).
 /// brick_cycles: of a fully connected layer, else null.
-__global__ inline void column_maxima(Mapping mapping, PaddedShape shape, const std::uint16_t* times, int* brick_cycles,
-                                     Total* totals) {
+__global__ void column_maxima(Mapping mapping, PaddedShape shape, const std::uint16_t* times, int* brick_cycles,
+                              Total* totals) {
   const int lane = int(threadIdx.x % 32), chunks = activation_chunks(mapping);
   const std::int64_t batches = mapping.depthwise ? 1 : mapping.batches();
   const std::int64_t filters = mapping.depthwise ? 1 : mapping.filters;
@@ -201,12 +201,77 @@ __global__ inline void column_maxima(Mapping mapping, PaddedShape shape, const s
   add_to_totals(sums, totals);
 }
 
+/// Operands behind the padding, (channels, h, w).
+__global__ void pad_operands(PaddedShape shape, const std::int16_t* image, const std::uint16_t* table,
+                             std::uint16_t* padded) {
+  const std::int64_t size = shape.size(), count = shape.channels * size;
+  for (std::int64_t i = thread_of_grid(); i < count; i += threads_of_grid()) {
+    padded[i] = operand_at(shape, channel_of(shape, image, int(i / size)), i % size, table);
+  }
+}
+
+/// Bit-Tactical's rows of steps, a thread per (row, pixel), `per_block` of them in a block. longest: of a step's rows,
+/// (steps from first_step on, pixels).
+__global__ void row_times(PaddedShape shape, const std::uint16_t* padded, const ScheduledSteps::Row* rows,
+                          std::int64_t row_count, const std::uint32_t* sources, unsigned reach, int per_block,
+                          int first_step, int* longest, Total* totals) {
+  std::uint16_t* pending = reinterpret_cast<std::uint16_t*>(dynamic_shared()) + threadIdx.x;
+  const std::int64_t pixels = shape.pixels(), count = row_count * pixels;
+  std::int64_t sums[column_totals] = {};
+  for (std::int64_t item = std::int64_t(blockIdx.x) * per_block + threadIdx.x;
+       item < count && int(threadIdx.x) < per_block; item += std::int64_t(gridDim.x) * per_block) {
+    const ScheduledSteps::Row row = rows[item / pixels];
+    const std::int64_t pixel = item % pixels, position = shape.offset(0, pixel);
+    unsigned any = 0, time = 0;
+    for (int l = 0; l < row.lanes; ++l) {
+      const unsigned value = padded[sources[row.source + l] + position];
+      if (reach) pending[l * per_block] = std::uint16_t(value);
+      any |= value;
+      time = value > time ? value : time;
+    }
+    if (reach) time = unsigned(pragmatic_cycles(pending, per_block, row.lanes, any, reach));
+    atomicMax(longest + (row.step - first_step) * pixels + pixel, int(time));
+    const std::int64_t slots = std::int64_t(row.rows) * row.lanes;
+    sums[column_element] += (time ? time : 1) * slots;
+    sums[column_empty] += time ? 0 : slots;
+  }
+  add_to_totals(sums, totals);
+}
+
+/// Then what the columns do, a warp per (step, set of pixels). slots: of one column, (steps). step_cycles of a fully
+/// connected layer and column_times of columns that run ahead, (steps, pixels); else null.
+__global__ void step_maxima(Mapping mapping, std::int64_t steps, const std::int64_t* slots, const int* longest,
+                            int* step_cycles, std::uint16_t* column_times, Total* totals) {
+  const int lane = int(threadIdx.x % 32);
+  const std::int64_t sets = mapping.pixel_sets(), count = steps * sets;
+  std::int64_t sums[column_totals] = {};
+  for (std::int64_t item = thread_of_grid() / 32; item < count; item += threads_of_grid() / 32) {
+    const std::int64_t step = item / sets, set = item % sets;
+    const std::int64_t first = step * mapping.pixels + mapping.first_pixel(set);
+    const int columns = mapping.columns_of(set);
+    int most = 1;
+    for (int c = lane; c < columns; c += 32) {
+      const int time = longest[first + c] > 1 ? longest[first + c] : 1;
+      most = time > most ? time : most;
+      if (!column_times) continue;
+      column_times[first + c] = std::uint16_t(time);
+      sums[column_step] += time * slots[step];
+    }
+    most = __reduce_max_sync(0xffffffffu, most);
+    if (lane > 0 || column_times) continue;
+    sums[column_cycles] += most;
+    sums[column_step] += std::int64_t(most) * columns * slots[step];
+    if (step_cycles) step_cycles[step] = most;
+  }
+  add_to_totals(sums, totals);
+}
+
 inline constexpr int pixels_per_warp = 1024;  //!< of operand_sums()
 
 /// operand_sums() of mapping.cpp for one or two tables at once, to which it adds; a warp per some pixels of a
 /// (channel, tap).
-__global__ inline void operand_sums(PaddedShape shape, const std::int16_t* image, const std::uint16_t* table,
-                                    const std::uint16_t* other_table, Total* sums, Total* other_sums) {
+__global__ void operand_sums(PaddedShape shape, const std::int16_t* image, const std::uint16_t* table,
+                             const std::uint16_t* other_table, Total* sums, Total* other_sums) {
   const std::int64_t parts = ceil_div(shape.pixels(), pixels_per_warp);
   const std::int64_t count = parts * shape.channels * shape.taps();
   for (std::int64_t item = thread_of_grid() / 32; item < count; item += threads_of_grid() / 32) {
@@ -229,9 +294,9 @@ __global__ inline void operand_sums(PaddedShape shape, const std::int16_t* image
 }
 
 /// Sum over all weights of what operand_sums() found for their place times their own operand.
-__global__ inline void weight_products(std::int64_t count, std::int64_t filter_size, int filters_per_group,
-                                       const std::int16_t* weights, const std::uint16_t* table, const Total* sums,
-                                       Total* total) {
+__global__ void weight_products(std::int64_t count, std::int64_t filter_size, int filters_per_group,
+                                const std::int16_t* weights, const std::uint16_t* table, const Total* sums,
+                                Total* total) {
   std::int64_t mine[1] = {};
   for (std::int64_t i = thread_of_grid(); i < count; i += threads_of_grid()) {
     const std::int64_t group = i / filter_size / filters_per_group;
@@ -241,7 +306,7 @@ __global__ inline void weight_products(std::int64_t count, std::int64_t filter_s
 }
 
 /// Sum of all values, times `factor`.
-__global__ inline void sum_up(std::int64_t count, const Total* values, int factor, Total* total) {
+__global__ void sum_up(std::int64_t count, const Total* values, int factor, Total* total) {
   std::int64_t mine[1] = {};
   for (std::int64_t i = thread_of_grid(); i < count; i += threads_of_grid())
     mine[0] += std::int64_t(values[i]) * factor;
@@ -251,8 +316,8 @@ __global__ inline void sum_up(std::int64_t count, const Total* values, int facto
 // ---------------------------------------------------------------- designs that are serial on both
 
 /// Operands side by side on the lanes, in fours, zeros where there is no lane: (groups, chunks, h, w, quads).
-__global__ inline void pack_activations(Mapping mapping, PaddedShape shape, const std::int16_t* image,
-                                        const std::uint16_t* table, int quads, ushort4* packed) {
+__global__ void pack_activations(Mapping mapping, PaddedShape shape, const std::int16_t* image,
+                                 const std::uint16_t* table, int quads, ushort4* packed) {
   const int chunks = mapping.chunks();
   const std::int64_t size = shape.size(), count = std::int64_t(mapping.groups) * chunks * quads * size;
   for (std::int64_t i = thread_of_grid(); i < count; i += threads_of_grid()) {
@@ -269,8 +334,8 @@ __global__ inline void pack_activations(Mapping mapping, PaddedShape shape, cons
 
 /// Operands of eight rows side by side, zeros where there is no lane or row:
 /// (groups * batches, bricks, 4 * quads, octets) of eight bytes.
-__global__ inline void pack_rows(Mapping mapping, const std::int16_t* weights, const std::uint16_t* table, int quads,
-                                 int octets, uint2* packed) {
+__global__ void pack_rows(Mapping mapping, const std::int16_t* weights, const std::uint16_t* table, int quads,
+                          int octets, uint2* packed) {
   const int taps = mapping.taps, lanes = 4 * quads, chunks = mapping.chunks(), batches = mapping.batches();
   const std::int64_t filter_size = std::int64_t(mapping.channels) * taps;
   const std::int64_t count = std::int64_t(mapping.groups) * batches * octets * chunks * lanes * taps;
@@ -381,8 +446,8 @@ __global__ __launch_bounds__(threads_per_block,
 }
 
 /// The same on the diagonal, where every row has its own activations: a warp per step.
-__global__ inline void diagonal_steps(Mapping mapping, PaddedShape shape, const std::int16_t* image,
-                                      const std::int16_t* weights, const std::uint16_t* table, Total* totals) {
+__global__ void diagonal_steps(Mapping mapping, PaddedShape shape, const std::int16_t* image,
+                               const std::int16_t* weights, const std::uint16_t* table, Total* totals) {
   const std::int64_t sets = mapping.pixel_sets(), steps = sets * mapping.taps * mapping.batches();
   std::int64_t sums[pair_totals] = {};
   for (std::int64_t step = thread_of_grid() / 32; step < steps; step += threads_of_grid() / 32) {

@@ -20,7 +20,7 @@ Work total(const std::vector<Work>& parts) {
   return std::accumulate(parts.begin(), parts.end(), Work(), [](Work a, const Work& b) { return a += b; });
 }
 
-LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& layer, const FixedRule& rule) {
+LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& layer, const FixedRule& rule, Walker*) {
   LayerWork result;
   result.work.cycles = mapping.steps() * rule.cycles;
   result.work.useful = rule.useful;
@@ -29,7 +29,7 @@ LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& l
   return result;
 }
 
-LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& layer, const WeightRule& rule) {
+LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& layer, const WeightRule& rule, Walker*) {
   LayerWork result;
   if (mapping.fully_connected) result.step_cycles.resize(std::size_t(mapping.steps()));
   std::vector<Work> parts(static_cast<std::size_t>(thread_count()));
@@ -124,7 +124,7 @@ BrickTimes brick_times(const Mapping& mapping, const PaddedImage& image, const A
 }
 
 LayerWork walk(const Accelerator& accelerator, const Mapping& mapping, const LayerTensors& layer,
-               const ActivationRule& rule) {
+               const ActivationRule& rule, Walker*) {
   const PaddedImage image(layer, rule.operands);
   const ColumnWork columns = walk_columns(accelerator, mapping, image.shape(), brick_times(mapping, image, rule));
   return layer_work(mapping, columns, operand_products(layer, rule.busy, {}),
@@ -149,7 +149,7 @@ void gather_columns(const Mapping& mapping, const PaddedImage& image, int group,
   }
 }
 
-LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& layer, const PairRule& rule) {
+LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& layer, const PairRule& rule, Walker*) {
   LayerWork result;
   if (mapping.fully_connected) result.step_cycles.resize(std::size_t(mapping.steps()));
   const PaddedImage image(layer, rule.operands);
@@ -253,7 +253,7 @@ struct TacticalBatch {
 class TacticalWalk {
  public:
   TacticalWalk(const Accelerator& accelerator, const Mapping& mapping, const LayerTensors& layer,
-               const ActivationRule& behind)
+               const ActivationRule& behind, Walker* walker)
       : accelerator_(accelerator),
         mapping_(mapping),
         layer_(layer),
@@ -265,7 +265,8 @@ class TacticalWalk {
         sources_(mapping.depthwise ? mapping.filters : mapping.channels),
         tile_rows_(mapping.depthwise ? mapping.rows : accelerator.rows),
         column_stride_(round_up(mapping.columns, operand_padding)),
-        ordered_(accelerator.column_registers > 0 && !mapping.fully_connected),
+        ordered_(columns_run_ahead(accelerator, mapping)),
+        walker_(walker),
         threads_(static_cast<std::size_t>(thread_count())) {
     for (int l = -of_lookaside.high; l < mapping.lanes + of_lookaside.high; ++l) {
       ring_.push_back((l % mapping.lanes + mapping.lanes) % mapping.lanes);
@@ -434,6 +435,7 @@ class TacticalWalk {
 
   /// All sets of pixels on batches [first, last); with few sets the batches of one are spread over the threads, too.
   void walk_sets(int group, int first, int last, std::vector<TacticalBatch>& batches) {
+    if (walker_ && walk_elsewhere(group, first, last, batches)) return;
     const int splits = mapping_.pixel_sets() < 16 ? last - first : 1;
     parallel_for(long(mapping_.pixel_sets() * splits), [&](long task, int index) {
       const std::int64_t set = task / splits;
@@ -445,6 +447,74 @@ class TacticalWalk {
         for (std::size_t n = 0; n < batches[b].steps; ++n) walk_step(batches[b], n, set, thread);
       }
     });
+  }
+
+  /// The same by the walker, if it takes it.
+  bool walk_elsewhere(int group, int first, int last, std::vector<TacticalBatch>& batches) {
+    const ScheduledSteps steps = scheduled_steps(group, first, last, batches);
+    const std::optional<ScheduledWork> walked = walker_->walk_schedule(accelerator_, mapping_, layer_, behind_, steps);
+    if (!walked) return false;
+    const ColumnWork& columns = walked->columns;
+    threads_[0].work +=
+        Work{columns.cycles, 0, columns.empty, columns.element - columns.empty, columns.step - columns.element};
+    std::size_t step = 0;
+    for (int b = first; b < last; ++b) {
+      TacticalBatch& batch = batches[b];
+      for (std::size_t n = 0; n < batch.steps; ++n, ++step) {
+        if (mapping_.fully_connected) batch.step_cycles[n] = columns.brick_cycles[step];
+        if (!ordered_) continue;
+        batch.slots[n] = steps.slots[step];
+        for (std::int64_t set = 0; set < mapping_.pixel_sets(); ++set) {
+          std::copy_n(walked->column_times.begin() + step * mapping_.pixels + mapping_.first_pixel(set),
+                      mapping_.columns_of(set),
+                      batch.column_times.begin() + (set * batch.steps + n) * mapping_.columns);
+        }
+      }
+    }
+    return true;
+  }
+
+  ScheduledSteps scheduled_steps(int group, int first, int last, const std::vector<TacticalBatch>& batches) const {
+    std::vector<std::uint32_t> places(std::size_t(mapping_.taps) * sources_);  // by gathered source
+    for (int tap = 0; tap < mapping_.taps; ++tap) {
+      for (int source = 0; source < sources_; ++source) {
+        const std::int64_t channel =
+            mapping_.depthwise ? mapping_.input_channel(source, 0) : group * mapping_.channels + source;
+        places[std::size_t(tap) * sources_ + source] = std::uint32_t(channel * image_.size() + image_.offset(tap, 0));
+      }
+    }
+    ScheduledSteps steps;
+    const auto add = [&](int rows, int lanes) {
+      steps.rows.push_back({std::int32_t(steps.slots.size()) - 1, rows, lanes, std::uint32_t(steps.sources.size())});
+    };
+    for (int b = first; b < last; ++b) {
+      for (std::size_t n = 0; n < batches[b].steps; ++n) {
+        std::int64_t& slots = steps.slots.emplace_back(0);
+        for (const TileSteps& tile : batches[b].tiles) {
+          if (n >= tile.kept.size()) {
+            slots += std::int64_t(tile.rows) * mapping_.lanes;  // done, while another tile works on
+            continue;
+          }
+          int plain_rows = 0;
+          for (int r = 0; r < tile.rows; ++r) {
+            const TileSteps::Row& row = tile.row_steps[n * tile.rows + r];
+            slots += row.lanes;
+            plain_rows += row.plain;
+            if (row.plain) continue;
+            add(1, row.lanes);
+            for (int l = 0; l < row.lanes; ++l) steps.sources.push_back(places[tile.sources[row.sources + l]]);
+          }
+          if (plain_rows == 0) continue;
+          const int brick = tile.kept[n], lanes = mapping_.lanes_of(brick);
+          add(plain_rows, lanes);
+          for (int l = 0; l < lanes; ++l) {
+            const Mapping::Place place = mapping_.place(brick, l);
+            steps.sources.push_back(places[std::size_t(place.tap) * sources_ + place.channel]);
+          }
+        }
+      }
+    }
+    return steps;
   }
 
   void walk_step(TacticalBatch& batch, std::size_t n, std::int64_t set, Thread& thread) const {
@@ -549,12 +619,13 @@ class TacticalWalk {
   const int sources_;                              // channels of the group, or filters on the diagonal
   const int tile_rows_, column_stride_;
   const bool ordered_;  // columns run ahead of each other
+  Walker* const walker_;
   std::vector<Thread> threads_;
 };
 
 LayerWork walk(const Accelerator& accelerator, const Mapping& mapping, const LayerTensors& layer,
-               const TacticalRule& rule) {
-  return TacticalWalk(accelerator, mapping, layer, rule.behind).run();
+               const TacticalRule& rule, Walker* walker) {
+  return TacticalWalk(accelerator, mapping, layer, rule.behind, walker).run();
 }
 
 Traffic traffic_of(const Accelerator& accelerator, const LayerTensors& layer, const Mapping& mapping,
@@ -734,7 +805,7 @@ LayerEmulation emulate(const Accelerator& accelerator, const LayerTensors& given
   if (walker) elsewhere = walker->walk(accelerator, mapping, layer, design);
   const LayerWork walked =
       elsewhere ? *std::move(elsewhere)
-                : std::visit([&](const auto& rule) { return walk(accelerator, mapping, layer, rule); }, design);
+                : std::visit([&](const auto& rule) { return walk(accelerator, mapping, layer, rule, walker); }, design);
   const Work& work = walked.work;
 
   LayerEmulation result;

@@ -39,16 +39,6 @@ struct LayerWork {
   std::vector<std::int32_t> step_cycles;  //!< of a fully connected layer, every step in the order (batch, brick)
 };
 
-/// Looks at every value of a layer in place of the CPU, with the same result.
-class Walker {
- public:
-  virtual ~Walker() = default;
-
-  /// Nothing for a rule that this walker leaves to the CPU. Blocks until it is done.
-  virtual std::optional<LayerWork> walk(const Accelerator& accelerator, const Mapping& mapping,
-                                        const LayerTensors& layer, const DesignRule& rule) = 0;
-};
-
 /// Bricks of activations, in an ActivationRule: chunks of channels, or on the diagonal the channels of a batch.
 BITCLUSTER_HOST_DEVICE inline int activation_chunks(const Mapping& mapping) {
   return mapping.depthwise ? mapping.batches() : mapping.chunks();
@@ -66,10 +56,43 @@ struct ColumnWork {
   std::vector<std::int32_t> brick_cycles;  //!< of a fully connected layer, the same in every batch
 };
 
+/// Steps as Bit-Tactical's schedule has them.
+struct ScheduledSteps {
+  struct Row {
+    std::int32_t step;
+    std::int32_t rows;     //!< alike
+    std::int32_t lanes;    //!< that bring an activation
+    std::uint32_t source;  //!< the first of them in `sources`
+  };
+  std::vector<Row> rows;               //!< in the order of steps
+  std::vector<std::uint32_t> sources;  //!< where the padded image has the activation for pixel 0
+  std::vector<std::int64_t> slots;     //!< of one column, (steps)
+};
+
+struct ScheduledWork {
+  ColumnWork columns;  //!< brick_cycles: of every step; with columns that run ahead, step: of every column
+  std::vector<std::uint16_t> column_times;  //!< if columns run ahead, (steps, pixels)
+};
+
 /// Whether columns run ahead of each other.
 inline bool columns_run_ahead(const Accelerator& accelerator, const Mapping& mapping) {
   return accelerator.column_registers > 0 && !mapping.fully_connected;
 }
+
+/// Looks at every value of a layer in place of the CPU, with the same result.
+class Walker {
+ public:
+  virtual ~Walker() = default;
+
+  /// Nothing for a rule that this walker leaves to the CPU. Blocks until it is done.
+  virtual std::optional<LayerWork> walk(const Accelerator& accelerator, const Mapping& mapping,
+                                        const LayerTensors& layer, const DesignRule& rule) = 0;
+
+  /// The same of a TacticalRule's steps, some filters at a time.
+  virtual std::optional<ScheduledWork> walk_schedule(const Accelerator& accelerator, const Mapping& mapping,
+                                                     const LayerTensors& layer, const ActivationRule& behind,
+                                                     const ScheduledSteps& steps) = 0;
+};
 
 ColumnWork walk_columns(const Accelerator& accelerator, const Mapping& mapping, const PaddedShape& shape,
                         const BrickTimes& times);

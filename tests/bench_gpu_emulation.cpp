@@ -38,6 +38,8 @@ std::vector<Case> cases() {
   Accelerator* dnnsim = add("dnnsim_laconic", Design::laconic, 16, Encoding::booth_dnnsim);
   dnnsim->peer = Peer::dnnsim;
   dnnsim->tiles = 16;
+  add("tactical_p", Design::tactical_p, 8);
+  add("tactical_e", Design::tactical_e, 8)->column_registers = 1;
   add("bitlet", Design::bitlet, 16);
   add("bitwave", Design::bitwave, 8);
   add("bitvert", Design::bitvert, 8);

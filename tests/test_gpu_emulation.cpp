@@ -1,6 +1,7 @@
 // Emulation with the walks on a GPU against that on the CPU: every number the same.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <random>
@@ -21,6 +22,13 @@ class Counted : public Walker {
   std::optional<LayerWork> walk(const Accelerator& accelerator, const Mapping& mapping, const LayerTensors& layer,
                                 const DesignRule& rule) override {
     std::optional<LayerWork> result = walker_->walk(accelerator, mapping, layer, rule);
+    if (!std::holds_alternative<TacticalRule>(rule)) ++(result ? taken : left);
+    return result;
+  }
+  std::optional<ScheduledWork> walk_schedule(const Accelerator& accelerator, const Mapping& mapping,
+                                             const LayerTensors& layer, const ActivationRule& behind,
+                                             const ScheduledSteps& steps) override {
+    std::optional<ScheduledWork> result = walker_->walk_schedule(accelerator, mapping, layer, behind, steps);
     ++(result ? taken : left);
     return result;
   }
@@ -83,7 +91,7 @@ class GpuEmulation : public Gpu, public testing::WithParamInterface<Case> {
   void expect_same_as_cpu(const Accelerator& accelerator, const TestLayer& layer) {
     expect_same(emulate(accelerator, layer.tensors(), walker_.get()), emulate(accelerator, layer.tensors()));
     EXPECT_EQ(GetParam().on_gpu ? walker_->left : walker_->taken, 0);
-    EXPECT_EQ(GetParam().on_gpu ? walker_->taken : walker_->left, ++layers_);
+    EXPECT_GE(GetParam().on_gpu ? walker_->taken : walker_->left, ++layers_);  // Bit-Tactical: group by group
   }
 
   std::mt19937 random_{unsigned(GetParam().design) + 100 * unsigned(GetParam().peer) + GetParam().registers};
@@ -99,7 +107,7 @@ TEST_P(GpuEmulation, EqualsTheCpuOnRandomLayers) {
   }
 }
 
-// More lanes, rows and columns than a warp or a thread takes at once, by a few
+// More lanes, rows, columns and pixels than a warp or a thread takes at once, by a few
 TEST_P(GpuEmulation, EqualsTheCpuOnLargeArrays) {
   Window window;
   window.kernel_h = 2;
@@ -107,12 +115,12 @@ TEST_P(GpuEmulation, EqualsTheCpuOnLargeArrays) {
   window.pad_top = 1;
   for (const bool fully_connected : {false, true}) {
     SCOPED_TRACE(fully_connected);
-    const Shape input = fully_connected ? Shape{5003, 1, 1} : Shape{39, 13, 27};
+    const Shape input = fully_connected ? Shape{5003, 1, 1} : Shape{39, 41, 57};
     TestLayer layer = make_layer(43, input, fully_connected ? Window() : window, 1, fully_connected);
     for (auto& weight : layer.weights) weight = std::int16_t(int(random_() % 255) - 127);
     for (auto& value : layer.activations) value = std::int16_t(random_() % 2 ? random_() % 256 : 0);
     Accelerator accelerator = random_accelerator();
-    accelerator.lanes = GetParam().on_gpu && fully_connected ? 4096 : 37;
+    accelerator.lanes = fully_connected ? std::min(4096, of_lanes(accelerator.design).high) : 37;
     accelerator.rows = 21;
     accelerator.tiles = 2;
     accelerator.columns = 133;
@@ -146,31 +154,30 @@ TEST_P(GpuEmulation, EqualsTheCpuOnValuesOf16Bits) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Designs, GpuEmulation,
-                         testing::Values(Case{"BitParallel", Design::bit_parallel, false},
-                                         Case{"Stripes", Design::stripes, false},
-                                         Case{"DynamicStripes", Design::dynamic_stripes},
-                                         Case{"DynamicStripesAhead", Design::dynamic_stripes, true, Peer::none, 1},
-                                         Case{"Loom", Design::loom}, Case{"Pragmatic", Design::pragmatic},
-                                         Case{"PragmaticAhead", Design::pragmatic, true, Peer::none, 2},
-                                         Case{"PragmaticWeights", Design::pragmatic_weights},
-                                         Case{"Laconic", Design::laconic}, Case{"TacticalP", Design::tactical_p, false},
-                                         Case{"TacticalE", Design::tactical_e, false}, Case{"Bitlet", Design::bitlet},
-                                         Case{"Bitwave", Design::bitwave}, Case{"Bitvert", Design::bitvert},
-                                         Case{"Bitcluster", Design::bitcluster, false},
-                                         Case{"DnnsimStripes", Design::stripes, false, Peer::dnnsim},
-                                         Case{"DnnsimDynamicStripes", Design::dynamic_stripes, true, Peer::dnnsim},
-                                         Case{"DnnsimLoom", Design::loom, true, Peer::dnnsim},
-                                         Case{"DnnsimPragmatic", Design::pragmatic, true, Peer::dnnsim},
-                                         Case{"DnnsimPragmaticAhead", Design::pragmatic, true, Peer::dnnsim, 1},
-                                         Case{"DnnsimLaconic", Design::laconic, true, Peer::dnnsim},
-                                         Case{"DnnsimTacticalE", Design::tactical_e, false, Peer::dnnsim, 1},
-                                         Case{"BitsimStripes", Design::stripes, false, Peer::bitsim},
-                                         Case{"BitsimPragmaticWeights", Design::pragmatic_weights, true, Peer::bitsim},
-                                         Case{"BitsimBitlet", Design::bitlet, true, Peer::bitsim},
-                                         Case{"BitsimBitwave", Design::bitwave, true, Peer::bitsim},
-                                         Case{"BitsimBitvert", Design::bitvert, true, Peer::bitsim}),
-                         [](const testing::TestParamInfo<Case>& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Designs, GpuEmulation,
+    testing::Values(
+        Case{"BitParallel", Design::bit_parallel, false}, Case{"Stripes", Design::stripes, false},
+        Case{"DynamicStripes", Design::dynamic_stripes},
+        Case{"DynamicStripesAhead", Design::dynamic_stripes, true, Peer::none, 1}, Case{"Loom", Design::loom},
+        Case{"Pragmatic", Design::pragmatic}, Case{"PragmaticAhead", Design::pragmatic, true, Peer::none, 2},
+        Case{"PragmaticWeights", Design::pragmatic_weights}, Case{"Laconic", Design::laconic},
+        Case{"TacticalP", Design::tactical_p}, Case{"TacticalPAhead", Design::tactical_p, true, Peer::none, 3},
+        Case{"TacticalE", Design::tactical_e}, Case{"TacticalEAhead", Design::tactical_e, true, Peer::none, 1},
+        Case{"Bitlet", Design::bitlet}, Case{"Bitwave", Design::bitwave}, Case{"Bitvert", Design::bitvert},
+        Case{"Bitcluster", Design::bitcluster, false}, Case{"DnnsimStripes", Design::stripes, false, Peer::dnnsim},
+        Case{"DnnsimDynamicStripes", Design::dynamic_stripes, true, Peer::dnnsim},
+        Case{"DnnsimLoom", Design::loom, true, Peer::dnnsim},
+        Case{"DnnsimPragmatic", Design::pragmatic, true, Peer::dnnsim},
+        Case{"DnnsimPragmaticAhead", Design::pragmatic, true, Peer::dnnsim, 1},
+        Case{"DnnsimLaconic", Design::laconic, true, Peer::dnnsim},
+        Case{"DnnsimTacticalE", Design::tactical_e, true, Peer::dnnsim, 1},
+        Case{"BitsimStripes", Design::stripes, false, Peer::bitsim},
+        Case{"BitsimPragmaticWeights", Design::pragmatic_weights, true, Peer::bitsim},
+        Case{"BitsimBitlet", Design::bitlet, true, Peer::bitsim},
+        Case{"BitsimBitwave", Design::bitwave, true, Peer::bitsim},
+        Case{"BitsimBitvert", Design::bitvert, true, Peer::bitsim}),
+    [](const testing::TestParamInfo<Case>& info) { return info.param.name; });
 
 }  // namespace
 }  // namespace bitcluster
