@@ -11,7 +11,7 @@ namespace {
 
 class CudaWalker : public Walker {
  public:
-  explicit CudaWalker(int device) : device_(device) {
+  CudaWalker(int device, std::int64_t step_pixels) : device_(device), step_pixels_(step_pixels) {
     check(cudaSetDevice(device));
     cudaDeviceProp properties{};
     check(cudaGetDeviceProperties(&properties, device));
@@ -56,7 +56,7 @@ class CudaWalker : public Walker {
     ScheduledWork result;
     if (ahead) result.column_times.resize(std::size_t(count * mapping.pixels));
     const auto [per_block, shared] = pending_terms(behind.reach ? mapping.lanes : 0);
-    const std::int64_t at_once = std::clamp<std::int64_t>(most_step_pixels / mapping.pixels, 1, count);
+    const std::int64_t at_once = std::clamp<std::int64_t>(step_pixels_ / mapping.pixels, 1, count);
     const DeviceArray<int> longest(std::size_t(at_once * mapping.pixels), *stream_);
     const DeviceArray<std::uint16_t> column_times(ahead ? longest.size() : 0, *stream_);
     for (std::int64_t first = 0; first < count; first += at_once) {
@@ -89,8 +89,6 @@ class CudaWalker : public Walker {
   }
 
  private:
-  static constexpr std::int64_t most_step_pixels = 1 << 26;  //!< times of a step's pixels held at once, 256 MiB
-
   static ColumnWork column_work(const std::vector<Total>& sums) {
     ColumnWork work;
     work.cycles = std::int64_t(sums[column_cycles]);
@@ -285,12 +283,15 @@ class CudaWalker : public Walker {
   }
 
   int device_;
+  std::int64_t step_pixels_;
   int multiprocessors_ = 1;
   std::optional<Stream> stream_;  // of device_
 };
 
 }  // namespace
 
-std::unique_ptr<Walker> make_cuda_walker(int device) { return std::make_unique<CudaWalker>(device); }
+std::unique_ptr<Walker> make_cuda_walker(int device, std::int64_t step_pixels) {
+  return std::make_unique<CudaWalker>(device, step_pixels);
+}
 
 }  // namespace bitcluster

@@ -35,7 +35,7 @@ class Counted : public Walker {
   int taken = 0, left = 0;
 
  private:
-  std::unique_ptr<Walker> walker_ = make_cuda_walker();
+  std::unique_ptr<Walker> walker_ = make_cuda_walker(0, 200);  // the steps of most layers in parts
 };
 
 void expect_same(const LayerEmulation& gpu, const LayerEmulation& cpu) {
@@ -117,7 +117,11 @@ TEST_P(GpuEmulation, EqualsTheCpuOnLargeArrays) {
     SCOPED_TRACE(fully_connected);
     const Shape input = fully_connected ? Shape{5003, 1, 1} : Shape{39, 41, 57};
     TestLayer layer = make_layer(43, input, fully_connected ? Window() : window, 1, fully_connected);
-    for (auto& weight : layer.weights) weight = std::int16_t(int(random_() % 255) - 127);
+    const std::size_t filter_size = layer.weights.size() / 43;
+    for (std::size_t i = 0; i < layer.weights.size(); ++i) {
+      const bool second_tile = i / filter_size >= 21 && i / filter_size < 42;  // Bit-Tactical is done with it early
+      layer.weights[i] = std::int16_t(second_tile && i % 499 ? 0 : int(random_() % 255) - 127);
+    }
     for (auto& value : layer.activations) value = std::int16_t(random_() % 2 ? random_() % 256 : 0);
     Accelerator accelerator = random_accelerator();
     accelerator.lanes = fully_connected ? std::min(4096, of_lanes(accelerator.design).high) : 37;
