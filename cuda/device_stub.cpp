@@ -2,6 +2,7 @@
 
 #include "cuda/backend.hpp"
 #include "cuda/device.hpp"
+#include "cuda/emulation.hpp"
 #include "cuda/quantize.hpp"
 #include "host/error.hpp"
 
@@ -24,5 +25,7 @@ QuantizedWeights quantize_on_device(std::span<const float>, int, const WeightFor
   reject();
 }
 QuantizationTimes time_quantization(std::span<const float>, int, const WeightFormat&) { reject(); }
+
+std::unique_ptr<Walker> make_cuda_walker(int, std::int64_t) { reject(); }
 
 }  // namespace bitcluster

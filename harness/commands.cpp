@@ -106,7 +106,7 @@ void study_models(const Ranks& ranks, const StudyOptions& options,
     if (ranks.root()) {
       std::fprintf(stderr, "model %zu of %zu: %s\n", i + 1, config.models.size(), config.models[i].name.c_str());
     }
-    Study study(inputs, evaluator, config, config.models[i], results);
+    Study study(inputs, evaluator, config, config.models[i], results, engine.walker.get());
     steps(study, bases);
   }
   summarize(results, config.search.test_split);
@@ -181,7 +181,7 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
                                               calibration_method_from_string(options.calibration), 99.99);
     WeightFormat reference;
     reference.bits = options.format.bits;
-    const Quantizer quantizer = quantizer_of(*backend);
+    const Quantizer quantizer = quantizer_of(*engine.backend);
     const IntegerNetwork integer = make_integer(network, calibration, reference, input_table, quantizer);
     Variant variant;
     double weights = 0;
@@ -244,7 +244,8 @@ void check_function(const Accelerator& accelerator, const LayerTensors& layer, c
 
 void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
   const std::vector<Accelerator> accelerators = load_accelerators(options.designs);
-  Results results = start_results(ranks, options.output, "emulator, " + std::to_string(thread_count()) + " threads");
+  const Engine engine = make_engine(ranks, options.backend);
+  Results results = start_results(ranks, options.output, engine.backend->description());
   Trace trace(options.trace);
   const std::vector<TraceLayer>& layers = trace.layers();
   const std::string name = std::filesystem::path(options.trace).stem().string();
@@ -277,7 +278,7 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
   const auto work = [&](long index) {
     const Task& task = tasks[index];
     const LayerTensors tensors = trace.tensors(int(task.layer), task.image);
-    const LayerEmulation emulation = emulate(accelerators[task.accelerator], tensors);
+    const LayerEmulation emulation = emulate(accelerators[task.accelerator], tensors, engine.walker.get());
     if (options.check) check_function(accelerators[task.accelerator], tensors, emulation);
     Payload payload(sizeof emulation);
     std::memcpy(payload.data(), &emulation, sizeof emulation);

@@ -39,6 +39,7 @@ void run(const Ranks& ranks, const StudyOptions& options);
 
 struct TraceOptions {
   std::string trace, output;
+  std::string backend = "auto";
   bool check = false;  //!< run functional mode, too
   std::vector<std::string> designs;
 };

@@ -6,6 +6,7 @@
 
 #include "cuda/backend.hpp"
 #include "cuda/device.hpp"
+#include "cuda/emulation.hpp"
 #include "host/error.hpp"
 
 namespace bitcluster {
@@ -71,10 +72,11 @@ DeviceChoice choose_device(const std::vector<std::vector<std::string>>& visible,
 }
 
 Engine make_engine(const Ranks& ranks, const std::string& choice) {
-  if (choice == "cpu") return {make_cpu_backend(), nullptr};
+  if (choice == "cpu") return {make_cpu_backend(), nullptr, nullptr};
   const DeviceReport report = find_devices();
   DeviceChoice mine = choose_device(gather_ids(ranks, report.ids), ranks.local_rank(), report.reason);
-  Engine engine{make_node_backend(ranks, mine), nullptr};
+  Engine engine{make_node_backend(ranks, mine), nullptr, nullptr};
+  if (engine.backend) engine.walker = make_cuda_walker(mine.device);
 
   const auto whys = ranks.gather(mine.why), cures = ranks.gather(mine.what_to_do), hosts = ranks.gather(ranks.host());
   const auto without = std::find_if(whys.begin(), whys.end(), [](const std::string& why) { return !why.empty(); });

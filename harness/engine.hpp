@@ -7,6 +7,7 @@
 #include "cuda/nccl.hpp"
 #include "harness/ranks.hpp"
 #include "host/backend.hpp"
+#include "host/walk.hpp"
 
 namespace bitcluster {
 
@@ -26,6 +27,7 @@ DeviceChoice choose_device(const std::vector<std::vector<std::string>>& visible,
 /// What evaluates networks on this rank, and what joins the GPUs of the ranks.
 struct Engine {
   std::unique_ptr<Backend> backend;
+  std::unique_ptr<Walker> walker;   //!< does the emulator's walks on this rank's GPU; null without one
   std::unique_ptr<NcclGroup> gpus;  //!< null with a single rank, with a rank that uses the CPU, without NCCL
 };
 

@@ -108,6 +108,7 @@ struct CommandLine {
         throw CLI::ValidationError("emulate", "--trace needs at least one --design A.toml");
       }
       trace_options.output = study_options.output;
+      trace_options.backend = study_options.backend;
       command = [this](const Ranks& ranks) {
         trace_options.trace.empty() ? emulate(ranks, study_options) : emulate_trace(ranks, trace_options);
       };

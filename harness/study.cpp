@@ -127,11 +127,12 @@ Variant CandidateWeights::variant(const Assignment& assignment) {
 }
 
 Study::Study(const Inputs& inputs, Evaluator& evaluator, const Config& config, const Config::Model& model,
-             Results& results)
+             Results& results, Walker* walker)
     : inputs_(inputs),
       evaluator_(evaluator),
       config_(config),
       results_(results),
+      walker_(walker),
       name_(model.name),
       data_(Dataset::load(model.data)),
       input_table_(data_.input_table()) {
@@ -162,6 +163,7 @@ Study::Study(const Inputs& inputs, Evaluator& evaluator, const Config& config, c
 void Study::search(const std::vector<Accelerator>& accelerators) {
   const Config::SearchOptions& options = config_.search;
   const Images images = inputs_.images(data_, options.split, options.images, network_.network);
+  const HeldImages held(evaluator_.backend(), images.pixels);
   const Accelerator* design = find_design(accelerators, Design::bitcluster);
   if (!design) {
     throw Error("the search has no costs to minimise", "no accelerator of the config has design \"bitcluster\"",
@@ -341,8 +343,10 @@ void Study::emulate(const std::string& basis, const std::vector<Accelerator>& ac
         choice == reference ? network_.weights[layers_[task.layer]] : *weights_->get(task.layer, choice);
     const ActivationFormat& input = network_.formats[network_.network.layers[layers_[task.layer]].inputs[0]];
     const LayerEmulation emulation =
-        bitcluster::emulate(*task.accelerator, {layer_geometry(network_.network, layers_[task.layer]), weights.values,
-                                                weights.format, inputs[task.layer], 8, input.is_signed});
+        bitcluster::emulate(*task.accelerator,
+                            {layer_geometry(network_.network, layers_[task.layer]), weights.values, weights.format,
+                             inputs[task.layer], 8, input.is_signed},
+                            walker_);
     Payload payload(sizeof emulation);
     std::memcpy(payload.data(), &emulation, sizeof emulation);
     return payload;

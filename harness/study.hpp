@@ -47,8 +47,10 @@ class CandidateWeights {
 /// rows to the results; steps are collective over the ranks and give all of them the same rows.
 class Study {
  public:
-  /// Imports, calibrates and quantizes the model; rows of /layers.
-  Study(const Inputs& inputs, Evaluator& evaluator, const Config& config, const Config::Model& model, Results& results);
+  /// Imports, calibrates and quantizes the model; rows of /layers. walker: takes over what it can of emulate(); null
+  /// for the CPU alone.
+  Study(const Inputs& inputs, Evaluator& evaluator, const Config& config, const Config::Model& model, Results& results,
+        Walker* walker);
 
   /// Layerwise search on the search split, for BitCluster (assignments M-BC and L-BC) and, if the config lists terms
   /// for it and there is a design to run it, with BitPruner's weights; rows of /sensitivity, /evaluations,
@@ -89,6 +91,7 @@ class Study {
   Evaluator& evaluator_;
   const Config& config_;
   Results& results_;
+  Walker* walker_;
   std::string name_;
   Dataset data_;
   std::vector<float> input_table_;

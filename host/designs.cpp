@@ -185,7 +185,7 @@ void widest_of_lanes(const std::uint16_t* const* lanes, int count, std::uint16_t
 ActivationRule dynamic_stripes_rule(const Accelerator& accelerator, const LayerTensors& layer) {
   check_signs(accelerator, layer);
   const OperandTable widths = make_table([&](int value) { return width_of(value, layer.activations_signed); });
-  return {widths, widths, term_counts(Encoding::binary), {}, widest_of_lanes};
+  return {widths, widths, term_counts(Encoding::binary), {}, widest_of_lanes, 0};
 }
 
 /// Loom (Sharify et al., DAC 2018): every pair of an activation's bits (bits_per_cycle at a time, as many as
@@ -275,7 +275,7 @@ void pragmatic_columns(const std::uint16_t* const* lanes, int count, std::uint16
 
 /// Ones of every column.
 BITCLUSTER_VECTORISED
-void count_ones(const std::uint16_t* const* lanes, int count, std::uint16_t* ones) {
+void ones_of_columns(const std::uint16_t* const* lanes, int count, std::uint16_t* ones) {
   std::uint16_t sums[operand_padding] = {};
   for (int l = 0; l < count; ++l) {
     for (int c = 0; c < operand_padding; ++c) sums[c] = std::uint16_t(sums[c] + ones_of(lanes[l][c]));
@@ -293,8 +293,9 @@ WeightRule pragmatic_weights_rule(const Accelerator& accelerator, const LayerTen
   } else {
     rule.operands = position_masks(accelerator.encoding);
   }
-  rule.bricks = [reach = std::uint16_t(first_stage_reach(accelerator.first_stage_shift)),
-                 shortest = rule.shortest_step](const BrickRun& run, BrickCost* costs) {
+  const PragmaticBricks design{std::uint16_t(first_stage_reach(accelerator.first_stage_shift)), rule.shortest_step};
+  rule.design = design;
+  rule.bricks = [design](const BrickRun& run, BrickCost* costs) {
     thread_local std::vector<std::uint16_t> turned;  // (lanes, operand_padding): bricks side by side
     thread_local std::vector<const std::uint16_t*> lanes;
     turned.assign(std::size_t(run.lanes) * operand_padding, 0);
@@ -307,11 +308,9 @@ WeightRule pragmatic_weights_rule(const Accelerator& accelerator, const LayerTen
         for (int l = 0; l < run.lanes; ++l) turned[std::size_t(l) * operand_padding + b] = brick[l];
       }
       std::uint16_t cycles[operand_padding], ones[operand_padding];
-      count_ones(lanes.data(), run.lanes, ones);
-      pragmatic_columns(lanes.data(), run.lanes, reach, cycles);
-      for (int b = 0; b < here; ++b) {
-        costs[first + b] = cycles[b] ? BrickCost{cycles[b], ones[b]} : BrickCost{shortest, 0, shortest * run.lanes};
-      }
+      ones_of_columns(lanes.data(), run.lanes, ones);
+      pragmatic_columns(lanes.data(), run.lanes, design.reach, cycles);
+      for (int b = 0; b < here; ++b) costs[first + b] = design.cost(cycles[b], ones[b], run.lanes);
     }
   };
   return rule;
@@ -326,7 +325,8 @@ ActivationRule pragmatic_rule(const Accelerator& accelerator) {
           {},
           [reach](const std::uint16_t* const* lanes, int count, std::uint16_t* cycles) {
             pragmatic_columns(lanes, count, reach, cycles);
-          }};
+          },
+          reach};
 }
 
 // ---------------------------------------------------------------- Laconic (Sharify et al., ISCA 2019)
@@ -432,15 +432,10 @@ WeightRule bitlet_rule(const Accelerator& accelerator, const LayerTensors& layer
   WeightRule rule;
   rule.operands = make_table([bitsim](int value) { return bitsim ? value & 0xff : std::abs(value); });
   rule.shortest_step = bitsim ? 0 : 1;
-  rule.slots = [significances](int) { return significances; };
-  rule.bricks = one_by_one([significances, shortest = rule.shortest_step](const std::uint16_t* weights, int lanes) {
-    BrickCost cost{0};
-    const std::array<int, 16> ones = ones_by_position(weights, lanes, significances);
-    for (int position = 0; position < significances; ++position) {
-      cost.cycles = std::max(cost.cycles, ones[position]);
-      cost.useful += ones[position];
-    }
-    return cost.cycles < shortest ? BrickCost{shortest, 0, shortest * significances} : cost;
+  const BitletBricks design{significances, rule.shortest_step};
+  rule.design = design;
+  rule.bricks = one_by_one([design](const std::uint16_t* weights, int lanes) {
+    return design.cost(ones_by_position(weights, lanes, design.significances).data(), lanes);
   });
   return rule;
 }
@@ -473,19 +468,13 @@ WeightRule bitwave_rule(const Accelerator& accelerator, const LayerTensors& laye
     check_magnitudes(accelerator, layer, std::min(layer.weight_format.bits - 1, 15));
     rule.operands = make_table([](int value) { return std::abs(value) | (value < 0 ? 1 << 15 : 0); });
   }
-  const std::uint16_t sign = accelerator.peer == Peer::bitsim ? 0x80 : 0x8000;
-  const int columns = layer.weight_format.bits;
-  rule.bricks =
-      one_by_one([sign, columns, bitsim = accelerator.peer == Peer::bitsim](const std::uint16_t* weights, int lanes) {
-        const auto [any, ones] = bits_of_brick(weights, lanes, sign);
-        BrickCost cost;
-        cost.useful = ones;
-        const int filled = std::popcount(any);
-        cost.bits = columns + filled * lanes;
-        cost.cycles = bitsim ? filled - 1 : std::max(1, std::popcount(std::uint16_t(any & ~sign)));
-        cost.null_term = cost.cycles * lanes - cost.useful;
-        return cost;
-      });
+  const bool bitsim = accelerator.peer == Peer::bitsim;
+  const BitwaveBricks design{std::uint16_t(bitsim ? 0x80 : 0x8000), layer.weight_format.bits, bitsim};
+  rule.design = design;
+  rule.bricks = one_by_one([design](const std::uint16_t* weights, int lanes) {
+    const auto [any, ones] = bits_of_brick(weights, lanes, design.sign);
+    return design.cost(any, ones, lanes);
+  });
   return rule;
 }
 
@@ -496,21 +485,13 @@ WeightRule bitvert_rule(const Accelerator& accelerator, const LayerTensors& laye
   const bool invert = accelerator.peer != Peer::bitsim;
   const int bits = invert ? std::min(layer.weight_format.bits, 16) : 8;  // 16 hold any weight, also -2^15
   check_weight_bits(accelerator, layer, bits);
-  const int slots = accelerator.slots_per_element();
   WeightRule rule;
   rule.operands = make_table([bits](int value) { return value & ((1 << bits) - 1); });
-  rule.slots = [slots](int lanes) { return std::min(lanes, slots); };
-  rule.bricks = one_by_one(
-      [bits, invert, array_lanes = accelerator.lanes, slots = rule.slots](const std::uint16_t* weights, int lanes) {
-        BrickCost cost{0};
-        const std::array<int, 16> ones = ones_by_position(weights, lanes, bits);
-        for (int position = 0; position < bits; ++position) {
-          const int added = invert ? std::min(ones[position], lanes - ones[position]) : ones[position];
-          cost.cycles += int(ceil_div(2 * added, array_lanes));
-          cost.useful += added;
-        }
-        return cost.cycles == 0 ? BrickCost{1, 0, slots(lanes)} : cost;
-      });
+  const BitvertBricks design{bits, invert, accelerator.lanes};
+  rule.design = design;
+  rule.bricks = one_by_one([design](const std::uint16_t* weights, int lanes) {
+    return design.cost(ones_by_position(weights, lanes, design.bits).data(), lanes);
+  });
   return rule;
 }
 

@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "host/brick_rules.hpp"
 #include "host/emulator.hpp"
 #include "host/mapping.hpp"
 
@@ -22,14 +23,6 @@ struct FixedRule {
   std::int64_t useful = 0;  //!< useful slots of the whole layer; the other slots that hold a value are null terms
 };
 
-/// What one brick takes in the processing elements that work on it, if they need not wait for others.
-struct BrickCost {
-  int cycles = 1;
-  int useful = 0;     //!< slots
-  int null_term = 0;  //!< slots; the rest of slots x cycles waits for another lane
-  int bits = 0;       //!< of the brick in memory, for a design that compresses weights
-};
-
 /// Consecutive bricks of one row, all of as many lanes.
 struct BrickRun {
   const std::uint16_t* weights = nullptr;  //!< lane l of brick b at [b * stride + l]
@@ -40,10 +33,14 @@ struct BrickRun {
 /// The time of a step depends on the weights alone, row by row.
 struct WeightRule {
   OperandTable operands;
-  std::function<void(const BrickRun& run, BrickCost* costs)> bricks;  //!< fills costs[0..run.count)
-  /// Slots that a brick of so many weights occupies per cycle.
-  std::function<int(int lanes)> slots = [](int lanes) { return lanes; };
+  BrickRule design;
+  std::function<void(const BrickRun& run, BrickCost* costs)> bricks;  //!< fills costs[0..run.count) by `design`
   int shortest_step = 1;
+
+  /// Slots that a brick of so many weights occupies per cycle.
+  int slots(int lanes) const {
+    return std::visit([lanes](const auto& rule) { return rule.slots(lanes); }, design);
+  }
 };
 
 /// The time of a step depends on the activations alone, column by column; columns may run ahead of each other.
@@ -55,6 +52,8 @@ struct ActivationRule {
   /// Cycles of `operand_padding` columns at once, 0 for a brick without any term (it still takes one cycle). Lane l of
   /// column c is at lanes[l][c].
   std::function<void(const std::uint16_t* const* lanes, int count, std::uint16_t* cycles)> columns;
+  /// What `columns` does: Pragmatic with this first_stage_reach(); 0: as long as the widest lane.
+  std::uint16_t reach = 0;
 };
 
 /// A step as a rule sees it: every row meets every column on every lane.
@@ -74,7 +73,8 @@ struct StepCost {
   std::int64_t null_term = 0;       //!< slots
 };
 
-/// The time of a step depends on weights and activations together.
+/// The time of a step depends on weights and activations together: a processing element takes the largest product of
+/// two operands (at most 16 each) among its lanes, at least one cycle.
 struct PairRule {
   OperandTable operands;
   std::function<StepCost(const StepView&)> step;

@@ -11,38 +11,16 @@
 #include "host/parallel.hpp"
 #include "host/schedule.hpp"
 #include "host/timing.hpp"
+#include "host/walk.hpp"
 
 namespace bitcluster {
 namespace {
-
-/// Sums over the steps of a layer, in slots where not said otherwise.
-struct Work {
-  std::int64_t cycles = 0;  //!< of all steps, one after another, or until the last column is done
-  std::int64_t useful = 0, null_term = 0, lane = 0, row_column = 0;
-  std::int64_t weight_bits = 0;  //!< of the weights in memory, where the rule decides
-
-  Work& operator+=(const Work& other) {
-    cycles += other.cycles;
-    useful += other.useful;
-    null_term += other.null_term;
-    lane += other.lane;
-    row_column += other.row_column;
-    weight_bits += other.weight_bits;
-    return *this;
-  }
-};
-
-struct LayerWork {
-  Work work;
-  bool own_weight_bits = false;           //!< work.weight_bits holds; else encoded_weight_bits() says
-  std::vector<std::int32_t> step_cycles;  //!< of a fully connected layer, every step in the order (batch, brick)
-};
 
 Work total(const std::vector<Work>& parts) {
   return std::accumulate(parts.begin(), parts.end(), Work(), [](Work a, const Work& b) { return a += b; });
 }
 
-LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& layer, const FixedRule& rule) {
+LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& layer, const FixedRule& rule, Walker*) {
   LayerWork result;
   result.work.cycles = mapping.steps() * rule.cycles;
   result.work.useful = rule.useful;
@@ -51,7 +29,7 @@ LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& l
   return result;
 }
 
-LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& layer, const WeightRule& rule) {
+LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& layer, const WeightRule& rule, Walker*) {
   LayerWork result;
   if (mapping.fully_connected) result.step_cycles.resize(std::size_t(mapping.steps()));
   std::vector<Work> parts(static_cast<std::size_t>(thread_count()));
@@ -119,142 +97,38 @@ LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& l
   return result;
 }
 
-/// Cycles of every brick of activations at every position of the padded image, 0 where it has no term.
-class BrickTimes {
- public:
-  BrickTimes(const Mapping& mapping, const LayerTensors& layer, const ActivationRule& rule)
-      : image_(layer, rule.operands), chunks_(mapping.depthwise ? mapping.batches() : mapping.chunks()) {
-    times_.resize(std::size_t(mapping.groups) * chunks_ * image_.size());
-    parallel_for(long(mapping.groups) * chunks_, [&](long place, int) {
-      const int group = int(place / chunks_), chunk = int(place % chunks_);
-      std::vector<const std::uint16_t*> lanes;
-      if (mapping.depthwise) {
-        for (int r = 0; r < mapping.rows_of(chunk); ++r) {
-          lanes.push_back(image_.channel(mapping.input_channel(chunk * mapping.rows + r, 0)));
-        }
-      } else {
-        for (int l = 0; l < mapping.lanes_of(chunk); ++l) {
-          lanes.push_back(image_.channel(group * mapping.channels + chunk * mapping.lanes + l));
-        }
+BrickTimes brick_times(const Mapping& mapping, const PaddedImage& image, const ActivationRule& rule) {
+  const int chunks = activation_chunks(mapping);
+  BrickTimes result(std::size_t(mapping.groups) * chunks * image.size());
+  parallel_for(long(mapping.groups) * chunks, [&](long place, int) {
+    const int group = int(place / chunks), chunk = int(place % chunks);
+    std::vector<const std::uint16_t*> lanes;
+    if (mapping.depthwise) {
+      for (int r = 0; r < mapping.rows_of(chunk); ++r) {
+        lanes.push_back(image.channel(mapping.input_channel(chunk * mapping.rows + r, 0)));
       }
-      std::uint16_t* times = times_.data() + place * image_.size();
-      for (std::ptrdiff_t position = 0; position < image_.size(); position += operand_padding) {
-        std::uint16_t run[operand_padding];
-        rule.columns(lanes.data(), int(lanes.size()), run);
-        std::copy_n(run, std::min<std::ptrdiff_t>(operand_padding, image_.size() - position), times + position);
-        for (const std::uint16_t*& lane : lanes) lane += operand_padding;
+    } else {
+      for (int l = 0; l < mapping.lanes_of(chunk); ++l) {
+        lanes.push_back(image.channel(group * mapping.channels + chunk * mapping.lanes + l));
       }
-    });
-  }
-
-  int chunks() const { return chunks_; }
-  std::ptrdiff_t offset(int tap, std::int64_t pixel) const { return image_.offset(tap, pixel); }
-  const std::uint16_t* of(int group, int chunk) const {
-    return times_.data() + (std::ptrdiff_t(group) * chunks_ + chunk) * image_.size();
-  }
-
- private:
-  PaddedImage image_;
-  int chunks_;
-  std::vector<std::uint16_t> times_;  // (groups, chunks, h, w)
-};
+    }
+    std::uint16_t* times = result.data() + place * image.size();
+    for (std::ptrdiff_t position = 0; position < image.size(); position += operand_padding) {
+      std::uint16_t run[operand_padding];
+      rule.columns(lanes.data(), int(lanes.size()), run);
+      std::copy_n(run, std::min<std::ptrdiff_t>(operand_padding, image.size() - position), times + position);
+      for (const std::uint16_t*& lane : lanes) lane += operand_padding;
+    }
+  });
+  return result;
+}
 
 LayerWork walk(const Accelerator& accelerator, const Mapping& mapping, const LayerTensors& layer,
-               const ActivationRule& rule) {
-  const BrickTimes times(mapping, layer, rule);
-  const int chunks = times.chunks(), visits = mapping.taps * chunks;
-  // All filters see the same activations, so a brick takes the same in every batch; on the diagonal a batch has its
-  // own.
-  const std::int64_t batches = mapping.depthwise ? 1 : mapping.batches();
-  const std::int64_t filters = mapping.depthwise ? 1 : mapping.filters;
-  const auto lanes_of = [&](int chunk) { return mapping.depthwise ? mapping.rows_of(chunk) : mapping.lanes_of(chunk); };
-  const bool ordered = accelerator.column_registers > 0 && !mapping.fully_connected;
-
-  LayerWork result;
-  std::vector<std::int32_t> brick_cycles(mapping.fully_connected ? std::size_t(visits) : 0);
-  struct Sum {
-    Work work;
-    std::int64_t element = 0, empty = 0;  // slots until the processing element itself is done; those without any term
-  };
-  std::vector<Sum> parts(static_cast<std::size_t>(thread_count()));
-  /// Times of the visits (tap, chunk) of one set of pixels.
-  const auto visit = [&](int group, std::int64_t set, Sum& sum, std::vector<std::uint16_t>& column_times) {
-    const int columns = mapping.columns_of(set);
-    column_times.resize(std::size_t(visits) * columns);
-    std::vector<std::ptrdiff_t> offsets(static_cast<std::size_t>(columns));
-    std::uint16_t* target = column_times.data();
-    for (int tap = 0; tap < mapping.taps; ++tap) {
-      for (int c = 0; c < columns; ++c) offsets[c] = times.offset(tap, mapping.first_pixel(set) + c);
-      for (int chunk = 0; chunk < chunks; ++chunk, target += columns) {
-        const std::uint16_t* source = times.of(group, chunk);
-        std::int64_t longest = 1, all = 0, empty = 0;
-        for (int c = 0; c < columns; ++c) {
-          const std::uint16_t time = source[offsets[c]];
-          empty += time == 0;
-          target[c] = std::max<std::uint16_t>(time, 1);
-          all += target[c];
-          longest = std::max<std::int64_t>(longest, target[c]);
-        }
-        const std::int64_t slots = lanes_of(chunk) * filters;
-        sum.element += all * slots;
-        sum.empty += empty * slots;
-        if (ordered) continue;
-        sum.work.cycles += longest * batches;
-        sum.work.row_column += (longest * columns - all) * slots;
-        if (mapping.fully_connected) brick_cycles[tap * chunks + chunk] = std::int32_t(longest);
-      }
-    }
-  };
-  if (ordered) {
-    ColumnClock clock(mapping.columns, accelerator.column_registers);
-    std::vector<std::uint16_t> column_times;
-    for (int group = 0; group < mapping.groups; ++group) {
-      // the bundles of channels on the diagonal are groups one after another, too
-      for (int bundle = 0; bundle < (mapping.depthwise ? mapping.batches() : 1); ++bundle) {
-        for (std::int64_t set = 0; set < mapping.pixel_sets(); ++set) {
-          Sum again;  // sums are those of the first visit
-          visit(group, set, bundle == 0 ? parts[0] : again, column_times);
-          const std::size_t columns = std::size_t(mapping.columns_of(set));
-          const auto step = [&](int place, std::int64_t slots) {
-            clock.step(std::span(column_times).subspan(place * columns, columns), slots);
-          };
-          for (int batch = 0; batch < batches; ++batch) {
-            for (int brick = 0; brick < mapping.bricks(); ++brick) {
-              if (mapping.depthwise) {
-                step(brick * chunks + bundle, mapping.rows_of(bundle));
-              } else {
-                step(brick, std::int64_t(mapping.rows_of(batch)) * mapping.lanes_of(brick));
-              }
-            }
-          }
-        }
-      }
-    }
-    parts[0].work.cycles = clock.cycles();
-    parts[0].work.row_column = clock.waited();
-  } else {
-    std::vector<std::vector<std::uint16_t>> buffers(parts.size());
-    parallel_for(long(mapping.groups * mapping.pixel_sets()), [&](long task, int thread) {
-      visit(int(task / mapping.pixel_sets()), task % mapping.pixel_sets(), parts[thread], buffers[thread]);
-    });
-  }
-  Sum sum;
-  for (const Sum& part : parts) {
-    sum.work += part.work;
-    sum.element += part.element;
-    sum.empty += part.empty;
-  }
-  result.work = sum.work;
-  const std::int64_t busy = operand_products(layer, rule.busy, {});
-  result.work.useful = operand_products(layer, rule.useful, rule.weight_terms);
-  result.work.null_term = busy - result.work.useful + sum.empty;
-  result.work.lane = sum.element - busy - sum.empty;
-  if (mapping.fully_connected) {
-    for (std::int64_t batch = 0; batch < batches; ++batch) {
-      result.step_cycles.insert(result.step_cycles.end(), brick_cycles.begin(), brick_cycles.end());
-    }
-  }
-  return result;
+               const ActivationRule& rule, Walker*) {
+  const PaddedImage image(layer, rule.operands);
+  const ColumnWork columns = walk_columns(accelerator, mapping, image.shape(), brick_times(mapping, image, rule));
+  return layer_work(mapping, columns, operand_products(layer, rule.busy, {}),
+                    operand_products(layer, rule.useful, rule.weight_terms));
 }
 
 /// Activations of one set of pixels, (taps, sources, column_stride), zeros where there is no column. A source is a
@@ -275,7 +149,7 @@ void gather_columns(const Mapping& mapping, const PaddedImage& image, int group,
   }
 }
 
-LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& layer, const PairRule& rule) {
+LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& layer, const PairRule& rule, Walker*) {
   LayerWork result;
   if (mapping.fully_connected) result.step_cycles.resize(std::size_t(mapping.steps()));
   const PaddedImage image(layer, rule.operands);
@@ -339,9 +213,8 @@ LayerWork walk(const Accelerator&, const Mapping& mapping, const LayerTensors& l
                   gathered.data() + (std::int64_t(tap) * sources + chunk * mapping.lanes) * column_stride;
               cost = rule.step(view);
             }
-            sum += Work{cost.cycles, cost.useful, cost.null_term,
-                        cost.element_cycles * view.lanes - cost.useful - cost.null_term,
-                        (cost.cycles * rows * view.columns - cost.element_cycles) * view.lanes};
+            sum += work_of(cost.cycles, cost.useful, cost.null_term, cost.element_cycles * view.lanes,
+                           cost.cycles * rows * view.columns * view.lanes);
             if (mapping.fully_connected) {
               result.step_cycles[std::int64_t(batch) * mapping.bricks() + brick] = std::int32_t(cost.cycles);
             }
@@ -380,7 +253,7 @@ struct TacticalBatch {
 class TacticalWalk {
  public:
   TacticalWalk(const Accelerator& accelerator, const Mapping& mapping, const LayerTensors& layer,
-               const ActivationRule& behind)
+               const ActivationRule& behind, Walker* walker)
       : accelerator_(accelerator),
         mapping_(mapping),
         layer_(layer),
@@ -392,7 +265,8 @@ class TacticalWalk {
         sources_(mapping.depthwise ? mapping.filters : mapping.channels),
         tile_rows_(mapping.depthwise ? mapping.rows : accelerator.rows),
         column_stride_(round_up(mapping.columns, operand_padding)),
-        ordered_(accelerator.column_registers > 0 && !mapping.fully_connected),
+        ordered_(columns_run_ahead(accelerator, mapping)),
+        walker_(walker),
         threads_(static_cast<std::size_t>(thread_count())) {
     for (int l = -of_lookaside.high; l < mapping.lanes + of_lookaside.high; ++l) {
       ring_.push_back((l % mapping.lanes + mapping.lanes) % mapping.lanes);
@@ -561,6 +435,7 @@ class TacticalWalk {
 
   /// All sets of pixels on batches [first, last); with few sets the batches of one are spread over the threads, too.
   void walk_sets(int group, int first, int last, std::vector<TacticalBatch>& batches) {
+    if (walker_ && walk_elsewhere(group, first, last, batches)) return;
     const int splits = mapping_.pixel_sets() < 16 ? last - first : 1;
     parallel_for(long(mapping_.pixel_sets() * splits), [&](long task, int index) {
       const std::int64_t set = task / splits;
@@ -572,6 +447,74 @@ class TacticalWalk {
         for (std::size_t n = 0; n < batches[b].steps; ++n) walk_step(batches[b], n, set, thread);
       }
     });
+  }
+
+  /// The same by the walker, if it takes it.
+  bool walk_elsewhere(int group, int first, int last, std::vector<TacticalBatch>& batches) {
+    const ScheduledSteps steps = scheduled_steps(group, first, last, batches);
+    const std::optional<ScheduledWork> walked = walker_->walk_schedule(accelerator_, mapping_, layer_, behind_, steps);
+    if (!walked) return false;
+    const ColumnWork& columns = walked->columns;
+    threads_[0].work +=
+        Work{columns.cycles, 0, columns.empty, columns.element - columns.empty, columns.step - columns.element};
+    std::size_t step = 0;
+    for (int b = first; b < last; ++b) {
+      TacticalBatch& batch = batches[b];
+      for (std::size_t n = 0; n < batch.steps; ++n, ++step) {
+        if (mapping_.fully_connected) batch.step_cycles[n] = columns.brick_cycles[step];
+        if (!ordered_) continue;
+        batch.slots[n] = steps.slots[step];
+        for (std::int64_t set = 0; set < mapping_.pixel_sets(); ++set) {
+          std::copy_n(walked->column_times.begin() + step * mapping_.pixels + mapping_.first_pixel(set),
+                      mapping_.columns_of(set),
+                      batch.column_times.begin() + (set * batch.steps + n) * mapping_.columns);
+        }
+      }
+    }
+    return true;
+  }
+
+  ScheduledSteps scheduled_steps(int group, int first, int last, const std::vector<TacticalBatch>& batches) const {
+    std::vector<std::uint32_t> places(std::size_t(mapping_.taps) * sources_);  // by gathered source
+    for (int tap = 0; tap < mapping_.taps; ++tap) {
+      for (int source = 0; source < sources_; ++source) {
+        const std::int64_t channel =
+            mapping_.depthwise ? mapping_.input_channel(source, 0) : group * mapping_.channels + source;
+        places[std::size_t(tap) * sources_ + source] = std::uint32_t(channel * image_.size() + image_.offset(tap, 0));
+      }
+    }
+    ScheduledSteps steps;
+    const auto add = [&](int rows, int lanes) {
+      steps.rows.push_back({std::int32_t(steps.slots.size()) - 1, rows, lanes, std::uint32_t(steps.sources.size())});
+    };
+    for (int b = first; b < last; ++b) {
+      for (std::size_t n = 0; n < batches[b].steps; ++n) {
+        std::int64_t& slots = steps.slots.emplace_back(0);
+        for (const TileSteps& tile : batches[b].tiles) {
+          if (n >= tile.kept.size()) {
+            slots += std::int64_t(tile.rows) * mapping_.lanes;  // done, while another tile works on
+            continue;
+          }
+          int plain_rows = 0;
+          for (int r = 0; r < tile.rows; ++r) {
+            const TileSteps::Row& row = tile.row_steps[n * tile.rows + r];
+            slots += row.lanes;
+            plain_rows += row.plain;
+            if (row.plain) continue;
+            add(1, row.lanes);
+            for (int l = 0; l < row.lanes; ++l) steps.sources.push_back(places[tile.sources[row.sources + l]]);
+          }
+          if (plain_rows == 0) continue;
+          const int brick = tile.kept[n], lanes = mapping_.lanes_of(brick);
+          add(plain_rows, lanes);
+          for (int l = 0; l < lanes; ++l) {
+            const Mapping::Place place = mapping_.place(brick, l);
+            steps.sources.push_back(places[std::size_t(place.tap) * sources_ + place.channel]);
+          }
+        }
+      }
+    }
+    return steps;
   }
 
   void walk_step(TacticalBatch& batch, std::size_t n, std::int64_t set, Thread& thread) const {
@@ -676,12 +619,13 @@ class TacticalWalk {
   const int sources_;                              // channels of the group, or filters on the diagonal
   const int tile_rows_, column_stride_;
   const bool ordered_;  // columns run ahead of each other
+  Walker* const walker_;
   std::vector<Thread> threads_;
 };
 
 LayerWork walk(const Accelerator& accelerator, const Mapping& mapping, const LayerTensors& layer,
-               const TacticalRule& rule) {
-  return TacticalWalk(accelerator, mapping, layer, rule.behind).run();
+               const TacticalRule& rule, Walker* walker) {
+  return TacticalWalk(accelerator, mapping, layer, rule.behind, walker).run();
 }
 
 Traffic traffic_of(const Accelerator& accelerator, const LayerTensors& layer, const Mapping& mapping,
@@ -717,6 +661,98 @@ Energy energy_of(const Accelerator& accelerator, const LayerEmulation& layer) {
 }
 
 }  // namespace
+
+ColumnWork walk_columns(const Accelerator& accelerator, const Mapping& mapping, const PaddedShape& shape,
+                        const BrickTimes& times) {
+  const int chunks = activation_chunks(mapping), visits = mapping.taps * chunks;
+  // All filters see the same activations, so a brick takes the same in every batch; on the diagonal a batch has its
+  // own.
+  const std::int64_t batches = mapping.depthwise ? 1 : mapping.batches();
+  const std::int64_t filters = mapping.depthwise ? 1 : mapping.filters;
+  const auto lanes_of = [&](int chunk) { return mapping.depthwise ? mapping.rows_of(chunk) : mapping.lanes_of(chunk); };
+  const bool ordered = columns_run_ahead(accelerator, mapping);
+
+  ColumnWork result;
+  if (mapping.fully_connected) result.brick_cycles.resize(std::size_t(visits));
+  std::vector<ColumnWork> parts(static_cast<std::size_t>(thread_count()));
+  /// Times of the visits (tap, chunk) of one set of pixels.
+  const auto visit = [&](int group, std::int64_t set, ColumnWork& sum, std::vector<std::uint16_t>& column_times) {
+    const int columns = mapping.columns_of(set);
+    column_times.resize(std::size_t(visits) * columns);
+    std::vector<std::ptrdiff_t> offsets(static_cast<std::size_t>(columns));
+    std::uint16_t* target = column_times.data();
+    for (int tap = 0; tap < mapping.taps; ++tap) {
+      for (int c = 0; c < columns; ++c) offsets[c] = shape.offset(tap, mapping.first_pixel(set) + c);
+      for (int chunk = 0; chunk < chunks; ++chunk, target += columns) {
+        const std::uint16_t* source = times.data() + (std::ptrdiff_t(group) * chunks + chunk) * shape.size();
+        std::int64_t longest = 1, all = 0, empty = 0;
+        for (int c = 0; c < columns; ++c) {
+          const std::uint16_t time = source[offsets[c]];
+          empty += time == 0;
+          target[c] = std::max<std::uint16_t>(time, 1);
+          all += target[c];
+          longest = std::max<std::int64_t>(longest, target[c]);
+        }
+        const std::int64_t slots = lanes_of(chunk) * filters;
+        sum.element += all * slots;
+        sum.empty += empty * slots;
+        if (ordered) continue;
+        sum.cycles += longest * batches;
+        sum.step += longest * columns * slots;
+        if (mapping.fully_connected) result.brick_cycles[tap * chunks + chunk] = std::int32_t(longest);
+      }
+    }
+  };
+  if (ordered) {
+    ColumnClock clock(mapping.columns, accelerator.column_registers);
+    std::vector<std::uint16_t> column_times;
+    for (int group = 0; group < mapping.groups; ++group) {
+      // the bundles of channels on the diagonal are groups one after another, too
+      for (int bundle = 0; bundle < (mapping.depthwise ? mapping.batches() : 1); ++bundle) {
+        for (std::int64_t set = 0; set < mapping.pixel_sets(); ++set) {
+          ColumnWork again;  // sums are those of the first visit
+          visit(group, set, bundle == 0 ? parts[0] : again, column_times);
+          const std::size_t columns = std::size_t(mapping.columns_of(set));
+          const auto step = [&](int place, std::int64_t slots) {
+            clock.step(std::span(column_times).subspan(place * columns, columns), slots);
+          };
+          for (int batch = 0; batch < batches; ++batch) {
+            for (int brick = 0; brick < mapping.bricks(); ++brick) {
+              if (mapping.depthwise) {
+                step(brick * chunks + bundle, mapping.rows_of(bundle));
+              } else {
+                step(brick, std::int64_t(mapping.rows_of(batch)) * mapping.lanes_of(brick));
+              }
+            }
+          }
+        }
+      }
+    }
+    parts[0].cycles = clock.cycles();
+    parts[0].step = parts[0].element + clock.waited();
+  } else {
+    std::vector<std::vector<std::uint16_t>> buffers(parts.size());
+    parallel_for(long(mapping.groups * mapping.pixel_sets()), [&](long task, int thread) {
+      visit(int(task / mapping.pixel_sets()), task % mapping.pixel_sets(), parts[thread], buffers[thread]);
+    });
+  }
+  for (const ColumnWork& part : parts) {
+    result.cycles += part.cycles;
+    result.element += part.element;
+    result.step += part.step;
+    result.empty += part.empty;
+  }
+  return result;
+}
+
+LayerWork layer_work(const Mapping& mapping, const ColumnWork& columns, std::int64_t busy, std::int64_t useful) {
+  LayerWork result;
+  result.work = work_of(columns.cycles, useful, busy - useful + columns.empty, columns.element, columns.step);
+  for (int batch = 0; mapping.fully_connected && batch < mapping.batches(); ++batch) {
+    result.step_cycles.insert(result.step_cycles.end(), columns.brick_cycles.begin(), columns.brick_cycles.end());
+  }
+  return result;
+}
 
 LayerEmulation& LayerEmulation::operator+=(const LayerEmulation& other) {
   cycles += other.cycles;
@@ -759,13 +795,17 @@ LayerGeometry layer_geometry(const Network& network, int layer) {
   return geometry;
 }
 
-LayerEmulation emulate(const Accelerator& accelerator, const LayerTensors& given) {
+LayerEmulation emulate(const Accelerator& accelerator, const LayerTensors& given, Walker* walker) {
   check_layer(accelerator, given);
   const PeerLayer seen(accelerator, given);
   const LayerTensors& layer = seen.tensors;
   const Mapping mapping = map_layer(accelerator, layer.geometry);
-  const LayerWork walked = std::visit([&](const auto& rule) { return walk(accelerator, mapping, layer, rule); },
-                                      design_rule(accelerator, layer));
+  const DesignRule design = design_rule(accelerator, layer);
+  std::optional<LayerWork> elsewhere;
+  if (walker) elsewhere = walker->walk(accelerator, mapping, layer, design);
+  const LayerWork walked =
+      elsewhere ? *std::move(elsewhere)
+                : std::visit([&](const auto& rule) { return walk(accelerator, mapping, layer, rule, walker); }, design);
   const Work& work = walked.work;
 
   LayerEmulation result;

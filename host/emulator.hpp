@@ -11,6 +11,8 @@
 
 namespace bitcluster {
 
+class Walker;
+
 /// What the emulator needs to know of a layer's shape (one image).
 struct LayerGeometry {
   std::string name;
@@ -93,7 +95,7 @@ struct LayerEmulation {
 /// setting of a peer simulator it does what the peer does; where a step then takes less than one cycle, so do its
 /// slots. The result does not depend on the number of threads. Error if the accelerator has a fault, the tensors do not
 /// fit the geometry, the values do not suit the design, the design needs activations and there are none, or slots x
-/// cycles do not fit 64 bits.
-LayerEmulation emulate(const Accelerator& accelerator, const LayerTensors& layer);
+/// cycles do not fit 64 bits. A walker (walk.hpp) takes over what it can; the result is the same.
+LayerEmulation emulate(const Accelerator& accelerator, const LayerTensors& layer, Walker* walker = nullptr);
 
 }  // namespace bitcluster

@@ -209,45 +209,44 @@ void pack_weights(const Mapping& mapping, const OperandTable& table, const std::
   }
 }
 
-PaddedImage::PaddedImage(const LayerTensors& layer, const OperandTable& table) {
-  const LayerGeometry& geometry = layer.geometry;
-  Shape input = geometry.input;
+PaddedShape::PaddedShape(const LayerGeometry& geometry) {
   if (geometry.fully_connected) {
-    input = {int(input.size()), 1, 1};
-    output_width_ = 1;
-  } else {
-    window_ = geometry.window;
-    output_width_ = geometry.output.width;
+    channels = int(geometry.input.size());
+    return;
   }
-  height_ = std::int64_t(input.height) + window_.pad_top + window_.pad_bottom;
-  width_ = std::int64_t(input.width) + window_.pad_left + window_.pad_right;
+  window = geometry.window;
+  channels = geometry.input.channels;
+  input_height = geometry.input.height;
+  input_width = geometry.input.width;
+  output_height = geometry.output.height;
+  output_width = geometry.output.width;
+}
+
+PaddedImage::PaddedImage(const LayerTensors& layer, const OperandTable& table) : shape_(layer.geometry) {
   // behind the last channel there is room for a run of operands that starts inside it
-  values_.assign(std::size_t(input.channels) * size() + operand_padding, table[0]);
-  parallel_for(input.channels, [&](long c, int) {
-    const std::int16_t* source = layer.activations.data() + c * input.height * input.width;
-    for (int y = 0; y < input.height; ++y) {
-      std::uint16_t* target = values_.data() + (c * height_ + y + window_.pad_top) * width_ + window_.pad_left;
-      for (int x = 0; x < input.width; ++x) target[x] = operand(table, *source++);
+  values_.assign(std::size_t(shape_.channels) * size() + operand_padding, table[0]);
+  parallel_for(shape_.channels, [&](long c, int) {
+    const std::int16_t* source = layer.activations.data() + c * shape_.input_height * shape_.input_width;
+    for (int y = 0; y < shape_.input_height; ++y) {
+      std::uint16_t* target =
+          values_.data() + c * size() + (y + shape_.window.pad_top) * shape_.width() + shape_.window.pad_left;
+      for (int x = 0; x < shape_.input_width; ++x) target[x] = operand(table, *source++);
     }
   });
 }
 
 std::vector<std::int64_t> operand_sums(const LayerTensors& layer, const OperandTable& table) {
-  const LayerGeometry& geometry = layer.geometry;
   const PaddedImage image(layer, table);
-  const bool vector = geometry.fully_connected;
-  const int channels = vector ? int(geometry.input.size()) : geometry.input.channels;
-  const int taps = vector ? 1 : geometry.window.kernel_h * geometry.window.kernel_w;
-  const int height = vector ? 1 : geometry.output.height, width = vector ? 1 : geometry.output.width;
-  std::vector<std::int64_t> sums(std::size_t(taps) * channels);
-  parallel_for(channels, [&](long c, int) {
-    for (int tap = 0; tap < taps; ++tap) {
+  const PaddedShape& shape = image.shape();
+  std::vector<std::int64_t> sums(std::size_t(shape.taps()) * shape.channels);
+  parallel_for(shape.channels, [&](long c, int) {
+    for (int tap = 0; tap < shape.taps(); ++tap) {
       std::int64_t sum = 0;
-      for (int y = 0; y < height; ++y) {
-        const std::uint16_t* row = image.channel(int(c)) + image.offset(tap, std::int64_t(y) * width);
-        for (int x = 0; x < width; ++x) sum += row[x * geometry.window.stride_w];
+      for (int y = 0; y < shape.output_height; ++y) {
+        const std::uint16_t* row = image.channel(int(c)) + image.offset(tap, std::int64_t(y) * shape.output_width);
+        for (int x = 0; x < shape.output_width; ++x) sum += row[x * shape.window.stride_w];
       }
-      sums[std::size_t(c) * taps + tap] = sum;
+      sums[std::size_t(c) * shape.taps() + tap] = sum;
     }
   });
   return sums;

@@ -6,11 +6,14 @@
 
 #include "host/accelerator.hpp"
 #include "host/emulator.hpp"
+#include "host/terms.hpp"
 
 namespace bitcluster {
 
-inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-inline int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
+BITCLUSTER_HOST_DEVICE inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+BITCLUSTER_HOST_DEVICE inline int round_up(int value, int multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
 
 /// Operands come in runs of this many, so that a compiler can vectorise over them.
 inline constexpr int operand_padding = 16;
@@ -39,42 +42,44 @@ struct Mapping {
   int filters_in_all = 0;  //!< of all groups of the layer
   int layer_groups = 1;    //!< groups of the layer, depthwise included
 
-  std::int64_t pixel_sets() const {
+  BITCLUSTER_HOST_DEVICE std::int64_t pixel_sets() const {
     return within_row ? pixels / output_width * ceil_div(output_width, columns) : ceil_div(pixels, columns);
   }
-  std::int64_t first_pixel(std::int64_t set) const {
+  BITCLUSTER_HOST_DEVICE std::int64_t first_pixel(std::int64_t set) const {
     const std::int64_t per_row = ceil_div(output_width, columns);
     return within_row ? set / per_row * output_width + set % per_row * columns : set * columns;
   }
-  int columns_of(std::int64_t set) const {
+  BITCLUSTER_HOST_DEVICE int columns_of(std::int64_t set) const {
     const std::int64_t left = within_row ? output_width - first_pixel(set) % output_width : pixels - first_pixel(set);
     return int(left < columns ? left : columns);
   }
 
-  int batches() const { return int(ceil_div(filters, rows)); }
-  int rows_of(int batch) const { return filters - batch * rows < rows ? filters - batch * rows : rows; }
+  BITCLUSTER_HOST_DEVICE int batches() const { return int(ceil_div(filters, rows)); }
+  BITCLUSTER_HOST_DEVICE int rows_of(int batch) const {
+    return filters - batch * rows < rows ? filters - batch * rows : rows;
+  }
 
   /// Bricks of a filter in the order of time; `chunks` of them are a tap (or a channel, with taps on lanes).
-  int along_lanes() const { return taps_on_lanes ? taps : channels; }
-  int chunks() const { return int(ceil_div(along_lanes(), lanes)); }
-  int bricks() const { return (taps_on_lanes ? channels : taps) * chunks(); }
-  int tap_of(int brick) const { return brick / chunks(); }
-  int lanes_of(int brick) const {
+  BITCLUSTER_HOST_DEVICE int along_lanes() const { return taps_on_lanes ? taps : channels; }
+  BITCLUSTER_HOST_DEVICE int chunks() const { return int(ceil_div(along_lanes(), lanes)); }
+  BITCLUSTER_HOST_DEVICE int bricks() const { return (taps_on_lanes ? channels : taps) * chunks(); }
+  BITCLUSTER_HOST_DEVICE int tap_of(int brick) const { return brick / chunks(); }
+  BITCLUSTER_HOST_DEVICE int lanes_of(int brick) const {
     const int left = along_lanes() - brick % chunks() * lanes;
     return left < lanes ? left : lanes;
   }
   struct Place {
     int channel, tap;
   };
-  Place place(int brick, int lane) const {
+  BITCLUSTER_HOST_DEVICE Place place(int brick, int lane) const {
     const int outer = brick / chunks(), inner = brick % chunks() * lanes + lane;
     return taps_on_lanes ? Place{outer, inner} : Place{inner, outer};
   }
 
-  std::int64_t steps() const { return groups * pixel_sets() * batches() * bricks(); }
+  BITCLUSTER_HOST_DEVICE std::int64_t steps() const { return groups * pixel_sets() * batches() * bricks(); }
 
   /// Channel of the input that a filter (counted over all groups) reads as its own `channel`.
-  int input_channel(std::int64_t filter, int channel) const {
+  BITCLUSTER_HOST_DEVICE int input_channel(std::int64_t filter, int channel) const {
     return int(filter / (filters_in_all / layer_groups)) * channels + channel;
   }
 
@@ -92,27 +97,46 @@ Mapping map_layer(const Accelerator& accelerator, const LayerGeometry& geometry)
 void pack_weights(const Mapping& mapping, const OperandTable& table, const std::int16_t* weights,
                   std::uint16_t* packed);
 
-/// Operands of one image behind its padding, found by channel, tap and pixel. A fully connected layer is one pixel
-/// whose channels are all its input values.
+/// Where things are in one channel of an image behind its padding. A fully connected layer is one pixel whose channels
+/// are all its input values.
+struct PaddedShape {
+  Window window;
+  int channels = 0;
+  int input_height = 1, input_width = 1;  //!< without padding
+  int output_height = 1, output_width = 1;
+
+  explicit PaddedShape(const LayerGeometry& geometry);
+
+  BITCLUSTER_HOST_DEVICE std::int64_t height() const {
+    return std::int64_t(input_height) + window.pad_top + window.pad_bottom;
+  }
+  BITCLUSTER_HOST_DEVICE std::int64_t width() const {
+    return std::int64_t(input_width) + window.pad_left + window.pad_right;
+  }
+  BITCLUSTER_HOST_DEVICE std::int64_t size() const { return height() * width(); }
+  BITCLUSTER_HOST_DEVICE int taps() const { return window.kernel_h * window.kernel_w; }
+  BITCLUSTER_HOST_DEVICE std::int64_t pixels() const { return std::int64_t(output_height) * output_width; }
+
+  /// Offset of what `tap` of output pixel `pixel` reads.
+  BITCLUSTER_HOST_DEVICE std::int64_t offset(int tap, std::int64_t pixel) const {
+    const std::int64_t y = pixel / output_width * window.stride_h + tap / window.kernel_w * window.dilation_h;
+    const std::int64_t x = pixel % output_width * window.stride_w + tap % window.kernel_w * window.dilation_w;
+    return y * width() + x;
+  }
+};
+
+/// Operands of one image behind its padding, found by channel, tap and pixel.
 class PaddedImage {
  public:
   PaddedImage(const LayerTensors& layer, const OperandTable& table);
 
-  const std::uint16_t* channel(int c) const { return values_.data() + std::ptrdiff_t(c) * size(); }
-
-  /// Offset inside a channel of what `tap` of output pixel `pixel` reads.
-  std::ptrdiff_t offset(int tap, std::int64_t pixel) const {
-    const std::int64_t y = pixel / output_width_ * window_.stride_h + tap / window_.kernel_w * window_.dilation_h;
-    const std::int64_t x = pixel % output_width_ * window_.stride_w + tap % window_.kernel_w * window_.dilation_w;
-    return y * width_ + x;
-  }
-
-  std::ptrdiff_t size() const { return height_ * width_; }  //!< of a channel
+  const PaddedShape& shape() const { return shape_; }
+  const std::uint16_t* channel(int c) const { return values_.data() + c * size(); }
+  std::ptrdiff_t offset(int tap, std::int64_t pixel) const { return shape_.offset(tap, pixel); }
+  std::ptrdiff_t size() const { return shape_.size(); }  //!< of a channel
 
  private:
-  Window window_;
-  int output_width_;
-  std::int64_t height_, width_;
+  PaddedShape shape_;
   std::vector<std::uint16_t> values_;
 };
 

@@ -20,13 +20,17 @@ BITCLUSTER_HOST_DEVICE constexpr std::uint32_t term_positions(Encoding encoding,
   return encoding == Encoding::binary ? magnitude : (magnitude ^ (3 * magnitude)) >> 1;
 }
 
+BITCLUSTER_HOST_DEVICE constexpr int count_ones(std::uint32_t bits) {
+#ifdef __CUDA_ARCH__
+  return __popc(bits);
+#else
+  return std::popcount(bits);
+#endif
+}
+
 /// Number of terms (effectual bits) of a magnitude, inline; count_terms() of quantize.hpp is the checked form.
 BITCLUSTER_HOST_DEVICE constexpr int term_count(Encoding encoding, std::uint32_t magnitude) {
-#ifdef __CUDA_ARCH__
-  return __popc(term_positions(encoding, magnitude));
-#else
-  return std::popcount(term_positions(encoding, magnitude));
-#endif
+  return count_ones(term_positions(encoding, magnitude));
 }
 
 }  // namespace bitcluster

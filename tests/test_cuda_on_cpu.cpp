@@ -5,10 +5,12 @@
 #include <vector>
 
 #include "cuda/backend.hpp"
+#include "cuda/emulation.hpp"
 #include "cuda/instructions.cuh"
 #include "cuda/runtime.cuh"
 #include "tests/naive_integer.hpp"
 #include "tests/network_builder.hpp"
+#include "tests/test_layer.hpp"
 
 namespace bitcluster {
 namespace {
@@ -69,6 +71,13 @@ TEST(CudaOnCpu, WarpOperations) {
     EXPECT_EQ(to_host(maxima)[thread], largest);
     EXPECT_EQ(to_host(ballots)[thread], ballot);
   }
+}
+
+TEST(CudaOnCpu, HalvesOfWords) {
+  EXPECT_EQ(__vmaxu2(0x00018000u, 0x00027fffu), 0x00028000u);
+  EXPECT_EQ(__vminu2(0x00018000u, 0x00027fffu), 0x00017fffu);
+  EXPECT_EQ(__vmaxu2(0xffff0001u, 0x00010002u), 0xffff0002u);
+  EXPECT_EQ(__vminu2(0xffff0001u, 0x00010002u), 0x00010001u);
 }
 
 /// c (16, 8) = a (16, 32) * b (8, 32), rows of 32 bytes.
@@ -210,6 +219,20 @@ TEST(CudaOnCpu, BackendFitsItsMemory) {
   cuda_on_cpu::set_device(0, std::size_t(4) << 30);
   EXPECT_THROW(make_cuda_backend(0), Error);
   cuda_on_cpu::set_device(1, std::size_t(4) << 30);
+}
+
+TEST(CudaOnCpu, EmulationGivesMemoryBackAndEndsWithIt) {
+  const TestLayer layer = make_layer(64, {256, 8, 8});
+  const auto walker = make_cuda_walker();
+  for (const Design design : {Design::pragmatic, Design::bitwave, Design::laconic}) {
+    const Accelerator accelerator = array(design, 16, 16, 16);
+    emulate(accelerator, layer.tensors(), walker.get());
+    EXPECT_EQ(cuda_on_cpu::allocated(), 0u);
+    cuda_on_cpu::set_device(1, 40 << 10);  // the layer's weights or activations fit, but not the design's table
+    EXPECT_THROW(emulate(accelerator, layer.tensors(), walker.get()), Error);
+    EXPECT_EQ(cuda_on_cpu::allocated(), 0u);
+    cuda_on_cpu::set_device(1, std::size_t(4) << 30);
+  }
 }
 
 }  // namespace

@@ -329,6 +329,15 @@ template <class T>
 T __ldg(const T* place) {
   return *place;
 }
+/// Maxima and minima of the two unsigned halves.
+inline unsigned __vmaxu2(unsigned a, unsigned b) {
+  const unsigned low = (a & 0xffffu) > (b & 0xffffu) ? a : b, high = a >> 16 > b >> 16 ? a : b;
+  return (high & 0xffff0000u) | (low & 0xffffu);
+}
+inline unsigned __vminu2(unsigned a, unsigned b) {
+  const unsigned low = (a & 0xffffu) < (b & 0xffffu) ? a : b, high = a >> 16 < b >> 16 ? a : b;
+  return (high & 0xffff0000u) | (low & 0xffffu);
+}
 /// Sum of four products of bytes, plus `sum`.
 inline int __dp4a(int a, int b, int sum) {
   for (int i = 0; i < 4; ++i) sum += int(std::int8_t(a >> (8 * i))) * int(std::int8_t(b >> (8 * i)));
