@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <ostream>
+
 #include "host/cpu_kernels.hpp"
 #include "host/parallel.hpp"
 #include "tests/naive_integer.hpp"
@@ -14,6 +16,9 @@ struct TestedBackend {
   const char* name;
   std::unique_ptr<Backend> (*make)(const char* name, std::string& why_not);
 };
+
+/// For the names of tests: without it googletest prints addresses.
+inline void PrintTo(const TestedBackend& tested, std::ostream* out) { *out << tested.name; }
 
 /// Runs a test once per backend and instruction set; skips what this machine lacks.
 class BackendFixture : public testing::TestWithParam<TestedBackend> {
