@@ -451,6 +451,7 @@ class TacticalWalk {
 
   /// The same by the walker, if it takes it.
   bool walk_elsewhere(int group, int first, int last, std::vector<TacticalBatch>& batches) {
+    if (image_.shape().channels * image_.size() >> 32) return false;  // places are of 32 bits
     const ScheduledSteps steps = scheduled_steps(group, first, last, batches);
     const std::optional<ScheduledWork> walked = walker_->walk_schedule(accelerator_, mapping_, layer_, behind_, steps);
     if (!walked) return false;
