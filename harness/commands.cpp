@@ -9,10 +9,13 @@
 #include <functional>
 #include <memory>
 #include <set>
+#include <span>
 
 #include "harness/engine.hpp"
 #include "harness/evaluator.hpp"
 #include "harness/inputs.hpp"
+#include "harness/interruption.hpp"
+#include "harness/journal.hpp"
 #include "harness/progress.hpp"
 #include "harness/study.hpp"
 #include "harness/version.hpp"
@@ -84,10 +87,35 @@ std::vector<Basis> compared_arrays(const Config::EmulationOptions& options) {
   return bases;
 }
 
+/// What a command leaves in its results file.
+struct Stages {
+  bool search, emulation;
+};
+
+/// Whether the output of such a command with this config is there, complete and by this program.
+bool is_complete(const StudyOptions& options, const Config& config, Stages stages) {
+  if (!std::filesystem::exists(options.output) || std::filesystem::exists(Journal::path_of(options.output))) {
+    return false;
+  }
+  const Results results = read_results(options.output);
+  return results.provenance.config == config.text && results.provenance.git_commit == git_commit &&
+         results.provenance.program_version == program_version && results.evaluations.rows.empty() != stages.search &&
+         results.emulation.rows.empty() != stages.emulation;
+}
+
 /// Runs `steps` on every model of the config and writes the results.
-void study_models(const Ranks& ranks, const StudyOptions& options,
+void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages,
                   const std::function<void(Study&, const std::vector<Basis>&)>& steps) {
   const Config config = load_config(options.config);
+  std::byte complete{0};
+  ranks.on_root([&] { complete = std::byte(options.resume && is_complete(options, config, stages)); });
+  ranks.broadcast(std::span(&complete, 1));
+  if (complete != std::byte(0)) {
+    if (!ranks.root()) return;
+    std::fprintf(stderr, "bitcluster: '%s' is complete already\n", options.output.c_str());
+    std::fputs(format_summary(read_results(options.output), TableFormat::text).c_str(), stdout);
+    return;
+  }
   const std::vector<Basis> bases = compared_arrays(config.emulation);
   ranks.on_root([&] {  // find bad input before the long work
     for (const Config::Model& model : config.models) {
@@ -101,7 +129,17 @@ void study_models(const Ranks& ranks, const StudyOptions& options,
   results.provenance.config = config.text;
   results.provenance.seed = config.seed;
   for (const Basis& basis : bases) add_accelerators(basis.name, basis.accelerators, results);
-  Evaluator evaluator(ranks, *engine.backend);
+  std::unique_ptr<Journal> journal;
+  ranks.on_root([&] {
+    journal = std::make_unique<Journal>(options.output, std::string(program_version) + " (" + git_commit + ")",
+                                        options.resume);
+    if (journal->found_at_start() > 0) {
+      std::fprintf(stderr, "bitcluster: going on with '%s': %zu results are known\n", options.output.c_str(),
+                   journal->found_at_start());
+    }
+  });
+  catch_interruptions();
+  Evaluator evaluator(ranks, *engine.backend, journal.get());
   for (std::size_t i = 0; i < config.models.size(); ++i) {
     if (ranks.root()) {
       std::fprintf(stderr, "model %zu of %zu: %s\n", i + 1, config.models.size(), config.models[i].name.c_str());
@@ -111,6 +149,7 @@ void study_models(const Ranks& ranks, const StudyOptions& options,
   }
   summarize(results, config.search.test_split);
   finish_results(ranks, options.output, results);
+  if (journal) journal->finish();
   if (ranks.root()) std::fputs(format_summary(results, TableFormat::text).c_str(), stdout);
 }
 
@@ -155,7 +194,7 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
   const std::vector<float> input_table = data.input_table();
   const Images images = inputs.images(data, options.split, options.images, network);
   Results results = start_results(ranks, options.output, engine.backend->description());
-  Evaluator evaluator(ranks, *engine.backend);
+  Evaluator evaluator(ranks, *engine.backend, nullptr);
 
   std::vector<ImageScore> scores;
   double seconds = 0, terms = 0;
@@ -215,14 +254,14 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
 }
 
 void search(const Ranks& ranks, const StudyOptions& options) {
-  study_models(ranks, options, [](Study& study, const std::vector<Basis>& bases) {
+  study_models(ranks, options, {true, false}, [](Study& study, const std::vector<Basis>& bases) {
     study.search(bases[0].accelerators);
     study.test();
   });
 }
 
 void emulate(const Ranks& ranks, const StudyOptions& options) {
-  study_models(ranks, options, [](Study& study, const std::vector<Basis>& bases) {
+  study_models(ranks, options, {false, true}, [](Study& study, const std::vector<Basis>& bases) {
     study.assign_uniformly();
     for (const Basis& basis : bases) study.emulate(basis.name, basis.accelerators);
   });
@@ -285,7 +324,7 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
     return payload;
   };
   Progress progress(ranks.root(), name + ": emulate", long(tasks.size()));
-  const auto payloads = ranks.distribute(long(tasks.size()), work, [&](long done) { progress.update(done); });
+  const auto payloads = ranks.distribute({long(tasks.size()), work, [&](long done) { progress.update(done); }, {}, {}});
 
   // sums over the images, in their order
   struct Row {
@@ -311,7 +350,7 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
 }
 
 void run(const Ranks& ranks, const StudyOptions& options) {
-  study_models(ranks, options, [](Study& study, const std::vector<Basis>& bases) {
+  study_models(ranks, options, {true, true}, [](Study& study, const std::vector<Basis>& bases) {
     study.search(bases[0].accelerators);
     study.test();
     for (const Basis& basis : bases) study.emulate(basis.name, basis.accelerators);

@@ -10,7 +10,8 @@ namespace bitcluster {
 
 // One function per subcommand of the program. All are collective over the ranks; only the root
 // prints and writes. Each throws Error if not everything that was asked for could be done; nothing is then left under
-// the output's name.
+// the output's name. Those with StudyOptions record what is finished in a journal beside the output, which the complete
+// output replaces, and throw Interrupted after a signal that asks to stop.
 
 struct InspectOptions {
   std::string model, output;
@@ -31,6 +32,7 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options);
 
 struct StudyOptions {
   std::string config, output;
+  bool resume = false;  //!< go on with an interrupted run
   std::string backend = "auto";
 };
 void search(const Ranks& ranks, const StudyOptions& options);

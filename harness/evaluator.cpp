@@ -2,92 +2,225 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
+#include <numeric>
 
+#include "harness/keys.hpp"
 #include "harness/progress.hpp"
+#include "host/cpu_kernels.hpp"
 #include "host/float_network.hpp"
+#include "host/pass.hpp"
 
 namespace bitcluster {
 namespace {
 
-/// A range of variants on a range of images.
+/// Images whose scores are one record of the journal: few enough for a kill to lose little, enough that reading the
+/// weights does not dominate.
+constexpr int block_images = 128;
+
+/// Some variants on a range of blocks.
 struct Tile {
-  int first_variant, variants;
-  int first_image, images;
+  std::vector<int> variants;
+  int first_block, blocks;
+  double cost;
 };
 
-/// Cuts (variants x images) into tiles: enough of them to keep all ranks busy to the end, few enough that the
-/// activations that variants share are computed rarely, and never so few images that reading the weights dominates.
-std::vector<Tile> cut(int variants, int images, int ranks) {
-  constexpr int tiles_per_rank = 8, fewest_images = 32;
-  const int wanted = tiles_per_rank * ranks;
-  const int image_ranges = std::clamp(images / fewest_images, 1, wanted);
-  const int variant_ranges = std::clamp(wanted / image_ranges, 1, std::max(1, variants));
+/// Cuts what is not known of (variants x blocks) into tiles: enough of them to keep all ranks busy to the end, few
+/// enough that the activations that variants share are computed rarely. The dearest come first.
+std::vector<Tile> cut(const std::vector<double>& costs, int blocks, const std::vector<std::byte>& known, int ranks) {
+  constexpr int tiles_per_rank = 8;
+  const int variants = int(costs.size()), wanted = tiles_per_rank * ranks;
+  const int block_ranges = std::clamp(blocks, 1, wanted);
+  const int variant_ranges = std::clamp(wanted / block_ranges, 1, std::max(1, variants));
   std::vector<Tile> tiles;
   for (int v = 0; v < variant_ranges; ++v) {
-    const int first_variant = int(long(variants) * v / variant_ranges);
-    const int next_variant = int(long(variants) * (v + 1) / variant_ranges);
-    for (int i = 0; i < image_ranges; ++i) {
-      const int first_image = int(long(images) * i / image_ranges);
-      const int next_image = int(long(images) * (i + 1) / image_ranges);
-      tiles.push_back({first_variant, next_variant - first_variant, first_image, next_image - first_image});
+    for (int b = 0; b < block_ranges; ++b) {
+      // of a half-known range, blocks with the same unknown variants stay together
+      for (int block = int(long(blocks) * b / block_ranges); block < int(long(blocks) * (b + 1) / block_ranges);
+           ++block) {
+        Tile tile{{}, block, 1, 0};
+        for (int i = int(long(variants) * v / variant_ranges); i < int(long(variants) * (v + 1) / variant_ranges);
+             ++i) {
+          if (known[std::size_t(i) * blocks + block] != std::byte(0)) continue;
+          tile.variants.push_back(i);
+          tile.cost += costs[i];
+        }
+        if (tile.variants.empty()) continue;
+        const bool follows = !tiles.empty() && tiles.back().variants == tile.variants &&
+                             tiles.back().first_block + tiles.back().blocks == block &&
+                             block > int(long(blocks) * b / block_ranges);
+        if (follows) {
+          ++tiles.back().blocks;
+          tiles.back().cost += tile.cost;
+        } else {
+          tiles.push_back(std::move(tile));
+        }
+      }
     }
   }
+  std::stable_sort(tiles.begin(), tiles.end(), [](const Tile& a, const Tile& b) { return a.cost > b.cost; });
   return tiles;
 }
 
-/// Scores tiles on all ranks; work(tile) gives logits (tile.variants, tile.images, classes).
-template <class Work>
-std::vector<std::vector<ImageScore>> score_tiles(const Ranks& ranks, int variants, const Images& images, int classes,
-                                                 const std::string& label, const Work& work) {
-  const std::vector<Tile> tiles = cut(variants, images.count, ranks.size());
-  Progress progress(ranks.root(), label, long(tiles.size()));
-  const auto payloads = ranks.distribute(
-      long(tiles.size()),
-      [&](long task) {
-        const Tile& tile = tiles[task];
-        const std::vector<float> logits = work(tile);
-        std::vector<ImageScore> scores(std::size_t(tile.variants) * tile.images);
-        const std::span labels(images.labels.data() + tile.first_image, tile.images);
-        for (int v = 0; v < tile.variants; ++v) {
-          const std::size_t first = std::size_t(v) * tile.images;
-          score(std::span(logits).subspan(first * classes, std::size_t(tile.images) * classes), labels, classes,
-                std::span(scores).subspan(first, tile.images));
-        }
-        Payload payload(scores.size() * sizeof(ImageScore));
-        std::memcpy(payload.data(), scores.data(), payload.size());
-        return payload;
-      },
-      [&](long done) { progress.update(done); });
-
-  std::vector<std::vector<ImageScore>> result(variants, std::vector<ImageScore>(images.count));
-  for (std::size_t task = 0; task < tiles.size(); ++task) {
-    const Tile& tile = tiles[task];
-    for (int v = 0; v < tile.variants; ++v) {
-      std::memcpy(result[tile.first_variant + v].data() + tile.first_image,
-                  payloads[task].data() + std::size_t(v) * tile.images * sizeof(ImageScore),
-                  tile.images * sizeof(ImageScore));
-    }
+/// Products that a variant costs for one image: those of the layers that it computes itself.
+double cost_of(const Network& network, const Variant& variant) {
+  const Pass pass = variant_pass(network, variant);
+  double products = 1;  // so that nothing is free
+  for (const int layer : weighted_layers(network)) {
+    if (pass.computes[layer]) products += double(multiply_accumulates(network, layer));
   }
-  return result;
+  return products;
 }
 
 }  // namespace
 
+std::vector<std::vector<ImageScore>> Evaluator::score_variants(const std::vector<Key>& keys,
+                                                               const std::vector<double>& costs, const Images& images,
+                                                               int classes, const std::string& label,
+                                                               const Work& work) {
+  const int variants = int(costs.size()), blocks = (images.count + block_images - 1) / block_images;
+  const auto first_of = [&](int block) { return std::min(block * block_images, images.count); };
+  std::vector<std::vector<ImageScore>> scores(variants, std::vector<ImageScore>(images.count));
+
+  // what is known already; several variants of one content are worked out once
+  std::vector<std::byte> known(std::size_t(variants) * blocks);
+  std::vector<Key> cells(known.size());
+  std::vector<std::byte> found;
+  std::vector<int> same(variants);  // the first variant of equal content
+  std::iota(same.begin(), same.end(), 0);
+  if (journal_) {
+    std::map<Key, int> first;
+    for (int v = 0; v < variants; ++v) same[v] = first.try_emplace(keys[v], v).first->second;
+    for (int block = 0; block < blocks; ++block) {
+      const std::size_t size = images.shape.size();
+      KeyBuilder of_images;
+      of_images.add(std::span<const std::uint8_t>(images.pixels)
+                        .subspan(first_of(block) * size, (first_of(block + 1) - first_of(block)) * size));
+      of_images.add(
+          std::span<const std::int32_t>(images.labels).subspan(first_of(block), first_of(block + 1) - first_of(block)));
+      const Key block_key = of_images.key();
+      for (int v = 0; v < variants; ++v) {
+        const std::size_t cell = std::size_t(v) * blocks + block;
+        cells[cell] = KeyBuilder().add(keys[v]).add(block_key).key();
+        const auto payload = journal_->find(cells[cell]);
+        known[cell] = std::byte(same[v] != v || payload);
+        if (payload) std::memcpy(scores[v].data() + first_of(block), payload->data(), payload->size());
+      }
+    }
+  }
+  ranks_.broadcast(known);
+  ranks_.broadcast(std::as_writable_bytes(std::span(same)));
+
+  const std::vector<Tile> tiles = cut(costs, blocks, known, ranks_.size());
+  Progress progress(ranks_.root(), label, long(tiles.size()));
+  TaskList list;
+  list.tasks = long(tiles.size());
+  list.work = [&](long task) {
+    const Tile& tile = tiles[task];
+    const int first = first_of(tile.first_block), count = first_of(tile.first_block + tile.blocks) - first;
+    const std::vector<float> logits = work(tile.variants, first, count);
+    std::vector<ImageScore> of_tile(tile.variants.size() * count);
+    for (std::size_t v = 0; v < tile.variants.size(); ++v) {
+      bitcluster::score(std::span(logits).subspan(v * count * classes, std::size_t(count) * classes),
+                        std::span(images.labels).subspan(first, count), classes,
+                        std::span(of_tile).subspan(v * count, count));
+    }
+    Payload payload(of_tile.size() * sizeof(ImageScore));
+    std::memcpy(payload.data(), of_tile.data(), payload.size());
+    return payload;
+  };
+  list.done = [&](long done) { progress.update(done); };
+  const auto take = [&](long task, const Payload& payload, const auto& record) {
+    const Tile& tile = tiles[task];
+    const std::byte* from = payload.data();
+    for (const int v : tile.variants) {
+      for (int block = tile.first_block; block < tile.first_block + tile.blocks; ++block) {
+        const std::size_t bytes = (first_of(block + 1) - first_of(block)) * sizeof(ImageScore);
+        std::memcpy(scores[v].data() + first_of(block), from, bytes);
+        record(std::size_t(v) * blocks + block, std::span(from, bytes));
+        from += bytes;
+      }
+    }
+  };
+  if (journal_) {
+    list.keep = [&](long task, const Payload& payload) {
+      take(task, payload,
+           [&](std::size_t cell, std::span<const std::byte> bytes) { journal_->append(cells[cell], bytes); });
+    };
+  }
+  const auto payloads = ranks_.distribute(list);
+  for (long task = 0; task < list.tasks; ++task) {
+    take(task, payloads[task], [](std::size_t, std::span<const std::byte>) {});
+  }
+  // what the root found
+  for (int v = 0; v < variants; ++v) {
+    for (int block = 0; block < blocks; ++block) {
+      if (known[std::size_t(v) * blocks + block] == std::byte(0) || same[v] != v) continue;
+      const std::span part = std::span(scores[v]).subspan(first_of(block), first_of(block + 1) - first_of(block));
+      if (ranks_.root()) {
+        found.insert(found.end(), std::as_bytes(part).begin(), std::as_bytes(part).end());
+      } else {
+        found.resize(found.size() + part.size_bytes());
+      }
+    }
+  }
+  ranks_.broadcast(found);
+  const std::byte* from = found.data();
+  for (int v = 0; v < variants; ++v) {
+    for (int block = 0; block < blocks; ++block) {
+      if (known[std::size_t(v) * blocks + block] == std::byte(0) || same[v] != v) continue;
+      const std::span part = std::span(scores[v]).subspan(first_of(block), first_of(block + 1) - first_of(block));
+      std::memcpy(part.data(), from, part.size_bytes());
+      from += part.size_bytes();
+    }
+  }
+  for (int v = 0; v < variants; ++v) scores[v] = scores[same[v]];
+  return scores;
+}
+
 std::vector<ImageScore> Evaluator::score_float(const Network& network, const Images& images,
                                                const std::vector<float>& input_table, const std::string& label) {
-  return score_tiles(ranks_, 1, images, network.classes(), label, [&](const Tile& tile) {
-    return run_float(network, preprocess(images, input_table, tile.first_image, tile.images), tile.images);
+  std::vector<Key> keys;
+  if (journal_) {
+    // float sums differ between instruction sets
+    keys.push_back(
+        KeyBuilder().add(content_key(network)).add(best_kernels().name).add(std::span<const float>(input_table)).key());
+  }
+  return score_variants(keys, {1.0}, images, network.classes(), label, [&](std::span<const int>, int first, int count) {
+    return run_float(network, preprocess(images, input_table, first, count), count);
   })[0];
 }
 
 std::vector<std::vector<ImageScore>> Evaluator::score(const IntegerNetwork& network, const Images& images,
                                                       const std::vector<Variant>& variants, const std::string& label) {
   const int classes = network.network.classes();
+  std::vector<Key> keys;
+  if (journal_) {
+    const Key common = content_key(network);
+    std::map<const QuantizedWeights*, Key> known;  // variants share weights
+    const auto of_weights = [&](const QuantizedWeights& weights) {
+      const auto [place, is_new] = known.try_emplace(&weights);
+      if (is_new) place->second = content_key(weights);
+      return place->second;
+    };
+    for (const Variant& variant : variants) {
+      std::vector<const QuantizedWeights*> weights;
+      for (const QuantizedWeights& reference : network.weights) weights.push_back(&reference);
+      for (const WeightChange& change : variant) weights[change.layer] = change.weights.get();
+      KeyBuilder builder;
+      builder.add(common);
+      for (const QuantizedWeights* of_layer : weights) builder.add(of_weights(*of_layer));
+      keys.push_back(builder.key());
+    }
+  }
+  std::vector<double> costs;
+  for (const Variant& variant : variants) costs.push_back(cost_of(network.network, variant));
   backend_.load(network);
-  return score_tiles(ranks_, int(variants.size()), images, classes, label, [&](const Tile& tile) {
-    std::vector<float> logits(std::size_t(tile.variants) * tile.images * classes);
-    backend_.evaluate({images.image(tile.first_image), tile.images},
-                      std::span(variants).subspan(tile.first_variant, tile.variants), logits);
+  return score_variants(keys, costs, images, classes, label, [&](std::span<const int> chosen, int first, int count) {
+    std::vector<Variant> some;
+    for (const int v : chosen) some.push_back(variants[v]);
+    std::vector<float> logits(some.size() * count * classes);
+    backend_.evaluate({images.image(first), count}, some, logits);
     return logits;
   });
 }

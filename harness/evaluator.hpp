@@ -1,8 +1,11 @@
 #pragma once
 
+#include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "harness/journal.hpp"
 #include "harness/ranks.hpp"
 #include "host/backend.hpp"
 #include "host/dataset.hpp"
@@ -11,14 +14,18 @@
 namespace bitcluster {
 
 /// Scores images with the help of all ranks. Every call is collective, and gives the same scores on every rank,
-/// whatever their number: a task is a range of variants on a range of images, and no score depends on which task it was
-/// part of.
+/// whatever their number: a task is some variants on a range of images, and no score depends on which task it was part
+/// of. Scores are recorded per variant and block of images, under the content of network, weights, images and labels:
+/// none is worked out twice, neither by a resumed run nor within one.
 class Evaluator {
  public:
-  Evaluator(const Ranks& ranks, Backend& backend) : ranks_(ranks), backend_(backend) {}
+  /// journal: on the root, null without one.
+  Evaluator(const Ranks& ranks, Backend& backend, Journal* journal)
+      : ranks_(ranks), backend_(backend), journal_(journal) {}
 
   const Ranks& ranks() const { return ranks_; }
   Backend& backend() { return backend_; }
+  Journal* journal() { return journal_; }
 
   /// Scores of the float32 network, (images).
   std::vector<ImageScore> score_float(const Network& network, const Images& images,
@@ -29,8 +36,17 @@ class Evaluator {
                                              const std::vector<Variant>& variants, const std::string& label);
 
  private:
+  /// Logits of some variants (ascending) on a range of images, (variants, images, classes).
+  using Work = std::function<std::vector<float>(std::span<const int> variants, int first_image, int images)>;
+
+  /// keys and costs: of every variant; keys on the root only, and only if there is a journal.
+  std::vector<std::vector<ImageScore>> score_variants(const std::vector<Key>& keys, const std::vector<double>& costs,
+                                                      const Images& images, int classes, const std::string& label,
+                                                      const Work& work);
+
   const Ranks& ranks_;
   Backend& backend_;
+  Journal* journal_;
 };
 
 }  // namespace bitcluster

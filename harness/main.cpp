@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "harness/commands.hpp"
+#include "harness/interruption.hpp"
 #include "harness/ranks.hpp"
 #include "harness/version.hpp"
 #include "host/parallel.hpp"
@@ -84,6 +85,7 @@ struct CommandLine {
     sub->add_option("config", study_options.config, "CONFIG.toml")->required();
     sub->add_option("-o,--output", study_options.output, "results file (HDF5)")->required();
     add_backend(sub, study_options.backend);
+    add_resume(sub);
     sub->callback(
         [this, function] { command = [this, function](const Ranks& ranks) { function(ranks, study_options); }; });
   }
@@ -100,6 +102,7 @@ struct CommandLine {
         ->needs(trace);
     sub->add_option("-o,--output", study_options.output, "results file (HDF5)")->required();
     add_backend(sub, study_options.backend);
+    add_resume(sub);
     sub->callback([this] {
       if (trace_options.trace.empty() == study_options.config.empty()) {
         throw CLI::ValidationError("emulate", "give either CONFIG.toml or --trace FILE.h5 with --design A.toml");
@@ -124,6 +127,10 @@ struct CommandLine {
     sub->callback([this] { command = [this](const Ranks& ranks) { table(ranks, table_options); }; });
   }
 
+  void add_resume(CLI::App* sub) {
+    sub->add_flag("--resume", study_options.resume, "go on with an interrupted run; begins one if there is none");
+  }
+
   static void add_backend(CLI::App* sub, std::string& backend) {
     sub->add_option("--backend", backend, "what evaluates networks")
         ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
@@ -144,6 +151,9 @@ int main(int argc, char** argv) {
   try {
     set_thread_count(line.threads > 0 ? line.threads : ranks.fair_threads());
     line.command(ranks);
+  } catch (const Interrupted& interrupted) {
+    if (ranks.root()) std::fprintf(stderr, "bitcluster: %s\n", interrupted.what());
+    return interrupted_status;
   } catch (const std::exception& error) {
     // Mostly all ranks meet the same error. The root's message is then enough: it ends the others while they wait here.
     if (!ranks.root()) std::this_thread::sleep_for(std::chrono::seconds(1));

@@ -11,11 +11,13 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <mutex>
 #include <source_location>
 #include <stdexcept>
 #include <thread>
 
+#include "harness/interruption.hpp"
 #include "host/error.hpp"
 
 namespace bitcluster {
@@ -37,29 +39,48 @@ constexpr long no_task = -1;
 struct ResultHeader {
   long task;
   long bytes;
+  long asked_to_stop;
 };
 
 /// Serves the other ranks from a thread of the root while the root itself works.
 class Coordinator {
  public:
-  Coordinator(int workers, long tasks, std::vector<Payload>& results, const std::function<void(long)>& done)
-      : workers_(workers), tasks_(tasks), results_(results), done_(done) {
+  Coordinator(int workers, const TaskList& list, std::vector<Payload>& results)
+      : workers_(workers), list_(list), results_(results), known_(std::size_t(list.tasks)) {
+    for (long task = 0; list.find && task < list.tasks; ++task) {
+      if (auto payload = list.find(task)) {
+        results_[task] = std::move(*payload);
+        known_[task] = true;
+        ++finished_;
+      }
+    }
+    if (list_.done && finished_ > 0) list_.done(finished_);
     if (workers_ > 0) thread_ = std::thread([this] { serve(); });
   }
 
-  long take() { return std::min(next_.fetch_add(1), tasks_); }
+  /// The next task to do; the number of tasks if there is none.
+  long take() {
+    for (;;) {
+      const long task = next_.fetch_add(1);
+      if (task >= list_.tasks || stopped_ || interruption_asked()) return list_.tasks;
+      if (!known_[task]) return task;
+    }
+  }
 
   void finish(long task, Payload payload) {
     const std::lock_guard lock(mutex_);
+    if (list_.keep) list_.keep(task, payload);
     results_[task] = std::move(payload);
     ++finished_;
-    if (done_) done_(finished_);
+    if (list_.done) list_.done(finished_);
   }
 
   void wait() {
     if (thread_.joinable()) thread_.join();
     if (failure_) std::rethrow_exception(failure_);
   }
+
+  bool complete() const { return finished_ == list_.tasks; }
 
  private:
   void serve() {
@@ -77,6 +98,7 @@ class Coordinator {
       }
     } catch (...) {
       failure_ = std::current_exception();
+      stopped_ = true;  // the root's own work would be in vain
     }
   }
 
@@ -89,8 +111,9 @@ class Coordinator {
           MPI_Recv(payload.data(), int(header.bytes), MPI_BYTE, source, result_tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE));
       finish(header.task, std::move(payload));
     }
+    if (header.asked_to_stop) stopped_ = true;
     long task = take();
-    if (task == tasks_) {
+    if (task == list_.tasks) {
       task = no_task;
       --workers_;
     }
@@ -98,9 +121,10 @@ class Coordinator {
   }
 
   int workers_;
-  const long tasks_;
+  const TaskList& list_;
   std::vector<Payload>& results_;
-  const std::function<void(long)>& done_;
+  std::vector<char> known_;
+  std::atomic<bool> stopped_ = false;
   std::atomic<long> next_ = 0;
   long finished_ = 0;
   std::mutex mutex_;
@@ -109,7 +133,7 @@ class Coordinator {
 };
 
 void work_for_root(const std::function<Payload(long)>& work) {
-  ResultHeader header{no_task, 0};
+  ResultHeader header{no_task, 0, interruption_asked()};
   Payload payload;
   while (true) {
     check(MPI_Send(&header, sizeof header, MPI_BYTE, 0, result_tag, MPI_COMM_WORLD));
@@ -123,7 +147,7 @@ void work_for_root(const std::function<Payload(long)>& work) {
     if (payload.size() > INT_MAX) {
       throw Error("a task's result cannot be sent", "it is larger than 2 GiB", "use fewer images per run");
     }
-    header = {task, long(payload.size())};
+    header = {task, long(payload.size()), interruption_asked()};
   }
 }
 
@@ -203,25 +227,29 @@ int Ranks::fair_threads() const {
   return mine < node ? mine : std::max(1, node / local_size_);
 }
 
-std::vector<Payload> Ranks::distribute(long tasks, const std::function<Payload(long)>& work,
-                                       const std::function<void(long)>& done) const {
-  std::vector<Payload> results(tasks);
+std::vector<Payload> Ranks::distribute(const TaskList& list) const {
+  std::vector<Payload> results(list.tasks);
+  std::byte complete{1};
   if (root()) {
-    Coordinator coordinator(size_ - 1, tasks, results, done);
+    std::unique_ptr<Coordinator> coordinator;
     try {
-      for (long task = coordinator.take(); task < tasks; task = coordinator.take()) {
-        coordinator.finish(task, work(task));
+      coordinator = std::make_unique<Coordinator>(size_ - 1, list, results);
+      for (long task = coordinator->take(); task < list.tasks; task = coordinator->take()) {
+        coordinator->finish(task, list.work(task));
       }
+      coordinator->wait();
+      complete = std::byte(coordinator->complete());
     } catch (const std::exception& error) {
-      // the coordinator's thread may be waiting for ranks that will never answer
+      // other ranks and the coordinator's thread may be waiting for what will never come
       if (size_ == 1) throw;
       std::fprintf(stderr, "bitcluster: rank 0 on %s: %s\n", host_.c_str(), error.what());
       abort();
     }
-    coordinator.wait();
   } else {
-    work_for_root(work);
+    work_for_root(list.work);
   }
+  broadcast(std::span(&complete, 1));
+  if (complete == std::byte(0)) throw Interrupted();
   if (size_ > 1) broadcast_payloads(results, rank_);
   return results;
 }

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -10,6 +11,17 @@ namespace bitcluster {
 
 /// What a task computed, as bytes; every rank must be able to read it.
 using Payload = std::vector<std::byte>;
+
+/// Tasks for whichever rank is free.
+struct TaskList {
+  long tasks = 0;
+  std::function<Payload(long task)> work;  //!< must give the same bytes on any rank
+
+  // On the root, from one thread at a time:
+  std::function<void(long done)> done;                          //!< sees the number of finished tasks; may be empty
+  std::function<std::optional<Payload>(long task)> find;        //!< what is known already; may be empty
+  std::function<void(long task, const Payload& payload)> keep;  //!< sees every new result; may be empty
+};
 
 /// The MPI ranks of this run. Exactly one object lives, in main().
 class Ranks {
@@ -30,11 +42,10 @@ class Ranks {
   /// Threads for this rank: the cores it may run on, shared with the other ranks of the node where they are not bound.
   int fair_threads() const;
 
-  /// Runs every task in [0, tasks) once, on whichever rank is free, and gives all results to all ranks in task order.
-  /// `done` is called on the root with the number of finished tasks. Collective; work must give the same bytes on any
-  /// rank.
-  std::vector<Payload> distribute(long tasks, const std::function<Payload(long)>& work,
-                                  const std::function<void(long)>& done) const;
+  /// Runs every task once, on whichever rank is free, and gives all results to all ranks in task order. Collective.
+  /// After a signal that asks to stop (see interruption.hpp) on any rank, tasks that have begun are finished and kept,
+  /// and Interrupted is thrown on all ranks.
+  std::vector<Payload> distribute(const TaskList& list) const;
 
   /// One text of every rank, in rank order, on every rank.
   std::vector<std::string> gather(const std::string& text) const;

@@ -3,7 +3,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 build_packages=(build-essential cmake ninja-build git ca-certificates libopenmpi-dev openmpi-bin libhdf5-dev
-  hdf5-tools zlib1g-dev libonnx-dev libprotobuf-dev protobuf-compiler libcli11-dev libtomlplusplus-dev libgtest-dev
+  hdf5-tools zlib1g-dev libxxhash-dev libonnx-dev libprotobuf-dev protobuf-compiler libcli11-dev libtomlplusplus-dev libgtest-dev
   libbenchmark-dev dataset-fashion-mnist)
 python_packages=(python3 python3-numpy python3-h5py python3-pandas python3-matplotlib python3-pil)
 test_packages=(python3-pytest python3-torch python3-torchvision python3-onnx)

@@ -6,6 +6,7 @@
 #include <map>
 #include <tuple>
 
+#include "harness/keys.hpp"
 #include "harness/progress.hpp"
 #include "host/error.hpp"
 
@@ -352,8 +353,32 @@ void Study::emulate(const std::string& basis, const std::vector<Accelerator>& ac
     return payload;
   };
   Progress progress(evaluator_.ranks().root(), label("emulate at equal " + basis), long(tasks.size()));
-  const auto payloads =
-      evaluator_.ranks().distribute(long(tasks.size()), work, [&](long done) { progress.update(done); });
+  TaskList list{long(tasks.size()), work, [&](long done) { progress.update(done); }, {}, {}};
+  std::vector<Key> keys;
+  if (Journal* const journal = evaluator_.journal()) {
+    const Key of_network = content_key(network_);
+    KeyBuilder reference_weights;  // decide the activations
+    for (const QuantizedWeights& weights : network_.weights) reference_weights.add(content_key(weights));
+    const Key of_weights = reference_weights.key();
+    std::map<const Accelerator*, Key> of_accelerators;
+    for (const Accelerator& accelerator : accelerators) of_accelerators[&accelerator] = content_key(accelerator);
+    for (const Task& task : tasks) {
+      const int choice = task.named->assignment[task.layer];
+      KeyBuilder builder;
+      builder.add("emulation").add(of_network).add(of_weights).add(of_accelerators[task.accelerator]);
+      builder.add(std::int64_t(task.layer)).add(std::int64_t(choice != reference));
+      if (choice != reference) builder.add(content_key(*weights_->get(task.layer, choice)));
+      const std::size_t size = images.shape.size();
+      keys.push_back(builder.add(std::span<const std::uint8_t>(images.pixels).subspan(task.image * size, size)).key());
+    }
+    list.find = [&keys, journal](long task) -> std::optional<Payload> {
+      const auto found = journal->find(keys[task]);
+      if (!found) return std::nullopt;
+      return Payload(found->begin(), found->end());
+    };
+    list.keep = [&keys, journal](long task, const Payload& payload) { journal->append(keys[task], payload); };
+  }
+  const auto payloads = evaluator_.ranks().distribute(list);
 
   // sums over the images, in their order
   struct Row {

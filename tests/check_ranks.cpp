@@ -59,7 +59,7 @@ int main(int argc, char** argv) {
       }
       return payload;
     };
-    const auto results = ranks.distribute(tasks, work, [&](long done) { last_done = done; });
+    const auto results = ranks.distribute({tasks, work, [&](long done) { last_done = done; }, {}, {}});
     bool right = long(results.size()) == tasks && (!ranks.root() || last_done == tasks);
     for (long task = 0; task < tasks; ++task) right = right && results[task] == work(task);
     if (!right) {

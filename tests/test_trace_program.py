@@ -179,7 +179,7 @@ def test_memory_does_not_grow_with_images(program, tmp_path):
 def assert_one_error(process, output, *words):
     """Every word on one line, and only there; a non-zero exit; nothing under the output's name."""
     assert process.returncode != 0
-    lines = [line for line in process.stderr.splitlines() if line.startswith("bitcluster: ")]
+    lines = [line for line in process.stderr.splitlines() if line.startswith("bitcluster: error")]
     assert len(lines) == 1, process.stderr
     for word in words:
         assert word in lines[0], process.stderr

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace bitcluster {
+
+/// Names a result by the content of everything that decides it: 128 bits of XXH3, so that two of 10^9 results collide
+/// with a probability below 10^-20.
+using Key = std::array<std::uint64_t, 2>;
+Key hash(std::span<const std::byte> bytes);
+
+/// Collects what decides a result: numbers and texts, each behind its length, so that no two lists give the same bytes.
+class KeyBuilder {
+ public:
+  KeyBuilder& add(std::string_view text);
+  KeyBuilder& add(std::int64_t number) { return append(&number, sizeof number); }
+  KeyBuilder& add(double number) { return append(&number, sizeof number); }
+  KeyBuilder& add(const Key& key) { return append(key.data(), sizeof key); }
+  /// The contents of an array of numbers.
+  template <class T>
+  KeyBuilder& add(std::span<const T> values) {
+    return add(hash(std::as_bytes(values)));
+  }
+  Key key() const { return hash(bytes_); }
+
+ private:
+  KeyBuilder& append(const void* data, std::size_t bytes);
+  std::vector<std::byte> bytes_;
+};
+
+/// Results of finished work on their way to a results file, "OUT.h5.journal": what an interrupted run did is found
+/// again. Records are appended and never changed. Each has a checksum, so that one that a kill cut off is dropped when
+/// the file is opened again. Killing processes loses no record; a machine that goes down takes at most those of the
+/// last `sync_interval`, and everything before sync().
+class Journal {
+ public:
+  static constexpr std::chrono::milliseconds sync_interval{500};
+
+  /// Opens or, if there is none, makes the journal of a results file, and takes its lock. `producer` names what wrote
+  /// the records: the program's version and commit. Error if another process has it, if it was written by another
+  /// producer, is no journal, or, unless `resume`, if it has records (of a run that was interrupted).
+  Journal(const std::string& output, const std::string& producer, bool resume);
+  ~Journal();
+  Journal(const Journal&) = delete;
+  Journal& operator=(const Journal&) = delete;
+
+  static std::string path_of(const std::string& output) { return output + ".journal"; }
+
+  /// The payload that was recorded under a key; valid as long as the journal.
+  std::optional<std::span<const std::byte>> find(const Key& key) const;
+  std::size_t size() const { return payloads_.size(); }
+  std::size_t found_at_start() const { return found_at_start_; }
+
+  /// Records a result; Error, with the system's reason, if it cannot be written, and then the file ends with the record
+  /// before. A key that is there already keeps its payload.
+  void append(const Key& key, std::span<const std::byte> payload);
+
+  /// Returns when everything appended is on the disk.
+  void sync();
+
+  /// The results file is complete: removes the journal.
+  void finish();
+
+ private:
+  bool open_locked(const std::string& output);
+  void read(const std::string& producer, bool resume);
+  void write(std::span<const std::byte> bytes);
+
+  std::string path_;
+  int file_ = -1;
+  std::uint64_t end_ = 0;  //!< of the last whole record [byte]
+  std::size_t found_at_start_ = 0;
+  std::map<Key, std::vector<std::byte>> payloads_;
+  std::chrono::steady_clock::time_point synced_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace bitcluster
