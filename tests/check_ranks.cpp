@@ -12,6 +12,13 @@ using namespace bitcluster;
 
 namespace {
 
+/// Ends all ranks where one did not get what it should: the others would wait for it.
+void require(const Ranks& ranks, bool right, const char* what) {
+  if (right) return;
+  std::fprintf(stderr, "rank %d of %d did not get %s\n", ranks.rank(), ranks.size(), what);
+  ranks.abort();
+}
+
 /// The root's bytes arrive everywhere, whole and in several messages with a shorter last one.
 bool broadcast_is_right(const Ranks& ranks) {
   for (const std::size_t size : {0, 1, 4096, 1000003}) {
@@ -62,23 +69,14 @@ int main(int argc, char** argv) {
     const auto results = ranks.distribute({tasks, work, [&](long done) { last_done = done; }, {}, {}});
     bool right = long(results.size()) == tasks && (!ranks.root() || last_done == tasks);
     for (long task = 0; task < tasks; ++task) right = right && results[task] == work(task);
-    if (!right) {
-      std::fprintf(stderr, "rank %d of %d: wrong results for %ld tasks\n", ranks.rank(), ranks.size(), tasks);
-      return 1;
-    }
+    require(ranks, right, "the results of all tasks");
   }
   const auto texts = ranks.gather(std::string(ranks.rank() + 1, char('a' + ranks.rank())));
   for (int rank = 0; rank < ranks.size(); ++rank) {
-    if (texts[rank] != std::string(rank + 1, char('a' + rank))) return 1;
+    require(ranks, texts[rank] == std::string(rank + 1, char('a' + rank)), "the texts of all ranks");
   }
-  if (int(ranks.gather_on_node("x").size()) != ranks.local_size() || ranks.local_rank() >= ranks.local_size()) return 1;
-  if (!broadcast_is_right(ranks)) {
-    std::fprintf(stderr, "rank %d of %d: other bytes than the root's\n", ranks.rank(), ranks.size());
-    return 1;
-  }
-  if (!failure_reaches_all(ranks)) {
-    std::fprintf(stderr, "rank %d of %d: not the root's failure\n", ranks.rank(), ranks.size());
-    return 1;
-  }
+  require(ranks, int(ranks.gather_on_node("x").size()) == ranks.local_size(), "the texts of the node");
+  require(ranks, broadcast_is_right(ranks), "the root's bytes");
+  require(ranks, failure_reaches_all(ranks), "the root's failure");
   return 0;
 }
