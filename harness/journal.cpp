@@ -142,7 +142,7 @@ void Journal::read(const std::string& producer, bool resume) {
 }
 
 Journal::~Journal() {
-  if (payloads_.empty()) unlink(path_.c_str());  // of a run that failed before it did anything
+  if (payloads_.empty() && !finished_) unlink(path_.c_str());  // of a run that failed before it did anything
   close(file_);
 }
 
@@ -188,8 +188,10 @@ void Journal::sync() {
 }
 
 void Journal::finish() {
-  if (unlink(path_.c_str()) != 0 && errno != ENOENT)
+  if (unlink(path_.c_str()) != 0 && errno != ENOENT) {
     fail("cannot remove", path_, "remove it by hand: the results file is complete");
+  }
+  finished_ = true;
 }
 
 }  // namespace bitcluster

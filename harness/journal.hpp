@@ -79,6 +79,7 @@ class Journal {
   int file_ = -1;
   std::uint64_t end_ = 0;  //!< of the last whole record [byte]
   std::size_t found_at_start_ = 0;
+  bool finished_ = false;  //!< the name may be another run's by now
   std::map<Key, std::vector<std::byte>> payloads_;
   std::chrono::steady_clock::time_point synced_ = std::chrono::steady_clock::now();
 };

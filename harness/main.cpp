@@ -102,7 +102,7 @@ struct CommandLine {
         ->needs(trace);
     sub->add_option("-o,--output", study_options.output, "results file (HDF5)")->required();
     add_backend(sub, study_options.backend);
-    add_resume(sub);
+    add_resume(sub)->excludes(trace);
     sub->callback([this] {
       if (trace_options.trace.empty() == study_options.config.empty()) {
         throw CLI::ValidationError("emulate", "give either CONFIG.toml or --trace FILE.h5 with --design A.toml");
@@ -127,8 +127,9 @@ struct CommandLine {
     sub->callback([this] { command = [this](const Ranks& ranks) { table(ranks, table_options); }; });
   }
 
-  void add_resume(CLI::App* sub) {
-    sub->add_flag("--resume", study_options.resume, "go on with an interrupted run; begins one if there is none");
+  CLI::Option* add_resume(CLI::App* sub) {
+    return sub->add_flag("--resume", study_options.resume,
+                         "go on with an interrupted run; begins one if there is none");
   }
 
   static void add_backend(CLI::App* sub, std::string& backend) {

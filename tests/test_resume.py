@@ -181,3 +181,8 @@ def test_failing_runs_leave_nothing(config, tmp_path):
     status, _, errors = finish(start(broken, tmp_path / "results.h5"))
     assert status != 0 and "nowhere" in errors
     assert [path.name for path in tmp_path.iterdir()] == ["broken.toml"]
+
+
+def test_traces_are_not_resumed(program, tmp_path):
+    process = program("emulate", "--trace", "trace.h5", "--design", "a.toml", "--resume", "-o", tmp_path / "results.h5")
+    assert process.returncode != 0 and "--resume" in process.stderr
