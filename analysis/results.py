@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-SCHEMA_VERSION = 2  # of host/results.hpp
+SCHEMA_VERSION = 3  # of host/results.hpp
 
 
 class ResultsError(Exception):
@@ -23,7 +23,7 @@ class ResultsError(Exception):
 
 
 class Results(dict[str, pd.DataFrame]):
-    """Tables by name (layers, sensitivity, evaluations, assignments, accelerators, emulation, summary, skipped)."""
+    """Tables by name (layers, sensitivity, evaluations, assignments, front, accelerators, emulation, summary, skipped)."""
 
     def __init__(self, tables: dict[str, pd.DataFrame], provenance: dict[str, Any]) -> None:
         super().__init__(tables)

@@ -13,6 +13,16 @@
 
 namespace bitcluster {
 
+/// How many images a variant is scored on.
+struct Extent {
+  int images = 0;         //!< the first ones
+  bool may_stop = false;  //!< after a part of them, if their scores say so
+};
+
+/// Whether the scores of the first images make the others superfluous. Asked after an eighth, a quarter and a half of
+/// all images.
+using StopTest = std::function<bool(std::span<const ImageScore> first)>;
+
 /// Scores images with the help of all ranks. Every call is collective, and gives the same scores on every rank,
 /// whatever their number: a task is some variants on a range of images, and no score depends on which task it was part
 /// of. Scores are recorded per variant and block of images, under the content of network, weights, images and labels:
@@ -31,18 +41,27 @@ class Evaluator {
   std::vector<ImageScore> score_float(const Network& network, const Images& images,
                                       const std::vector<float>& input_table, const std::string& label);
 
-  /// Scores of every variant of the integer network, (variants)(images).
+  /// Scores of every variant of the integer network, (variants)(images); of the images in its extent (empty: all), or,
+  /// where it may stop, of those up to the look that `stop` was true at. Nothing depends on the number of ranks: later
+  /// images of a variant are begun before its looks only where a rank would have to wait otherwise, and do not count
+  /// then.
   std::vector<std::vector<ImageScore>> score(const IntegerNetwork& network, const Images& images,
-                                             const std::vector<Variant>& variants, const std::string& label);
+                                             const std::vector<Variant>& variants, const std::string& label,
+                                             std::vector<Extent> extents = {}, const StopTest& stop = {});
 
  private:
   /// Logits of some variants (ascending) on a range of images, (variants, images, classes).
   using Work = std::function<std::vector<float>(std::span<const int> variants, int first_image, int images)>;
 
-  /// keys and costs: of every variant; keys on the root only, and only if there is a journal.
-  std::vector<std::vector<ImageScore>> score_variants(const std::vector<Key>& keys, const std::vector<double>& costs,
-                                                      const Images& images, int classes, const std::string& label,
-                                                      const Work& work);
+  /// What has to be scored, of every variant.
+  struct Plan {
+    std::vector<Key> keys;  //!< on the root only, and only if there is a journal
+    std::vector<double> costs;
+    std::vector<Extent> extents;
+    StopTest stop;
+  };
+  std::vector<std::vector<ImageScore>> score_variants(Plan plan, const Images& images, int classes,
+                                                      const std::string& label, const Work& work);
 
   const Ranks& ranks_;
   Backend& backend_;

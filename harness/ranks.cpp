@@ -63,7 +63,11 @@ class Coordinator {
     for (;;) {
       const long task = next_.fetch_add(1);
       if (task >= list_.tasks || stopped_ || interruption_asked()) return list_.tasks;
-      if (!known_[task]) return task;
+      if (known_[task]) continue;
+      const std::lock_guard lock(mutex_);
+      if (!list_.needed || list_.needed(task)) return task;
+      ++finished_;
+      if (list_.done) list_.done(finished_);
     }
   }
 

@@ -21,6 +21,7 @@ struct TaskList {
   std::function<void(long done)> done;                          //!< sees the number of finished tasks; may be empty
   std::function<std::optional<Payload>(long task)> find;        //!< what is known already; may be empty
   std::function<void(long task, const Payload& payload)> keep;  //!< sees every new result; may be empty
+  std::function<bool(long task)> needed;  //!< whether a task that nobody has begun is still wanted; empty: always
 };
 
 /// The MPI ranks of this run. Exactly one object lives, in main().
@@ -42,7 +43,8 @@ class Ranks {
   /// Threads for this rank: the cores it may run on, shared with the other ranks of the node where they are not bound.
   int fair_threads() const;
 
-  /// Runs every task once, on whichever rank is free, and gives all results to all ranks in task order. Collective.
+  /// Runs every task once, on whichever rank is free, in about their order, and gives all results to all ranks in task
+  /// order; those of tasks that were not needed any more are empty. Collective.
   /// After a signal that asks to stop (see interruption.hpp) on any rank, tasks that have begun are finished and kept,
   /// and Interrupted is thrown on all ranks.
   std::vector<Payload> distribute(const TaskList& list) const;

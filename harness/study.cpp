@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <map>
 #include <tuple>
 
@@ -38,8 +40,6 @@ const Accelerator* find_design(const std::vector<Accelerator>& accelerators, Des
 constexpr const char* bitpruner = "BitPruner";
 
 std::string method_of(const WeightFormat& format) { return format.pruned ? "bitpruner" : "bitcluster"; }
-
-std::string candidate_name(const WeightFormat& format) { return "N=" + std::to_string(format.terms); }
 
 }  // namespace
 
@@ -163,7 +163,8 @@ Study::Study(const Inputs& inputs, Evaluator& evaluator, const Config& config, c
 
 void Study::search(const std::vector<Accelerator>& accelerators) {
   const Config::SearchOptions& options = config_.search;
-  const Images images = inputs_.images(data_, options.split, options.images, network_.network);
+  Images images = inputs_.images(data_, options.split, options.images, network_.network);
+  shuffle(images, std::uint64_t(config_.seed));
   const HeldImages held(evaluator_.backend(), images.pixels);
   const Accelerator* design = find_design(accelerators, Design::bitcluster);
   if (!design) {
@@ -194,15 +195,21 @@ void Study::search_candidates(int first, int count, const Accelerator& design, c
   problem.candidates = count;
   problem.budget = options.budget;
   problem.confident = options.confident;
+  problem.policy = options.policy;
+  problem.probes = options.probes;
+  problem.choice_rounds = options.choice_rounds;
   problem.refine_rounds = options.refine_rounds;
+  problem.sensitivity_images = options.sensitivity_images;
   problem.baseline = baseline;
-  problem.cost.assign(problem.layers, std::vector<double>(count));
+  std::vector<std::vector<LayerEmulation>> emulations(problem.layers);  // (layers, candidates)
   for (int layer = 0; layer < problem.layers; ++layer) {
+    problem.cost.emplace_back();
     for (int candidate = 0; candidate < count; ++candidate) {
       const auto weights = weights_->get(layer, first + candidate);
       const LayerTensors tensors{
           layer_geometry(network_.network, layers_[layer]), weights->values, weights->format, {}, 8, false};
-      problem.cost[layer][candidate] = cost_of(bitcluster::emulate(design, tensors), options.minimise);
+      emulations[layer].push_back(bitcluster::emulate(design, tensors));
+      problem.cost[layer].push_back(cost_of(emulations[layer].back(), options.minimise));
     }
   }
   /// Candidates of the problem as candidates of weights_.
@@ -212,23 +219,30 @@ void Study::search_candidates(int first, int count, const Accelerator& design, c
   };
 
   LayerwiseSearch search(std::move(problem));
+  const StopTest stop = [&](std::span<const ImageScore> some) { return search.hopeless(some); };
+  std::vector<std::string> names;  // of what was checked
   for (int round = 1;; ++round) {
-    const std::vector<Assignment> assignments = search.next();
-    if (assignments.empty()) break;
+    const std::vector<Question> questions = search.next();
+    if (questions.empty()) break;
     const Stopwatch watch;
     std::vector<Variant> variants;
-    for (const Assignment& assignment : assignments) variants.push_back(weights_->variant(shifted(assignment)));
+    std::vector<Extent> extents;
+    for (const Question& question : questions) {
+      variants.push_back(weights_->variant(shifted(question.assignment)));
+      extents.push_back({question.images, question.may_stop && options.early_stop});
+    }
     const auto scores = evaluator_.score(
         network_, images, variants,
         label(prefix + "search round " + std::to_string(round) + ", " + std::to_string(variants.size()) +
-              (variants.size() == 1 ? " assignment" : " assignments")));
-    const std::size_t before = search.checked().size();
+              (variants.size() == 1 ? " assignment" : " assignments")),
+        std::move(extents), stop);
     search.report(scores);
-    const double seconds = watch.seconds() / double(assignments.size());
-    int chosen = 0;
-    for (std::size_t i = before; i < search.checked().size(); ++i) {
-      const LayerwiseSearch::Checked& checked = search.checked()[i];
+    const double seconds = watch.seconds() / double(questions.size());
+    for (int choice = 1; names.size() < search.checked().size(); ++choice) {
+      const std::vector<ImageScore>& own = scores[choice - 1];
+      const LayerwiseSearch::Checked& checked = search.checked()[names.size()];
       const Assignment assignment = shifted(checked.assignment);
+      names.push_back(prefix + "round " + std::to_string(round) + " choice " + std::to_string(choice));
       if (checked.role == "sensitivity") {
         int layer = 0;
         while (assignment[layer] == reference) ++layer;
@@ -238,22 +252,26 @@ void Study::search_candidates(int first, int count, const Accelerator& design, c
                                   options.split, std::int64_t(checked.accuracy.images), checked.accuracy.top1,
                                   checked.accuracy.cross_entropy, checked.loss.loss, checked.loss.low,
                                   checked.loss.high});
-      } else if (checked.role != "reference" || !pruned) {  // the integer weights are in the table once
-        const std::string name = checked.role == "reference" ? "integer"
-                                 : checked.role == "uniform" ? prefix + candidate_name(format_of(assignment[0]))
-                                                             : prefix + "round " + std::to_string(round) + " choice " +
-                                                                   std::to_string(++chosen);
-        add_evaluation(name, options.split, scores[i - before], baseline, seconds, &assignment);
+        continue;
+      }
+      if (checked.role == "reference") names.back() = "integer";
+      if (checked.role == "uniform") names.back() = prefix + candidate_name(format_of(assignment[0]));
+      if (checked.role != "reference" || !pruned) {  // the integer weights are in the table once
+        add_evaluation(names.back(), options.split, own, std::span(baseline).first(own.size()), seconds, &assignment);
       }
     }
   }
+  std::vector<Assignment> assignments;
+  for (const auto& checked : search.checked()) assignments.push_back(shifted(checked.assignment));
+  add_front(search.checked(), names, assignments, emulations);
   const auto add = [&](const std::string& name, int index) {
     if (index < 0) {
       skip("search", name,
            "no assignment tried keeps the loss of top-1 accuracy within " + std::to_string(options.budget) +
                " on the split '" + options.split + "'");
     } else {
-      add_assignment({name, shifted(search.checked()[index].assignment), pruned});
+      found_.push_back({name, assignments[index], pruned});
+      add_assignment(name, assignments[index]);
     }
   };
   if (pruned) {
@@ -264,11 +282,41 @@ void Study::search_candidates(int first, int count, const Accelerator& design, c
   }
 }
 
+void Study::add_front(const std::vector<LayerwiseSearch::Checked>& checked, const std::vector<std::string>& names,
+                      const std::vector<Assignment>& assignments,
+                      const std::vector<std::vector<LayerEmulation>>& emulations) {
+  constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
+  std::vector<std::vector<double>> points;  // (checked, 3): wrong images, cycles, energy
+  for (const LayerwiseSearch::Checked& one : checked) {
+    std::vector<double> point(3, unknown);
+    if (one.complete && !std::isnan(one.cost)) {
+      point = {1 - one.accuracy.top1, 0, 0};
+      for (std::size_t layer = 0; layer < emulations.size(); ++layer) {
+        const LayerEmulation& emulation = emulations[layer][one.assignment[layer]];
+        point[1] += double(emulation.cycles);
+        point[2] += emulation.energy.total();
+      }
+    }
+    points.push_back(std::move(point));
+  }
+  const std::vector<bool> on_front = pareto(points);
+  for (std::size_t i = 0; i < checked.size(); ++i) {
+    if (!on_front[i]) continue;
+    const PairedLoss& loss = checked[i].loss;
+    results_.front.add({name_, names[i], method_of(format_of(assignments[i][0])), terms_mean(assignments[i]),
+                        config_.search.split, std::int64_t(checked[i].accuracy.images), checked[i].accuracy.top1,
+                        loss.loss, loss.low, loss.high, std::int64_t(checked[i].within_budget), points[i][1],
+                        points[i][2]});
+    add_assignment(names[i], assignments[i]);
+  }
+}
+
 void Study::assign_uniformly() {
   for (int candidate = 0; candidate < int(weights_->candidates().size()); ++candidate) {
     const WeightFormat& format = weights_->candidates()[candidate];
     const std::string prefix = format.pruned ? bitpruner + std::string(" ") : "";
-    add_assignment({prefix + candidate_name(format), Assignment(layers_.size(), candidate), format.pruned});
+    found_.push_back({prefix + candidate_name(format), Assignment(layers_.size(), candidate), format.pruned});
+    add_assignment(found_.back().name, found_.back().assignment);
   }
 }
 
@@ -353,7 +401,7 @@ void Study::emulate(const std::string& basis, const std::vector<Accelerator>& ac
     return payload;
   };
   Progress progress(evaluator_.ranks().root(), label("emulate at equal " + basis), long(tasks.size()));
-  TaskList list{long(tasks.size()), work, [&](long done) { progress.update(done); }, {}, {}};
+  TaskList list{long(tasks.size()), work, [&](long done) { progress.update(done); }, {}, {}, {}};
   std::vector<Key> keys;
   if (Journal* const journal = evaluator_.journal()) {
     const Key of_network = content_key(network_);
@@ -421,13 +469,24 @@ void Study::add_evaluation(const std::string& assignment, const std::string& spl
                             seconds});
 }
 
-void Study::add_assignment(const Named& named) {
-  found_.push_back(named);
-  for (std::size_t i = 0; i < named.assignment.size(); ++i) {
-    const WeightFormat& format = format_of(named.assignment[i]);
-    results_.assignments.add({name_, named.name, network_.network.layers[layers_[i]].name, std::int64_t(format.bits),
+void Study::add_assignment(const std::string& name, const Assignment& assignment) {
+  for (std::size_t i = 0; i < assignment.size(); ++i) {
+    const WeightFormat& format = format_of(assignment[i]);
+    results_.assignments.add({name_, name, network_.network.layers[layers_[i]].name, std::int64_t(format.bits),
                               to_string(format.encoding), std::int64_t(format.terms)});
   }
+}
+
+std::string Study::candidate_name(const WeightFormat& format) const {
+  std::string name = "N=" + std::to_string(format.terms);
+  const std::vector<WeightFormat>& all = config_.search.candidates;
+  const auto differs = [&](auto member) {
+    return !format.pruned && std::any_of(all.begin(), all.end(),
+                                         [&](const WeightFormat& other) { return other.*member != format.*member; });
+  };
+  if (differs(&WeightFormat::encoding)) name += " " + to_string(format.encoding);
+  if (differs(&WeightFormat::bits)) name += " " + std::to_string(format.bits) + " bit";
+  return name;
 }
 
 const WeightFormat& Study::format_of(int choice) const {

@@ -54,7 +54,7 @@ class Study {
 
   /// Layerwise search on the search split, for BitCluster (assignments M-BC and L-BC) and, if the config lists terms
   /// for it and there is a design to run it, with BitPruner's weights; rows of /sensitivity, /evaluations,
-  /// /assignments.
+  /// /assignments, /front.
   void search(const std::vector<Accelerator>& accelerators);
 
   /// Float, integer and the assignments found on the test split; rows of /evaluations.
@@ -79,9 +79,16 @@ class Study {
   void search_candidates(int first, int count, const Accelerator& design, const Images& images,
                          const std::vector<ImageScore>& baseline);
 
+  /// Rows of /front and its assignments: of what was checked on the whole search split, what nothing else beats in
+  /// top-1 accuracy, cycles and energy together. names: per checked assignment.
+  void add_front(const std::vector<LayerwiseSearch::Checked>& checked, const std::vector<std::string>& names,
+                 const std::vector<Assignment>& assignments,
+                 const std::vector<std::vector<LayerEmulation>>& emulations);
+
   void add_evaluation(const std::string& assignment, const std::string& split, std::span<const ImageScore> scores,
                       std::span<const ImageScore> float_scores, double seconds, const Assignment* choices);
-  void add_assignment(const Named& named);
+  void add_assignment(const std::string& name, const Assignment& assignment);
+  std::string candidate_name(const WeightFormat& format) const;
   const WeightFormat& format_of(int choice) const;
   void skip(const std::string& stage, const std::string& subject, const std::string& reason);
   double terms_mean(const Assignment& choices);

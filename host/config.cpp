@@ -12,6 +12,7 @@ namespace bitcluster {
 namespace {
 
 constexpr std::int64_t most_images = 100'000'000;
+const std::set<std::string> known_encodings = {"binary", "signed_digit"};
 
 void read_calibration(TomlTable table, Config::CalibrationOptions& options) {
   options.split = table.text("split", options.split);
@@ -23,15 +24,26 @@ void read_calibration(TomlTable table, Config::CalibrationOptions& options) {
   table.finish();
 }
 
-/// One candidate per N, smallest first.
-std::vector<WeightFormat> read_terms(TomlTable& table, const std::string& key, WeightFormat format) {
-  std::vector<std::int64_t> terms = table.integers(key, 1, format.bits);
-  std::sort(terms.begin(), terms.end());
-  if (terms.empty() || std::adjacent_find(terms.begin(), terms.end()) != terms.end()) {
-    table.reject(key, "the list is empty or names a value twice", "list each N once, e.g. [1, 2, 3, 4]");
+/// A list of different numbers, sorted.
+std::vector<std::int64_t> read_set(TomlTable& table, const std::string& key, std::int64_t lowest, std::int64_t highest,
+                                   const std::string& what_to_do) {
+  std::vector<std::int64_t> values = table.integers(key, lowest, highest);
+  std::sort(values.begin(), values.end());
+  if (values.empty() || std::adjacent_find(values.begin(), values.end()) != values.end()) {
+    table.reject(key, "the list is empty or names a value twice", what_to_do);
   }
+  return values;
+}
+
+/// One candidate per N, smallest first; none with more terms than bits.
+std::vector<WeightFormat> read_terms(TomlTable& table, const std::string& key, WeightFormat format) {
+  const std::vector<std::int64_t> terms = read_set(table, key, 1, 16, "list each N once, e.g. [1, 2, 3, 4]");
   std::vector<WeightFormat> candidates;
   for (const std::int64_t n : terms) {
+    if (n > format.bits) {
+      table.reject(key, std::to_string(n) + " terms do not fit " + std::to_string(format.bits) + " bits",
+                   "list only N up to the number of bits");
+    }
     format.terms = int(n);
     candidates.push_back(format);
   }
@@ -45,13 +57,39 @@ void read_search(TomlTable table, Config::SearchOptions& options, const WeightFo
   options.test_images = int(table.integer("test_images", 0, most_images, options.test_images));
   options.budget = table.number("budget", 0, 1, options.budget);
   options.confident = table.boolean("confident", options.confident);
-  options.refine_rounds = int(table.integer("refine_rounds", 0, 100, options.refine_rounds));
+  if (table.has("policy") && table.choice("policy", {"model", "greedy"}) == "greedy") {
+    options.policy = SearchPolicy::greedy;
+  }
+  options.probes = int(table.integer("probes", 1, 1000, options.probes));
+  options.choice_rounds = int(table.integer("choice_rounds", 0, 1000, options.choice_rounds));
+  options.refine_rounds = int(table.integer("refine_rounds", 0, 1000, options.refine_rounds));
+  options.sensitivity_images = int(table.integer("sensitivity_images", 0, most_images, options.sensitivity_images));
+  options.early_stop = table.boolean("early_stop", options.early_stop);
   if (table.has("minimise")) options.minimise = table.choice("minimise", {"cycles", "energy", "energy_delay"});
   WeightFormat format = reference;
-  if (table.has("encoding"))
-    format.encoding = encoding_from_string(table.choice("encoding", {"binary", "signed_digit"}));
+  std::vector<std::string> encodings = {to_string(format.encoding)};
+  if (table.has("encoding")) encodings = {table.choice("encoding", {"binary", "signed_digit"})};
+  if (table.has("encodings")) {
+    if (table.has("encoding")) table.reject("encoding", "encodings is there, too", "remove one of them");
+    encodings = table.texts("encodings");
+    const std::set<std::string> different(encodings.begin(), encodings.end());
+    if (encodings.empty() || different.size() != encodings.size() ||
+        !std::includes(known_encodings.begin(), known_encodings.end(), different.begin(), different.end())) {
+      table.reject("encodings", "the list is empty, names one twice or one that is not known",
+                   "list binary, signed_digit or both");
+    }
+  }
+  std::vector<std::int64_t> bits = {format.bits};
+  if (table.has("bits")) bits = read_set(table, "bits", 4, 16, "list each number of bits once, e.g. [6, 8]");
   format.exact = table.boolean("exact", false);
-  options.candidates = read_terms(table, "terms", format);
+  for (const std::int64_t of_magnitude : bits) {
+    for (const std::string& encoding : encodings) {
+      format.bits = int(of_magnitude);
+      format.encoding = encoding_from_string(encoding);
+      const std::vector<WeightFormat> some = read_terms(table, "terms", format);
+      options.candidates.insert(options.candidates.end(), some.begin(), some.end());
+    }
+  }
   if (table.has("bitpruner_terms")) {
     format = reference;
     format.pruned = true;

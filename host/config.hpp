@@ -6,6 +6,7 @@
 
 #include "host/integer_network.hpp"
 #include "host/quantize.hpp"
+#include "host/search.hpp"
 
 namespace bitcluster {
 
@@ -28,12 +29,15 @@ struct Config {
     std::string split = "search";
     std::string test_split = "test";
     int images = 0, test_images = 0;       //!< 0: all of the split
-    std::vector<WeightFormat> candidates;  //!< BitCluster(N), smallest N first
+    std::vector<WeightFormat> candidates;  //!< BitCluster(N): bits x encodings x N, smallest N of each first
     std::vector<WeightFormat> pruned;      //!< BitPruner's, smallest N first; may be empty
     double budget = 0.01;                  //!< allowed loss of top-1 accuracy, fraction
     bool confident = true;                 //!< see SearchProblem
     std::string minimise = "cycles";       //!< cycles | energy | energy_delay
-    int refine_rounds = 8;
+    SearchPolicy policy = SearchPolicy::model;
+    int probes = 3, choice_rounds = 8, refine_rounds = 8;  //!< see SearchProblem
+    int sensitivity_images = 1024;                         //!< first of the search split (0: all)
+    bool early_stop = true;                                //!< give up assignments that look hopeless
   };
 
   struct EmulationOptions {

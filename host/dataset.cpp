@@ -9,6 +9,7 @@
 #include <fstream>
 #include <limits>
 #include <map>
+#include <random>
 
 #include "host/error.hpp"
 #include "host/hdf5.hpp"
@@ -482,6 +483,19 @@ void check_fits(const Images& images, const Network& network) {
                       std::to_string(network.classes()) + " classes (from 0)",
                   "give the data that the network was trained for");
     }
+  }
+}
+
+void shuffle(Images& images, std::uint64_t seed) {
+  // Fisher and Yates; not std::shuffle, whose order the standard leaves open
+  std::mt19937_64 random(seed);
+  const std::size_t size = images.shape.size();
+  for (int i = images.count - 1; i > 0; --i) {
+    const int other = int(random() % std::uint64_t(i + 1));  // its bias, below 2^-32, does not matter
+    if (other == i) continue;
+    std::swap_ranges(images.pixels.data() + i * size, images.pixels.data() + (i + 1) * size,
+                     images.pixels.data() + other * size);
+    std::swap(images.labels[i], images.labels[other]);
   }
 }
 

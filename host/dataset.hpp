@@ -53,6 +53,9 @@ class Dataset {
 /// Error if the images do not have the network's input shape or a label is not below `classes`.
 void check_fits(const Images& images, const Network& network);
 
+/// Puts images into a random order that depends on the seed alone.
+void shuffle(Images& images, std::uint64_t seed);
+
 /// Applies an input table (channels, 256) to images: (count, h, w, c) floats.
 std::vector<float> preprocess(const Images& images, const std::vector<float>& input_table, int first, int count);
 

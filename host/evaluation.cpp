@@ -54,23 +54,60 @@ Accuracy summarize(std::span<const ImageScore> scores) {
   return accuracy;
 }
 
+namespace {
+
+/// Images that only one of two networks classifies rightly.
+struct Discordant {
+  double lost = 0, won = 0;
+};
+
+Discordant compare(std::span<const ImageScore> before, std::span<const ImageScore> after) {
+  Discordant pairs;
+  for (std::size_t i = 0; i < after.size(); ++i) {
+    pairs.lost += before[i].top1 && !after[i].top1;
+    pairs.won += !before[i].top1 && after[i].top1;
+  }
+  return pairs;
+}
+
+PairedLoss interval(const Discordant& pairs, double count) {
+  // Agresti and Min, Statistics in Medicine 24 (2005) 729-740, adjusted Wald interval: with 1/2 added to each of the
+  // four cells, so n + 2 pairs, b = lost + 1/2, c = won + 1/2:
+  // (b - c) / n +- z sqrt(b + c - (b - c)^2 / n) / n
+  constexpr double z = 1.959963984540054;  // 97.5 % quantile of the normal distribution
+  const double n = count + 2, b = pairs.lost + 0.5, c = pairs.won + 0.5;
+  const double center = (b - c) / n, half = z * std::sqrt(b + c - (b - c) * (b - c) / n) / n;
+  return {(pairs.lost - pairs.won) / count, std::max(-1.0, center - half), std::min(1.0, center + half)};
+}
+
+}  // namespace
+
 PairedLoss paired_loss(std::span<const ImageScore> before, std::span<const ImageScore> after) {
   if (before.empty() || before.size() != after.size()) {
     throw Error("cannot compare " + std::to_string(before.size()) + " images with " + std::to_string(after.size()),
                 "a paired loss needs the same images before and after", "evaluate both on the same split");
   }
-  double lost = 0, won = 0;
-  for (std::size_t i = 0; i < before.size(); ++i) {
-    lost += before[i].top1 && !after[i].top1;
-    won += !before[i].top1 && after[i].top1;
-  }
-  // Agresti and Min, Statistics in Medicine 24 (2005) 729-740, adjusted Wald interval: with 1/2 added to each of the
-  // four cells, so n + 2 pairs, b = lost + 1/2, c = won + 1/2:
-  // (b - c) / n +- z sqrt(b + c - (b - c)^2 / n) / n
-  constexpr double z = 1.959963984540054;  // 97.5 % quantile of the normal distribution
-  const double count = double(before.size()), n = count + 2, b = lost + 0.5, c = won + 0.5;
-  const double center = (b - c) / n, half = z * std::sqrt(b + c - (b - c) * (b - c) / n) / n;
-  return {(lost - won) / count, std::max(-1.0, center - half), std::min(1.0, center + half)};
+  return interval(compare(before, after), double(before.size()));
+}
+
+bool will_exceed(std::span<const ImageScore> before, std::span<const ImageScore> first_after, double budget,
+                 bool confident) {
+  if (first_after.empty()) return false;
+  if (first_after.size() >= before.size()) return !is_within(paired_loss(before, first_after), budget, confident);
+  constexpr double z = 3.090232306167814;  // 99.9 % quantile of the normal distribution
+  const double count = double(before.size()), seen = double(first_after.size()), n = seen + 2;
+  const Discordant pairs = compare(before, first_after);
+  double most_won = 0;
+  for (const ImageScore& image : before.subspan(first_after.size())) most_won += !image.top1;
+  const double difference = pairs.lost - pairs.won;
+  const double variance = (pairs.lost + pairs.won + 1 - difference * difference / n) / n;
+  const double least = difference / n - z * std::sqrt(variance / seen * (1 - seen / count));
+  // the least loss on all images, and of the totals that give it those with the narrowest interval: no fewer images
+  // can be lost or won in all than were already
+  const double total = std::max(difference - most_won, std::floor(least * count));
+  Discordant all = pairs;
+  (total > difference ? all.lost : all.won) += std::abs(total - difference);
+  return !is_within(interval(all, count), budget, confident);
 }
 
 }  // namespace bitcluster

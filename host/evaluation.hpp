@@ -32,4 +32,16 @@ struct PairedLoss {
 };
 PairedLoss paired_loss(std::span<const ImageScore> before, std::span<const ImageScore> after);
 
+/// Whether a paired loss is at most `budget`: its upper end if `confident`, else the loss itself.
+inline bool is_within(const PairedLoss& loss, double budget, bool confident) {
+  return (confident ? loss.high : loss.loss) <= budget;
+}
+
+/// Whether the paired loss on all of `before` will not be within the budget, judged by the first images of `after`, a
+/// random sample. Surely so if it would not be even if every image to come were won. Else by the lower end of a
+/// one-sided 99.9 % interval for the loss (adjusted Wald for matched pairs as above, with the correction for a finite
+/// population): of assignments that would be within the budget, at most one in 1000 is given up by one look.
+bool will_exceed(std::span<const ImageScore> before, std::span<const ImageScore> first_after, double budget,
+                 bool confident);
+
 }  // namespace bitcluster

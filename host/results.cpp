@@ -100,6 +100,17 @@ Table assignments_table() {
           {}};
 }
 
+Table front_table() {
+  return {"front",
+          {model_column(), assignment_column(), text("weights", "bitcluster or bitpruner"),
+           real("terms_mean", "1", "mean terms per weight that hardware spends"), split_column(), images_column(),
+           top1_column(), loss_column(), loss_low_column(), loss_high_column(),
+           integer("within_budget", "1", "1 if the loss keeps within the search's budget"),
+           real("cycles", "cycle", "of all layers with weights for one image, on the design searched for"),
+           real("energy_pj", "pJ", "of all layers with weights for one image, on the design searched for")},
+          {}};
+}
+
 Table accelerators_table() {
   return {"accelerators",
           {basis_column(), accelerator_column(), text("design", "the design's rule, as in its description"),
@@ -553,17 +564,18 @@ Results::Results()
       sensitivity(sensitivity_table()),
       evaluations(evaluations_table()),
       assignments(assignments_table()),
+      front(front_table()),
       accelerators(accelerators_table()),
       emulation(emulation_table()),
       summary(summary_table()),
       skipped(skipped_table()) {}
 
 std::vector<Table*> Results::tables() {
-  return {&layers, &sensitivity, &evaluations, &assignments, &accelerators, &emulation, &summary, &skipped};
+  return {&layers, &sensitivity, &evaluations, &assignments, &front, &accelerators, &emulation, &summary, &skipped};
 }
 
 std::vector<const Table*> Results::tables() const {
-  return {&layers, &sensitivity, &evaluations, &assignments, &accelerators, &emulation, &summary, &skipped};
+  return {&layers, &sensitivity, &evaluations, &assignments, &front, &accelerators, &emulation, &summary, &skipped};
 }
 
 void check_writable(const std::string& path) {

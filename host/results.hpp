@@ -9,7 +9,7 @@ namespace bitcluster {
 
 /// The schema of results files lives here and in results.cpp alone. Bumped with every incompatible
 /// change.
-inline constexpr int schema_version = 2;
+inline constexpr int schema_version = 3;
 
 /// What is equal between the designs of one comparison: the column `basis`.
 inline constexpr const char* throughput_basis = "throughput";
@@ -48,7 +48,7 @@ struct Table {
 /// One results file. The tables start empty, with their columns as the schema defines them.
 struct Results {
   Provenance provenance;
-  Table layers, sensitivity, evaluations, assignments, accelerators, emulation, summary, skipped;
+  Table layers, sensitivity, evaluations, assignments, front, accelerators, emulation, summary, skipped;
 
   Results();
   std::vector<Table*> tables();

@@ -292,6 +292,35 @@ TEST_F(DatasetFiles, PreprocessesAsWorkedByHand) {
   EXPECT_MESSAGE(preprocess(images, {1, 2}, 0, 1), "256 values per channel");
 }
 
+TEST(Shuffle, KeepsImagesAndLabelsTogether) {
+  const auto made = [](std::uint64_t seed) {
+    Images images;
+    images.shape = {2, 1, 3};
+    images.count = 100;
+    for (int image = 0; image < images.count; ++image) {
+      for (int byte = 0; byte < 6; ++byte) images.pixels.push_back(std::uint8_t(image + byte));
+      images.labels.push_back(image);
+    }
+    shuffle(images, seed);
+    return images;
+  };
+  const Images shuffled = made(1);
+  std::vector<bool> seen(100);
+  int at_home = 0, first_half = 0;
+  for (int place = 0; place < 100; ++place) {
+    const int image = shuffled.labels[place];
+    EXPECT_FALSE(seen[image]);
+    seen[image] = true;
+    at_home += image == place;
+    first_half += place < 50 && image < 50;
+    for (int byte = 0; byte < 6; ++byte) EXPECT_EQ(shuffled.image(place)[byte], image + byte);
+  }
+  EXPECT_LT(at_home, 10);
+  EXPECT_NEAR(first_half, 25, 12);
+  EXPECT_EQ(made(1).labels, shuffled.labels);
+  EXPECT_NE(made(2).labels, shuffled.labels);
+}
+
 TEST(CheckFits, NamesTheImageAndTheLabel) {
   Network network;
   network.name = "small";

@@ -1,7 +1,10 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
+#include <numeric>
+#include <random>
 #include <vector>
 
 #include "host/error.hpp"
@@ -116,6 +119,78 @@ TEST(PairedLoss, GainsAreNegativeAndSwapMirrors) {
   EXPECT_LT(forward.loss, 0);
   EXPECT_DOUBLE_EQ(forward.low, -backward.high);
   EXPECT_LE(loss_of(0, 1, 0, 0).high, 1.0);
+}
+
+/// `lost` of the images that were right are wrong, `won` of those that were wrong are right; in random order.
+struct Population {
+  std::vector<ImageScore> before, after;
+
+  Population(int images, int wrong, int lost, int won, std::mt19937& random) {
+    std::vector<int> order(images);
+    std::iota(order.begin(), order.end(), 0);
+    std::shuffle(order.begin(), order.end(), random);
+    for (const int i : order) {
+      const bool right = i >= wrong, changed = right ? i < wrong + lost : i < won;
+      before.push_back({std::uint8_t(right), 1, 0});
+      after.push_back({std::uint8_t(right != changed), 1, 0});
+    }
+  }
+};
+
+TEST(WillExceed, RarelyGivesUpWhatIsWithinTheBudget) {
+  // populations just within a budget of 1 %, few and many discordant images; looks after 1/8, 1/4 and 1/2
+  std::mt19937 random(1);
+  constexpr int images = 2000, trials = 4000;
+  for (const int won : {0, 10, 60}) {
+    for (const bool confident : {false, true}) {
+      int lost = won + 21;
+      const auto boundary = [&](int some) {
+        std::mt19937 same(7);
+        const Population population(images, 160, some, won, same);
+        return is_within(paired_loss(population.before, population.after), 0.01, confident);
+      };
+      while (lost > 0 && !boundary(lost)) --lost;
+      ASSERT_TRUE(boundary(lost) && !boundary(lost + 1));
+      for (const int seen : {images / 8, images / 4, images / 2}) {
+        int given_up = 0;
+        for (int trial = 0; trial < trials; ++trial) {
+          const Population population(images, 160, lost, won, random);
+          given_up += will_exceed(population.before, std::span(population.after).first(seen), 0.01, confident);
+        }
+        // one in 1000 expects 4 of 4000; 12 or more then have a probability below 0.001
+        EXPECT_LT(given_up, 12) << won << " " << confident << " " << seen;
+      }
+    }
+  }
+}
+
+TEST(WillExceed, GivesUpWhatIsFarBeyond) {
+  std::mt19937 random(2);
+  int given_up = 0;
+  for (int trial = 0; trial < 100; ++trial) {
+    const Population population(4000, 320, 280, 40, random);  // a loss of 6 %
+    given_up += will_exceed(population.before, std::span(population.after).first(500), 0.01, true);
+  }
+  EXPECT_GT(given_up, 50);
+}
+
+TEST(WillExceed, IsSureWhereNothingCanBeWonAnyMore) {
+  // all that were wrong before were seen: of 1000 images 11 are lost at the end of a look
+  std::vector<ImageScore> before(1000, {1, 1, 0}), after = before;
+  for (int i = 0; i < 10; ++i) after[i].top1 = 0;
+  EXPECT_FALSE(will_exceed(before, std::span(after).first(999), 0.01, false));
+  after[10].top1 = 0;
+  EXPECT_TRUE(will_exceed(before, std::span(after).first(999), 0.01, false));
+  before[999].top1 = 0;  // could still be won
+  EXPECT_FALSE(will_exceed(before, std::span(after).first(999), 0.01, false));
+}
+
+TEST(WillExceed, AtTheEndIsTheLossItself) {
+  std::vector<ImageScore> before(1000, {1, 1, 0}), after = before;
+  for (int i = 0; i < 10; ++i) after[i].top1 = 0;
+  EXPECT_FALSE(will_exceed(before, after, 0.01, false));
+  EXPECT_TRUE(will_exceed(before, after, 0.01, true));
+  EXPECT_FALSE(will_exceed(before, {}, 0, true));
 }
 
 TEST(PairedLoss, RejectsDifferentImages) {

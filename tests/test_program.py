@@ -61,7 +61,7 @@ def test_run_prints_the_table_and_writes_every_group(one_rank, program):
     assert "AlexNet" in process.stdout and "MobileNetV2" in process.stdout
     assert "geometric mean" in process.stdout.lower()
     file = results.load(output)
-    assert {"layers", "sensitivity", "evaluations", "assignments", "emulation", "summary", "skipped"} <= set(file)
+    assert {"layers", "sensitivity", "evaluations", "assignments", "front", "emulation", "summary", "skipped"} <= set(file)
     assert set(file["layers"]["model"]) == {"AlexNet", "MobileNetV2"}
     test = file["evaluations"].query("split == 'test'").set_index(["model", "assignment"])
     assert (test["images"] == 200).all()
@@ -79,7 +79,7 @@ def test_mean_terms_and_cycles_follow_from_the_assignment(one_rank):
     """Independent arithmetic: mean N is weighted by weights, a convolution's compute cycles on BitCluster are steps x N."""
     file = results.load(one_rank[1])
     layers = file["layers"].set_index(["model", "layer"])
-    for (model, name), choice in file["assignments"].query("assignment != 'BitPruner'").groupby(["model", "assignment"]):
+    for (model, name), choice in file["assignments"].query("assignment in ['M-BC', 'L-BC']").groupby(["model", "assignment"]):
         merged = choice.set_index(["model", "layer"]).join(layers)
         mean = (merged["terms"] * merged["weights"]).sum() / merged["weights"].sum()
         row = file["evaluations"].query("model == @model and assignment == @name and split == 'test'")
@@ -116,19 +116,102 @@ def test_emulation_walks_images_and_compares_at_two_bases(one_rank):
     assert (area["array_mm2"] * (area["rows"] + 1) / area["rows"] > limit).all()
 
 
-@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("ranks", [2, 3, 4, 8])
 def test_tables_do_not_depend_on_ranks(program, config, one_rank, tmp_path, ranks):
     output = tmp_path / "results.h5"
     process = program("run", config, "-o", output, ranks=ranks)
     assert process.returncode == 0, process.stderr
     assert process.stdout == one_rank[0].stdout
-    expected, found = results.load(one_rank[1]), results.load(output)
+    assert_equal_tables(one_rank[1], output)
+    assert results.load(output).provenance["ranks"] == ranks
+
+
+def assert_equal_tables(left, right):
+    expected, found = results.load(left), results.load(right)
+    assert set(expected) == set(found)
     for table in expected:
-        left, right = expected[table].drop(columns="seconds", errors="ignore"), found[table].drop(
-            columns="seconds", errors="ignore"
-        )
-        pandas.testing.assert_frame_equal(left, right, check_exact=True)
-    assert found.provenance["ranks"] == ranks
+        frames = (file[table].drop(columns="seconds", errors="ignore") for file in (expected, found))
+        pandas.testing.assert_frame_equal(*frames, check_exact=True)
+
+
+@pytest.fixture(scope="module")
+def joint(program, config, tmp_path_factory):
+    """A search over N, encodings and bits at once, of one network, in which hopeless assignments end early."""
+    folder = tmp_path_factory.mktemp("joint")
+    text = CONFIG.replace("terms = [2, 3, 4]", 'terms = [1, 2]\nencodings = ["binary", "signed_digit"]\nbits = [5, 8]')
+    text = text.replace("images = 150", "images = 1000\nsensitivity_images = 256").replace("bitpruner_terms = [3, 5]\n", "")
+    second = text.index("[[models]]", text.index("[[models]]") + 1)
+    text = text[:second] + text[text.index("[calibration]"):]
+    (folder / "joint.toml").write_text(text)
+    process = program("search", folder / "joint.toml", "-o", folder / "results.h5")
+    assert process.returncode == 0, process.stderr
+    return folder
+
+
+def test_joint_search_over_terms_encodings_and_bits(joint):
+    file = results.load(joint / "results.h5")
+    layers = len(file["layers"])
+    formats = file["sensitivity"].groupby(["bits", "encoding", "terms"]).size()
+    assert len(formats) == 8 and (formats == layers).all()
+    assert (file["sensitivity"]["images"] == 256).all()
+    searched = file["evaluations"].query("split == 'search'")
+    assert {"N=2 signed_digit 8 bit", "N=1 binary 5 bit"} <= set(searched["assignment"])
+    stopped = searched[searched["images"] < 1000]
+    assert len(stopped) and set(stopped["images"]) <= {128, 256, 512}
+    assert (stopped["loss"] > 0.05).all()  # beyond the budget by far
+    best = file["assignments"].query("assignment == 'L-BC'")
+    assert len(best) == layers and set(best["bits"]) <= {5, 8} and set(best["terms"]) <= {1, 2}
+
+
+def test_front_is_what_nothing_beats(joint):
+    file = results.load(joint / "results.h5")
+    front = file["front"]
+    assert (front["images"] == 1000).all() and front["within_budget"].isin([0, 1]).all()
+    names = set(file["assignments"]["assignment"])
+    assert set(front["assignment"]) <= names
+    rows = front[["top1", "cycles", "energy_pj"]].to_numpy() * [-1, 1, 1]
+    for i, one in enumerate(rows):
+        others = numpy.delete(rows, i, axis=0)
+        assert not ((others <= one).all(axis=1) & (others < one).any(axis=1)).any()
+    # the cheapest that keeps within the budget is L-BC
+    best = front[front["within_budget"] == 1].sort_values("cycles").iloc[0]
+    choice = file["assignments"].set_index(["assignment", "layer"])[["bits", "encoding", "terms"]]
+    assert choice.loc[best["assignment"]].equals(choice.loc["L-BC"])
+
+
+def test_early_stop_changes_no_choice_and_no_rank(program, joint, tmp_path):
+    process = program("search", joint / "joint.toml", "-o", tmp_path / "ranks.h5", ranks=3)
+    assert process.returncode == 0, process.stderr
+    assert_equal_tables(joint / "results.h5", tmp_path / "ranks.h5")
+
+
+def test_greedy_policy(program, joint, tmp_path):
+    config = tmp_path / "greedy.toml"
+    config.write_text((joint / "joint.toml").read_text().replace("[search]", '[search]\npolicy = "greedy"'))
+    process = program("search", config, "-o", tmp_path / "results.h5")
+    assert process.returncode == 0, process.stderr
+    file = results.load(tmp_path / "results.h5")
+    cycles = file["front"].set_index("assignment")["cycles"]
+    rows = file["evaluations"].query("split == 'search'").set_index("assignment")
+    assert rows.loc[[name for name in cycles.index if name in rows.index], "loss"].notna().all()
+    choice = file["assignments"].pivot(index="layer", columns="assignment", values="terms")
+    assert (choice["L-BC"] <= choice["M-BC"]).all()  # greedy only ever makes layers cheaper
+
+
+@pytest.mark.parametrize(
+    "change, word",
+    [
+        ("terms = [7]\nbits = [5]", "do not fit"),
+        ('terms = [1]\nencodings = ["booth"]', "encodings"),
+        ('terms = [1]\nencodings = ["binary"]\nencoding = "binary"', "encodings"),
+        ("terms = [1]\nbits = [8, 8]", "twice"),
+        ('terms = [1]\npolicy = "luck"', "greedy"),
+    ],
+)
+def test_impossible_candidates(program, tmp_path, change, word):
+    config = tmp_path / "bad.toml"
+    config.write_text(CONFIG.replace("terms = [2, 3, 4]", change))
+    assert_clean_failure(program("search", config, "-o", tmp_path / "results.h5"), tmp_path / "results.h5", word)
 
 
 def test_evaluate_and_inspect(program, tmp_path):

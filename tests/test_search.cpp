@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -15,7 +16,8 @@ namespace {
 constexpr int images = 2000;
 
 /// A network in which every layer at every candidate does some damage. Image i is right while the total damage is below
-/// i / images, and the cross entropy is the damage itself, so the loss of accuracy is the damage rounded up to images.
+/// i / images, and the probability of the label falls by the root of the damage, so that both the loss of accuracy and
+/// the mean squared change of that probability are the damage.
 struct Model {
   std::vector<std::vector<double>> damage;  //!< (layers, candidates)
   double interaction = 0;                   //!< extra damage per pair of neighbours that are both at candidate 0
@@ -31,7 +33,11 @@ struct Model {
 
   static std::vector<ImageScore> scores(double damage) {
     std::vector<ImageScore> result(images);
-    for (int i = 0; i < images; ++i) result[i] = {std::uint8_t(damage <= double(i) / images), 1, float(damage)};
+    const float cross_entropy = float(-std::log(1 - std::sqrt(std::min(damage, 0.99))));
+    for (int i = 0; i < images; ++i) {
+      const int place = i * 1237 % images;  // in no order: the first images stand for all
+      result[place] = {std::uint8_t(damage <= double(i) / images), 1, cross_entropy};
+    }
     return result;
   }
 
@@ -49,13 +55,19 @@ SearchProblem problem_of(const Model& model, std::vector<std::vector<double>> co
   return problem;
 }
 
-/// Runs a search to its end; returns the number of evaluations.
+/// Runs a search to its end; returns the number of evaluations. Those that may stop do so after a quarter of the images
+/// where they are hopeless.
 int run(LayerwiseSearch& search, const Model& model) {
   int evaluations = 0;
-  for (std::vector<Assignment> asked = search.next(); !asked.empty(); asked = search.next()) {
+  for (std::vector<Question> asked = search.next(); !asked.empty(); asked = search.next()) {
     EXPECT_EQ(search.next(), asked);
     std::vector<std::vector<ImageScore>> scores;
-    for (const Assignment& assignment : asked) scores.push_back(model.evaluate(assignment));
+    for (const Question& question : asked) {
+      scores.push_back(model.evaluate(question.assignment));
+      scores.back().resize(question.images);
+      const std::span<const ImageScore> some = std::span(scores.back()).first(images / 4);
+      if (question.may_stop && search.hopeless(some)) scores.back().resize(images / 4);
+    }
     search.report(scores);
     evaluations += int(asked.size());
   }
@@ -112,22 +124,24 @@ bool throws(const std::function<void()>& action) {
 
 TEST(Search, FindsTheBruteForceOptimumWhenDamageAdds) {
   std::mt19937 generator(1);
-  int better_than_uniform = 0;
+  int better_than_uniform = 0, optimal = 0, found = 0;
   for (int repeat = 0; repeat < 40; ++repeat) {
     const Model model = random_model(6, 4, generator);
     SearchProblem problem = problem_of(model, random_cost(6, 4, generator), 0.01);
-    problem.choice_rounds = 20;  // until the bracket closes
-    problem.refine_rounds = 0;
     LayerwiseSearch search(problem);
     run(search, model);
     const double best = brute_force(model, problem);
     ASSERT_EQ(std::isinf(best), search.layerwise() < 0);
     if (search.layerwise() < 0) continue;
-    ASSERT_EQ(search.checked()[search.layerwise()].cost, best) << repeat;
+    ++found;
+    optimal += search.checked()[search.layerwise()].cost == best;
+    EXPECT_LE(search.checked()[search.layerwise()].cost, 1.1 * best) << repeat;
     better_than_uniform +=
         search.uniform() < 0 || search.checked()[search.layerwise()].cost < search.checked()[search.uniform()].cost;
   }
   EXPECT_GT(better_than_uniform, 20);
+  EXPECT_GE(optimal, 0.8 * found);
+  RecordProperty("optimal", optimal);
 }
 
 TEST(Search, DefaultsComeCloseToTheOptimumWhenDamageInteracts) {
@@ -151,13 +165,29 @@ TEST(Search, DefaultsComeCloseToTheOptimumWhenDamageInteracts) {
   }
 }
 
-TEST(Search, RefinementImprovesWhatTheModelMisjudges) {
-  // alone, each layer seems to do 0.008 at candidate 0; together, no damage adds: the model allows one layer, not three
+TEST(Search, RefinementSwapsOneLayerForAnother) {
+  // 0.006 fits the budget, 0.012 does not. The best uniform assignment has both layers dear; making layer 0 cheap saves
+  // most, but only together with layer 1 dearer still does it fit
+  const Model model{{{0.009, 0.003, 0.003}, {0.009, 0.003, 0.0}}};
+  SearchProblem problem = problem_of(model, {{1, 10, 20}, {1, 3, 5}}, 0.0095);
+  problem.choice_rounds = 0;
+  problem.refine_rounds = 0;
+  LayerwiseSearch without(problem);
+  run(without, model);
+  EXPECT_EQ(without.checked()[without.layerwise()].assignment, (Assignment{1, 1}));
+  problem.refine_rounds = 3;
+  LayerwiseSearch refined(problem);
+  run(refined, model);
+  EXPECT_EQ(refined.checked()[refined.layerwise()].assignment, (Assignment{0, 2}));
+}
+
+TEST(Search, TheModelLearnsFromWholeAssignments) {
+  // alone, each layer seems to do 0.008 at candidate 0; together, no damage adds: the sensitivities allow one layer of
+  // three, checks of whole assignments teach that all are allowed
   struct Saturating {
     std::vector<ImageScore> evaluate(const Assignment& assignment) const {
-      bool any = false;
-      for (const int choice : assignment) any |= choice == 0;
-      return Model::scores(any ? 0.008 : 0);
+      const int cheap = int(std::count(assignment.begin(), assignment.end(), 0));
+      return Model::scores(cheap == 3 ? 1 : cheap > 0 ? 0.008 : 0);
     }
   } model;
   SearchProblem problem;
@@ -165,41 +195,57 @@ TEST(Search, RefinementImprovesWhatTheModelMisjudges) {
   problem.candidates = 2;
   problem.cost = {{1, 2}, {1, 2}, {1, 2}};
   problem.confident = false;
+  problem.budget = 0.009;
   problem.baseline = Model::scores(0);
-  problem.choice_rounds = 0;
-  const auto cost_after = [&](int refine_rounds, int probes) {
-    problem.refine_rounds = refine_rounds;
-    problem.probes = probes;
-    problem.budget = 0.008;
-    LayerwiseSearch search(problem);
-    // the uniform assignment of candidate 0 is hidden from the search by failing it
-    for (std::vector<Assignment> asked = search.next(); !asked.empty(); asked = search.next()) {
-      std::vector<std::vector<ImageScore>> scores;
-      for (const Assignment& assignment : asked) {
-        const bool all = assignment == Assignment{0, 0, 0};
-        scores.push_back(all ? Model::scores(1) : model.evaluate(assignment));
-      }
-      search.report(scores);
-    }
-    return search.checked()[search.layerwise()].cost;
-  };
-  EXPECT_EQ(cost_after(0, 1), 6);
-  EXPECT_EQ(cost_after(1, 1), 5);
-  EXPECT_EQ(cost_after(3, 1), 4);
-  EXPECT_EQ(cost_after(1, 2), 4);  // two moves together in one round
+  LayerwiseSearch search(problem);
+  for (std::vector<Question> asked = search.next(); !asked.empty(); asked = search.next()) {
+    std::vector<std::vector<ImageScore>> scores;
+    for (const Question& question : asked) scores.push_back(model.evaluate(question.assignment));
+    search.report(scores);
+  }
+  EXPECT_EQ(search.checked()[search.layerwise()].cost, 4);  // two cheap layers
 }
 
-TEST(Search, RefinementTriesTheLeastIncreasePerSavedCostFirst) {
+TEST(Search, GreedyVisitsLayersByDamagePerSavedCost) {
   // per unit of cost saved at candidate 0: 0.004, 0.001, 0.003; only uniform 1 is within the budget
   const Model model{{{0.004, 0}, {0.005, 0}, {0.006, 0}}};
-  SearchProblem problem = problem_of(model, {{1, 2}, {1, 6}, {1, 3}}, 0.005);
-  problem.choice_rounds = 0;
-  problem.probes = 1;
-  problem.refine_rounds = 1;
+  SearchProblem problem = problem_of(model, {{1, 2}, {1, 6}, {1, 3}}, 0.0095);
+  problem.policy = SearchPolicy::greedy;
   LayerwiseSearch search(problem);
   run(search, model);
-  EXPECT_EQ(search.checked().back().role, "layerwise");
-  EXPECT_EQ(search.checked().back().assignment, (Assignment{1, 0, 1}));
+  std::vector<Assignment> tried;
+  for (const auto& checked : search.checked()) {
+    if (checked.role == "layerwise") tried.push_back(checked.assignment);
+  }
+  // layer 1 fits; with it layer 2 does not, and layer 0 does
+  EXPECT_EQ(tried, (std::vector<Assignment>{{1, 0, 1}, {1, 0, 0}, {0, 0, 1}}));
+  EXPECT_EQ(search.checked()[search.layerwise()].assignment, (Assignment{0, 0, 1}));
+}
+
+TEST(Search, GreedyEndsWithoutAUniformAssignment) {
+  const Model model{{{0.5, 0.4}, {0.5, 0.0}}};
+  SearchProblem problem = problem_of(model, {{1, 2}, {1, 2}}, 0.01);
+  problem.policy = SearchPolicy::greedy;
+  LayerwiseSearch search(problem);
+  run(search, model);
+  EXPECT_EQ(search.layerwise(), -1);
+}
+
+TEST(Search, SensitivitiesOnTheFirstImages) {
+  const Model model{{{0.3, 0.001}, {0.002, 0}}};
+  SearchProblem problem = problem_of(model, {{1, 2}, {1, 2}}, 0.01);
+  problem.sensitivity_images = 500;
+  LayerwiseSearch search(problem);
+  for (const Question& question : search.next()) {
+    const bool whole = std::count(question.assignment.begin(), question.assignment.end(), reference) != 1;
+    EXPECT_EQ(question.images, whole ? images : 500);
+    EXPECT_EQ(question.may_stop, whole && question.assignment[0] != reference);
+  }
+  run(search, model);
+  const auto& entry = search.checked()[search.sensitivity(0, 1)];
+  EXPECT_EQ(entry.accuracy.images, 500);
+  EXPECT_FALSE(entry.complete || entry.within_budget);
+  EXPECT_EQ(search.checked()[search.layerwise()].assignment, (Assignment{1, 0}));
 }
 
 TEST(Search, TheNumberOfEvaluationsIsBounded) {
@@ -274,7 +320,7 @@ TEST(Search, SensitivityAndRoles) {
   const int entry = search.sensitivity(1, 0);
   EXPECT_EQ(checked[entry].role, "sensitivity");
   EXPECT_EQ(checked[entry].assignment, (Assignment{reference, 0}));
-  EXPECT_NEAR(checked[entry].accuracy.cross_entropy, 0.002, 1e-8);
+  EXPECT_NEAR(checked[entry].loss.loss, 0.002, 1e-12);
   EXPECT_EQ(checked[search.layerwise()].role, "layerwise");
   EXPECT_EQ(checked[search.layerwise()].assignment, (Assignment{1, 0}));
   EXPECT_TRUE(throws([&] { search.sensitivity(2, 0); }));
@@ -297,17 +343,20 @@ TEST(Search, SameQuestionsEveryTime) {
 }
 
 TEST(Search, WrongReportsAreRejectedAndHarmless) {
-  const Model model{{{0.001, 0}}};
-  LayerwiseSearch search(problem_of(model, {{1, 2}}, 0.01));
-  const std::vector<Assignment> asked = search.next();
+  const Model model{{{0.001, 0, 0.5}}};
+  LayerwiseSearch search(problem_of(model, {{1, 2, 3}}, 0.01));
+  const std::vector<Question> asked = search.next();
   std::vector<std::vector<ImageScore>> scores;
-  for (const Assignment& assignment : asked) scores.push_back(model.evaluate(assignment));
+  for (const Question& question : asked) scores.push_back(model.evaluate(question.assignment));
   std::vector<std::vector<ImageScore>> short_of_one(scores.begin(), scores.end() - 1), short_of_images = scores;
-  short_of_images[1].pop_back();
+  short_of_images[1].resize(images / 2);  // which may stop, but is not hopeless
   EXPECT_TRUE(throws([&] { search.report(short_of_one); }));
   EXPECT_TRUE(throws([&] { search.report(short_of_images); }));
   EXPECT_EQ(search.next(), asked);
+  ASSERT_EQ(asked[3].assignment, Assignment{2});
+  scores[3].resize(images / 2);  // which is
   search.report(scores);
+  EXPECT_FALSE(search.checked()[3].complete);
   EXPECT_EQ(search.layerwise(), 1);
 }
 
@@ -326,17 +375,16 @@ TEST(Search, RejectsImpossibleProblems) {
   EXPECT_TRUE(rejected([](SearchProblem& problem) { problem.cost[0][1] = NAN; }));
   EXPECT_TRUE(rejected([](SearchProblem& problem) { problem.budget = -0.1; }));
   EXPECT_TRUE(rejected([](SearchProblem& problem) { problem.probes = 0; }));
+  EXPECT_TRUE(rejected([](SearchProblem& problem) { problem.sensitivity_images = -1; }));
   EXPECT_TRUE(rejected([](SearchProblem& problem) { problem.baseline.clear(); }));
 }
 
 TEST(Pareto, ByHand) {
-  std::vector<LayerwiseSearch::Checked> checked(6);
-  const double costs[] = {5, 3, 3, 4, NAN, 3}, top1[] = {0.9, 0.8, 0.7, 0.8, 1.0, 0.8};
-  for (int i = 0; i < 6; ++i) {
-    checked[i].cost = costs[i];
-    checked[i].accuracy.top1 = top1[i];
-  }
-  EXPECT_EQ(pareto(checked), (std::vector<bool>{true, true, false, false, false, false}));
+  EXPECT_EQ(pareto({{0.1, 5}, {0.2, 3}, {0.3, 3}, {0.2, 4}, {0.0, NAN}, {0.2, 3}}),
+            (std::vector<bool>{true, true, false, false, false, false}));
+  // a third coordinate keeps what the first two would not
+  EXPECT_EQ(pareto({{1, 1, 5}, {2, 2, 4}, {2, 2, 6}, {1, 1, 5}}), (std::vector<bool>{true, true, false, false}));
+  EXPECT_TRUE(pareto({}).empty());
 }
 
 }  // namespace
