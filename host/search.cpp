@@ -318,23 +318,33 @@ struct LayerwiseSearch::State {
     return slope > 0 ? std::max(0.0, (x - y / slope) / sum) : 0;
   }
 
-  /// Assignments of the model's front that are cheaper than the best and predicted to use the budget up, and some that
-  /// use less or more of it: half of it at first, less in later rounds.
+  /// What an assignment is expected to save: its saving times the probability of staying within the budget.
+  static double expected_saving(double saving, double room, double deviation) {
+    return saving * std::erfc(-room / (deviation * std::numbers::sqrt2)) / 2;
+  }
+
+  /// Assignments of the model's front with the largest expected saving against the best: as if the damage allowed were
+  /// what it seems to be, and less and more than that, by half at first and closer in later rounds.
   void ask_choice() {
     const int best = cheapest();
     std::vector<Prediction> front = predict_front(fitted(), problem.cost);
+    const double dearest = best >= 0 ? checked[best].cost : front.front().cost * (1 + 1e-9);
     std::erase_if(front, [&](const Prediction& prediction) {
-      return index.contains(prediction.assignment) || (best >= 0 && prediction.cost >= checked[best].cost);
+      return index.contains(prediction.assignment) || prediction.cost >= dearest;
     });
     const double allowed = allowed_damage(), spread = std::exp2(-rounds);
+    constexpr double uncertainty = 0.1;  // of a prediction, as a part of what is allowed; the model's own residuals
     for (int probe = 0; probe < problem.probes && !front.empty(); ++probe) {
       const double position = problem.probes == 1 ? 0 : 2.0 * probe / (problem.probes - 1) - 1;
       const double target = allowed * (1 + spread * position);
-      const auto nearest = std::min_element(front.begin(), front.end(), [&](const Prediction& a, const Prediction& b) {
-        return std::abs(a.damage - target) < std::abs(b.damage - target);
+      const auto expected = [&](const Prediction& prediction) {
+        return expected_saving(dearest - prediction.cost, target - prediction.damage, uncertainty * allowed + tiny);
+      };
+      const auto chosen = std::max_element(front.begin(), front.end(), [&](const Prediction& a, const Prediction& b) {
+        return expected(a) < expected(b);
       });
-      ask("layerwise", nearest->assignment);
-      front.erase(nearest);
+      ask("layerwise", chosen->assignment);
+      front.erase(chosen);
     }
   }
 
@@ -376,7 +386,7 @@ struct LayerwiseSearch::State {
       if (index.contains(neighbour.assignment)) return;
       const double left = room - down.damage - (up ? up->damage : 0);
       const double deviation = std::sqrt(damages[best].variance + down.variance + (up ? up->variance : 0) + tiny);
-      neighbour.expected = saving * std::erfc(-left / (deviation * std::numbers::sqrt2)) / 2;
+      neighbour.expected = expected_saving(saving, left, deviation);
       neighbours.push_back(std::move(neighbour));
     };
     for (const Move& down : cheaper) {

@@ -140,8 +140,9 @@ def joint(program, config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("joint")
     text = CONFIG.replace("terms = [2, 3, 4]", 'terms = [1, 2]\nencodings = ["binary", "signed_digit"]\nbits = [5, 8]')
     text = text.replace("images = 150", "images = 1000\nsensitivity_images = 256").replace("bitpruner_terms = [3, 5]\n", "")
-    second = text.index("[[models]]", text.index("[[models]]") + 1)
-    text = text[:second] + text[text.index("[calibration]"):]
+    text = text.replace("budget = 0.05", "budget = 0.02")
+    first = text.index("[[models]]")
+    text = text[:first] + text[text.index("[[models]]", first + 1):]  # MobileNetV2, the more sensitive one
     (folder / "joint.toml").write_text(text)
     process = program("search", folder / "joint.toml", "-o", folder / "results.h5")
     assert process.returncode == 0, process.stderr
@@ -158,7 +159,7 @@ def test_joint_search_over_terms_encodings_and_bits(joint):
     assert {"N=2 signed_digit 8 bit", "N=1 binary 5 bit"} <= set(searched["assignment"])
     stopped = searched[searched["images"] < 1000]
     assert len(stopped) and set(stopped["images"]) <= {128, 256, 512}
-    assert (stopped["loss"] > 0.05).all()  # beyond the budget by far
+    assert (stopped["loss"] > 0.02).all()  # beyond the budget by far
     best = file["assignments"].query("assignment == 'L-BC'")
     assert len(best) == layers and set(best["bits"]) <= {5, 8} and set(best["terms"]) <= {1, 2}
 
