@@ -61,6 +61,8 @@ class Ranks {
   [[noreturn]] void abort() const;
 
  private:
+  void broadcast(std::vector<Payload>& payloads) const;
+
   int rank_ = 0, size_ = 1, local_rank_ = 0, local_size_ = 1;
   std::string host_;
 };
