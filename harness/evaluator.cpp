@@ -15,26 +15,24 @@
 namespace bitcluster {
 namespace {
 
-/// Images whose scores are one record of the journal: few enough for a kill to lose little, enough that reading the
-/// weights does not dominate.
-constexpr int block_images = 128;
-
-/// Products that a variant costs for one image: those of the layers that it computes itself.
-double cost_of(const Network& network, const Variant& variant) {
-  const Pass pass = variant_pass(network, variant);
-  double products = 1;  // so that nothing is free
+/// Products of one image.
+VariantCost cost_of(const Network& network, const Variant& variant) {
+  const Pass own = variant_pass(network, variant), shared = reference_pass(network, std::span(&own, 1));
+  VariantCost cost{1, 0};  // so that nothing is free
   for (const int layer : weighted_layers(network)) {
-    if (pass.computes[layer]) products += double(multiply_accumulates(network, layer));
+    const double products = double(multiply_accumulates(network, layer));
+    if (own.computes[layer]) cost.own += products;
+    if (shared.computes[layer]) cost.shared += products;
   }
-  return products;
+  return cost;
 }
 
 }  // namespace
 
 std::vector<std::vector<ImageScore>> Evaluator::score_variants(const std::vector<Key>& keys,
-                                                               const std::vector<double>& costs, const Images& images,
-                                                               int classes, const std::string& label,
-                                                               const Work& work) {
+                                                               const std::vector<VariantCost>& costs,
+                                                               const Images& images, int classes,
+                                                               const std::string& label, const Work& work) {
   const int variants = int(costs.size()), blocks = (images.count + block_images - 1) / block_images;
   const auto first_of = [&](int block) { return std::min(block * block_images, images.count); };
   std::vector<std::vector<ImageScore>> scores(variants, std::vector<ImageScore>(images.count));
@@ -68,13 +66,13 @@ std::vector<std::vector<ImageScore>> Evaluator::score_variants(const std::vector
   ranks_.broadcast(known);
   ranks_.broadcast(std::as_writable_bytes(std::span(same)));
 
-  const std::vector<Tile> tiles = cut(costs, blocks, known, ranks_.size());
+  const std::vector<Tile> tiles = cut(costs, images.count, known, ranks_.size());
   Progress progress(ranks_.root(), label, long(tiles.size()));
   TaskList list;
   list.tasks = long(tiles.size());
   list.work = [&](long task) {
     const Tile& tile = tiles[task];
-    const int first = first_of(tile.first_block), count = first_of(tile.first_block + tile.blocks) - first;
+    const int first = tile.first_image, count = tile.images;
     const std::vector<float> logits = work(tile.variants, first, count);
     std::vector<ImageScore> of_tile(tile.variants.size() * count);
     for (std::size_t v = 0; v < tile.variants.size(); ++v) {
@@ -87,28 +85,36 @@ std::vector<std::vector<ImageScore>> Evaluator::score_variants(const std::vector
     return payload;
   };
   list.done = [&](long done) { progress.update(done); };
-  const auto take = [&](long task, const Payload& payload, const auto& record) {
+  const auto take = [&](long task, const Payload& payload) {
     const Tile& tile = tiles[task];
-    const std::byte* from = payload.data();
-    for (const int v : tile.variants) {
-      for (int block = tile.first_block; block < tile.first_block + tile.blocks; ++block) {
-        const std::size_t bytes = (first_of(block + 1) - first_of(block)) * sizeof(ImageScore);
-        std::memcpy(scores[v].data() + first_of(block), from, bytes);
-        record(std::size_t(v) * blocks + block, std::span(from, bytes));
-        from += bytes;
-      }
+    const std::size_t bytes = tile.images * sizeof(ImageScore);
+    for (std::size_t i = 0; i < tile.variants.size(); ++i) {
+      std::memcpy(scores[tile.variants[i]].data() + tile.first_image, payload.data() + i * bytes, bytes);
     }
   };
+  std::vector<int> missing;  // images of every cell
   if (journal_) {
+    for (int v = 0; v < variants; ++v) {
+      for (int block = 0; block < blocks; ++block) missing.push_back(first_of(block + 1) - first_of(block));
+    }
     list.keep = [&](long task, const Payload& payload) {
-      take(task, payload,
-           [&](std::size_t cell, std::span<const std::byte> bytes) { journal_->append(cells[cell], bytes); });
+      take(task, payload);
+      const Tile& tile = tiles[task];
+      const int end = tile.first_image + tile.images;
+      for (const int v : tile.variants) {
+        for (int block = tile.first_image / block_images; first_of(block) < end; ++block) {
+          const std::size_t cell = std::size_t(v) * blocks + block;
+          const int first = first_of(block), next = first_of(block + 1);
+          missing[cell] -= std::min(end, next) - std::max(tile.first_image, first);
+          if (missing[cell] == 0) {
+            journal_->append(cells[cell], std::as_bytes(std::span(scores[v]).subspan(first, next - first)));
+          }
+        }
+      }
     };
   }
   const auto payloads = ranks_.distribute(list);
-  for (long task = 0; task < list.tasks; ++task) {
-    take(task, payloads[task], [](std::size_t, std::span<const std::byte>) {});
-  }
+  for (long task = 0; task < list.tasks; ++task) take(task, payloads[task]);
   // what the root found
   for (int v = 0; v < variants; ++v) {
     for (int block = 0; block < blocks; ++block) {
@@ -143,9 +149,10 @@ std::vector<ImageScore> Evaluator::score_float(const Network& network, const Ima
     keys.push_back(
         KeyBuilder().add(content_key(network)).add(best_kernels().name).add(std::span<const float>(input_table)).key());
   }
-  return score_variants(keys, {1.0}, images, network.classes(), label, [&](std::span<const int>, int first, int count) {
-    return run_float(network, preprocess(images, input_table, first, count), count);
-  })[0];
+  return score_variants(keys, {{1, 0}}, images, network.classes(), label,
+                        [&](std::span<const int>, int first, int count) {
+                          return run_float(network, preprocess(images, input_table, first, count), count);
+                        })[0];
 }
 
 std::vector<std::vector<ImageScore>> Evaluator::score(const IntegerNetwork& network, const Images& images,
@@ -170,7 +177,7 @@ std::vector<std::vector<ImageScore>> Evaluator::score(const IntegerNetwork& netw
       keys.push_back(builder.key());
     }
   }
-  std::vector<double> costs;
+  std::vector<VariantCost> costs;
   for (const Variant& variant : variants) costs.push_back(cost_of(network.network, variant));
   backend_.load(network);
   return score_variants(keys, costs, images, classes, label, [&](std::span<const int> chosen, int first, int count) {

@@ -7,6 +7,7 @@
 
 #include "harness/journal.hpp"
 #include "harness/ranks.hpp"
+#include "harness/tiles.hpp"
 #include "host/backend.hpp"
 #include "host/dataset.hpp"
 #include "host/evaluation.hpp"
@@ -40,9 +41,9 @@ class Evaluator {
   using Work = std::function<std::vector<float>(std::span<const int> variants, int first_image, int images)>;
 
   /// keys and costs: of every variant; keys on the root only, and only if there is a journal.
-  std::vector<std::vector<ImageScore>> score_variants(const std::vector<Key>& keys, const std::vector<double>& costs,
-                                                      const Images& images, int classes, const std::string& label,
-                                                      const Work& work);
+  std::vector<std::vector<ImageScore>> score_variants(const std::vector<Key>& keys,
+                                                      const std::vector<VariantCost>& costs, const Images& images,
+                                                      int classes, const std::string& label, const Work& work);
 
   const Ranks& ranks_;
   Backend& backend_;
