@@ -13,10 +13,8 @@
 #include "host/pass.hpp"
 
 namespace bitcluster {
-namespace {
 
-/// Products of one image.
-VariantCost cost_of(const Network& network, const Variant& variant) {
+VariantCost variant_cost(const Network& network, const Variant& variant) {
   const Pass own = variant_pass(network, variant), shared = reference_pass(network, std::span(&own, 1));
   VariantCost cost{1, 0};  // so that nothing is free
   for (const int layer : weighted_layers(network)) {
@@ -26,8 +24,6 @@ VariantCost cost_of(const Network& network, const Variant& variant) {
   }
   return cost;
 }
-
-}  // namespace
 
 std::vector<std::vector<ImageScore>> Evaluator::score_variants(const std::vector<Key>& keys,
                                                                const std::vector<VariantCost>& costs,
@@ -178,7 +174,7 @@ std::vector<std::vector<ImageScore>> Evaluator::score(const IntegerNetwork& netw
     }
   }
   std::vector<VariantCost> costs;
-  for (const Variant& variant : variants) costs.push_back(cost_of(network.network, variant));
+  for (const Variant& variant : variants) costs.push_back(variant_cost(network.network, variant));
   backend_.load(network);
   return score_variants(keys, costs, images, classes, label, [&](std::span<const int> chosen, int first, int count) {
     std::vector<Variant> some;

@@ -14,6 +14,9 @@
 
 namespace bitcluster {
 
+/// Products of one image.
+VariantCost variant_cost(const Network& network, const Variant& variant);
+
 /// Scores images with the help of all ranks. Every call is collective, and gives the same scores on every rank,
 /// whatever their number: a task is some variants on a range of images, and no score depends on which task it was part
 /// of. Scores are recorded per variant and block of images, under the content of network, weights, images and labels:

@@ -43,9 +43,6 @@ struct Trailer {
   long asked_to_stop;
 };
 
-/// Tasks that a worker has at once, so that the next one is there when one ends.
-constexpr int tasks_ahead = 2;
-
 /// Pauses of the root between looks for messages, doubled while nothing comes: a blocking receive would keep one of its
 /// cores busy, and every look takes time from its own tasks.
 constexpr std::chrono::microseconds shortest_pause{50}, longest_pause{800};

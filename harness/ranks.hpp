@@ -12,6 +12,9 @@ namespace bitcluster {
 /// What a task computed, as bytes; every rank must be able to read it.
 using Payload = std::vector<std::byte>;
 
+/// Tasks that a rank has at once while there are enough for all, so that the next one is there when one ends.
+inline constexpr int tasks_ahead = 2;
+
 /// Tasks for whichever rank is free.
 struct TaskList {
   long tasks = 0;
