@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "harness/ranks.hpp"
+#include "host/accelerator.hpp"
 #include "host/config.hpp"
 
 namespace bitcluster {
@@ -26,8 +27,9 @@ struct Schedule {
 Schedule simulate(std::span<const double> tasks, int ranks, const Overheads& overheads);
 
 /// Measures on this machine what the tasks of a study cost, and prints what it would take on these numbers of ranks:
-/// wall time, parallel efficiency, memory. Collective.
-void plan(const Ranks& ranks, const Config& config, const std::string& backend, const std::vector<int>& rank_counts,
-          bool emulation);
+/// wall time, parallel efficiency, memory. The images count as present if the config says how many there are.
+/// Collective. accelerators: of one basis of comparison; bases: how many the study emulates, 0 for a search alone.
+void plan(const Ranks& ranks, const Config& config, const std::vector<Accelerator>& accelerators, int bases,
+          const std::string& backend, const std::vector<int>& rank_counts);
 
 }  // namespace bitcluster
