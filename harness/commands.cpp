@@ -16,6 +16,7 @@
 #include "harness/inputs.hpp"
 #include "harness/interruption.hpp"
 #include "harness/journal.hpp"
+#include "harness/plan.hpp"
 #include "harness/progress.hpp"
 #include "harness/study.hpp"
 #include "harness/version.hpp"
@@ -107,6 +108,11 @@ bool is_complete(const StudyOptions& options, const Config& config, Stages stage
 void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages,
                   const std::function<void(Study&, const std::vector<Basis>&)>& steps) {
   const Config config = load_config(options.config);
+  const std::vector<Basis> bases = compared_arrays(config.emulation);
+  if (!options.plan.empty()) {
+    plan(ranks, config, bases[0].accelerators, stages.emulation ? int(bases.size()) : 0, options.backend, options.plan);
+    return;
+  }
   std::byte complete{0};
   ranks.on_root([&] { complete = std::byte(options.resume && is_complete(options, config, stages)); });
   ranks.broadcast(std::span(&complete, 1));
@@ -116,7 +122,6 @@ void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages
     std::fputs(format_summary(read_results(options.output), TableFormat::text).c_str(), stdout);
     return;
   }
-  const std::vector<Basis> bases = compared_arrays(config.emulation);
   ranks.on_root([&] {  // find bad input before the long work
     for (const Config::Model& model : config.models) {
       import_onnx(model.onnx);
@@ -324,7 +329,8 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
     return payload;
   };
   Progress progress(ranks.root(), name + ": emulate", long(tasks.size()));
-  const auto payloads = ranks.distribute({long(tasks.size()), work, [&](long done) { progress.update(done); }, {}, {}, {}});
+  const auto payloads =
+      ranks.distribute({long(tasks.size()), work, [&](long done) { progress.update(done); }, {}, {}, {}});
 
   // sums over the images, in their order
   struct Row {

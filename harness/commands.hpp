@@ -34,6 +34,7 @@ struct StudyOptions {
   std::string config, output;
   bool resume = false;  //!< go on with an interrupted run
   std::string backend = "auto";
+  std::vector<int> plan;  //!< numbers of ranks: only predict what the study would take on them
 };
 void search(const Ranks& ranks, const StudyOptions& options);
 void emulate(const Ranks& ranks, const StudyOptions& options);

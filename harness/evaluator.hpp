@@ -7,21 +7,15 @@
 
 #include "harness/journal.hpp"
 #include "harness/ranks.hpp"
+#include "harness/tiles.hpp"
 #include "host/backend.hpp"
 #include "host/dataset.hpp"
 #include "host/evaluation.hpp"
 
 namespace bitcluster {
 
-/// How many images a variant is scored on.
-struct Extent {
-  int images = 0;         //!< the first ones
-  bool may_stop = false;  //!< after a part of them, if their scores say so
-};
-
-/// Whether the scores of the first images make the others superfluous. Asked after an eighth, a quarter and a half of
-/// all images.
-using StopTest = std::function<bool(std::span<const ImageScore> first)>;
+/// Products of one image.
+VariantCost variant_cost(const Network& network, const Variant& variant);
 
 /// Scores images with the help of all ranks. Every call is collective, and gives the same scores on every rank,
 /// whatever their number: a task is some variants on a range of images, and no score depends on which task it was part
@@ -54,13 +48,13 @@ class Evaluator {
   using Work = std::function<std::vector<float>(std::span<const int> variants, int first_image, int images)>;
 
   /// What has to be scored, of every variant.
-  struct Plan {
+  struct Request {
     std::vector<Key> keys;  //!< on the root only, and only if there is a journal
-    std::vector<double> costs;
+    std::vector<VariantCost> costs;
     std::vector<Extent> extents;
     StopTest stop;
   };
-  std::vector<std::vector<ImageScore>> score_variants(Plan plan, const Images& images, int classes,
+  std::vector<std::vector<ImageScore>> score_variants(Request request, const Images& images, int classes,
                                                       const std::string& label, const Work& work);
 
   const Ranks& ranks_;

@@ -83,11 +83,17 @@ struct CommandLine {
                  void (*function)(const Ranks&, const StudyOptions&)) {
     CLI::App* sub = app.add_subcommand(name, description);
     sub->add_option("config", study_options.config, "CONFIG.toml")->required();
-    sub->add_option("-o,--output", study_options.output, "results file (HDF5)")->required();
+    auto* output = sub->add_option("-o,--output", study_options.output, "results file (HDF5)");
     add_backend(sub, study_options.backend);
     add_resume(sub);
-    sub->callback(
-        [this, function] { command = [this, function](const Ranks& ranks) { function(ranks, study_options); }; });
+    sub->add_option("--plan", study_options.plan, "RANKS[,RANKS...]: only predict time, efficiency and memory on them")
+        ->delimiter(',')
+        ->check(CLI::Range(1, 1'000'000))
+        ->excludes(output);
+    sub->callback([this, function] {
+      if (study_options.output.empty() && study_options.plan.empty()) throw CLI::RequiredError("--output");
+      command = [this, function](const Ranks& ranks) { function(ranks, study_options); };
+    });
   }
 
   void add_emulate() {

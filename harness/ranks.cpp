@@ -13,6 +13,7 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <numeric>
 #include <source_location>
 #include <stdexcept>
 #include <thread>
@@ -32,21 +33,29 @@ void check(int status, std::source_location where = std::source_location::curren
               "check the MPI installation and the network between the nodes");
 }
 
-// Messages of distribute(): a worker sends the result of its last task (empty at first) and gets the next task.
+// Messages of distribute(): a worker asks for its first tasks with empty messages, then with the result of every task
+// that it has done; a trailer behind the result says which. It gets one answer for each: a task, or that there is none.
 constexpr int result_tag = 1, task_tag = 2;
 constexpr long no_task = -1;
 
-struct ResultHeader {
+struct Trailer {
   long task;
-  long bytes;
   long asked_to_stop;
 };
+
+/// Pauses of the root between looks for messages, doubled while nothing comes: a blocking receive would keep one of its
+/// cores busy, and every look takes time from its own tasks.
+constexpr std::chrono::microseconds shortest_pause{50}, longest_pause{800};
 
 /// Serves the other ranks from a thread of the root while the root itself works.
 class Coordinator {
  public:
   Coordinator(int workers, const TaskList& list, std::vector<Payload>& results)
-      : workers_(workers), list_(list), results_(results), known_(std::size_t(list.tasks)) {
+      : open_(tasks_ahead * workers),
+        workers_(workers + 1),
+        list_(list),
+        results_(results),
+        known_(std::size_t(list.tasks)) {
     for (long task = 0; list.find && task < list.tasks; ++task) {
       if (auto payload = list.find(task)) {
         results_[task] = std::move(*payload);
@@ -55,7 +64,7 @@ class Coordinator {
       }
     }
     if (list_.done && finished_ > 0) list_.done(finished_);
-    if (workers_ > 0) thread_ = std::thread([this] { serve(); });
+    if (open_ > 0) thread_ = std::thread([this] { serve(); });
   }
 
   /// The next task to do; the number of tasks if there is none.
@@ -87,18 +96,25 @@ class Coordinator {
   bool complete() const { return finished_ == list_.tasks; }
 
  private:
+  struct Worker {
+    int asked = 0;  // for tasks, without an answer
+    int busy = 0;   // tasks that it has
+  };
+
   void serve() {
     try {
-      while (workers_ > 0) {
+      auto pause = shortest_pause;
+      while (open_ > 0) {
         int waiting = 0;
         MPI_Status status;
         check(MPI_Iprobe(MPI_ANY_SOURCE, result_tag, MPI_COMM_WORLD, &waiting, &status));
-        if (!waiting) {
-          // a blocking receive would keep a core of the root busy; tasks take far longer than this
-          std::this_thread::sleep_for(std::chrono::microseconds(200));
-          continue;
+        if (waiting) {
+          receive(status);
+          pause = shortest_pause;
+        } else {
+          std::this_thread::sleep_for(pause);
+          pause = std::min(2 * pause, longest_pause);
         }
-        receive(status.MPI_SOURCE);
       }
     } catch (...) {
       failure_ = std::current_exception();
@@ -106,25 +122,41 @@ class Coordinator {
     }
   }
 
-  void receive(int source) {
-    ResultHeader header{};
-    check(MPI_Recv(&header, sizeof header, MPI_BYTE, source, result_tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE));
-    if (header.task != no_task) {
-      Payload payload(header.bytes);
-      check(
-          MPI_Recv(payload.data(), int(header.bytes), MPI_BYTE, source, result_tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE));
-      finish(header.task, std::move(payload));
-    }
-    if (header.asked_to_stop) stopped_ = true;
-    long task = take();
-    if (task == list_.tasks) {
-      task = no_task;
-      --workers_;
-    }
-    check(MPI_Send(&task, sizeof task, MPI_BYTE, source, task_tag, MPI_COMM_WORLD));
+  void receive(const MPI_Status& status) {
+    int bytes = 0;
+    check(MPI_Get_count(&status, MPI_BYTE, &bytes));
+    Payload payload(bytes);
+    check(MPI_Recv(payload.data(), bytes, MPI_BYTE, status.MPI_SOURCE, result_tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE));
+    Trailer trailer;
+    std::memcpy(&trailer, payload.data() + payload.size() - sizeof trailer, sizeof trailer);
+    payload.resize(payload.size() - sizeof trailer);
+    if (trailer.asked_to_stop) stopped_ = true;
+    Worker& worker = workers_[status.MPI_SOURCE];
+    ++worker.asked;
+    worker.busy -= trailer.task != no_task;
+    answer(worker, status.MPI_SOURCE);
+    // the worker need not wait until its result is recorded
+    if (trailer.task != no_task) finish(trailer.task, std::move(payload));
   }
 
-  int workers_;
+  /// A worker that has a task gets another one only while there are enough for all.
+  void answer(Worker& worker, int rank) {
+    while (worker.asked > 0 &&
+           (worker.busy == 0 || stopped_ || list_.tasks - next_ >= long(workers_.size()) || next_ >= list_.tasks)) {
+      long task = take();
+      if (task == list_.tasks) {
+        task = no_task;
+        --open_;
+      } else {
+        ++worker.busy;
+      }
+      --worker.asked;
+      check(MPI_Send(&task, sizeof task, MPI_BYTE, rank, task_tag, MPI_COMM_WORLD));
+    }
+  }
+
+  int open_;                     // questions that no worker has yet been answered with "there is none"
+  std::vector<Worker> workers_;  // by rank
   const TaskList& list_;
   std::vector<Payload>& results_;
   std::vector<char> known_;
@@ -137,21 +169,26 @@ class Coordinator {
 };
 
 void work_for_root(const std::function<Payload(long)>& work) {
-  ResultHeader header{no_task, 0, interruption_asked()};
-  Payload payload;
-  while (true) {
-    check(MPI_Send(&header, sizeof header, MPI_BYTE, 0, result_tag, MPI_COMM_WORLD));
-    if (header.task != no_task) {
-      check(MPI_Send(payload.data(), int(header.bytes), MPI_BYTE, 0, result_tag, MPI_COMM_WORLD));
-    }
-    long task = no_task;
-    check(MPI_Recv(&task, sizeof task, MPI_BYTE, 0, task_tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE));
-    if (task == no_task) return;
-    payload = work(task);
+  const auto send = [](Payload payload, long task) {
+    const Trailer trailer{task, interruption_asked()};
+    const std::span<const std::byte> bytes = std::as_bytes(std::span(&trailer, 1));
+    payload.insert(payload.end(), bytes.begin(), bytes.end());
     if (payload.size() > INT_MAX) {
       throw Error("a task's result cannot be sent", "it is larger than 2 GiB", "use fewer images per run");
     }
-    header = {task, long(payload.size()), interruption_asked()};
+    check(MPI_Send(payload.data(), int(payload.size()), MPI_BYTE, 0, result_tag, MPI_COMM_WORLD));
+  };
+  for (int i = 0; i < tasks_ahead; ++i) send({}, no_task);
+  for (int open = tasks_ahead; open > 0;) {
+    long task = no_task;
+    check(MPI_Recv(&task, sizeof task, MPI_BYTE, 0, task_tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE));
+    if (task == no_task) {
+      --open;
+    } else if (interruption_asked()) {  // not begun yet
+      send({}, no_task);
+    } else {
+      send(work(task), task);
+    }
   }
 }
 
@@ -189,17 +226,6 @@ std::vector<std::string> gather_over(MPI_Comm communicator, const std::string& t
   std::vector<std::string> texts;
   for (int i = 0; i < size; ++i) texts.push_back(all.substr(starts[i], lengths[i]));
   return texts;
-}
-
-/// Gives the root's payloads to all ranks.
-void broadcast_payloads(std::vector<Payload>& payloads, int rank) {
-  std::vector<long> sizes;
-  for (const Payload& payload : payloads) sizes.push_back(long(payload.size()));
-  check(MPI_Bcast(sizes.data(), int(sizes.size()), MPI_LONG, 0, MPI_COMM_WORLD));
-  for (std::size_t i = 0; i < payloads.size(); ++i) {
-    if (rank != 0) payloads[i].resize(sizes[i]);
-    check(MPI_Bcast(payloads[i].data(), int(sizes[i]), MPI_BYTE, 0, MPI_COMM_WORLD));
-  }
 }
 
 }  // namespace
@@ -254,7 +280,7 @@ std::vector<Payload> Ranks::distribute(const TaskList& list) const {
   }
   broadcast(std::span(&complete, 1));
   if (complete == std::byte(0)) throw Interrupted();
-  if (size_ > 1) broadcast_payloads(results, rank_);
+  if (size_ > 1) broadcast(results);
   return results;
 }
 
@@ -289,6 +315,23 @@ void Ranks::broadcast(std::span<std::byte> bytes, std::size_t chunk) const {
   for (std::size_t first = 0; first < bytes.size(); first += chunk) {
     const std::size_t size = std::min(chunk, bytes.size() - first);
     check(MPI_Bcast(bytes.data() + first, int(size), MPI_BYTE, 0, MPI_COMM_WORLD));
+  }
+}
+
+/// All in one message: a message costs more than a small result.
+void Ranks::broadcast(std::vector<Payload>& payloads) const {
+  std::vector<long> sizes(payloads.size());
+  for (std::size_t i = 0; i < sizes.size(); ++i) sizes[i] = long(payloads[i].size());
+  broadcast(std::as_writable_bytes(std::span(sizes)));
+  std::vector<std::byte> all(std::size_t(std::accumulate(sizes.begin(), sizes.end(), 0L)));
+  std::byte* place = all.data();
+  for (const Payload& payload : payloads) place = std::copy(payload.begin(), payload.end(), place);
+  broadcast(all);
+  if (root()) return;
+  place = all.data();
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    payloads[i].assign(place, place + sizes[i]);
+    place += sizes[i];
   }
 }
 

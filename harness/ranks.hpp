@@ -12,6 +12,9 @@ namespace bitcluster {
 /// What a task computed, as bytes; every rank must be able to read it.
 using Payload = std::vector<std::byte>;
 
+/// Tasks that a rank has at once while there are enough for all, so that the next one is there when one ends.
+inline constexpr int tasks_ahead = 2;
+
 /// Tasks for whichever rank is free.
 struct TaskList {
   long tasks = 0;
@@ -21,7 +24,7 @@ struct TaskList {
   std::function<void(long done)> done;                          //!< sees the number of finished tasks; may be empty
   std::function<std::optional<Payload>(long task)> find;        //!< what is known already; may be empty
   std::function<void(long task, const Payload& payload)> keep;  //!< sees every new result; may be empty
-  std::function<bool(long task)> needed;  //!< whether a task that nobody has begun is still wanted; empty: always
+  std::function<bool(long task)> needed = {};  //!< whether a task that nobody has begun is still wanted; empty: always
 };
 
 /// The MPI ranks of this run. Exactly one object lives, in main().
@@ -63,6 +66,8 @@ class Ranks {
   [[noreturn]] void abort() const;
 
  private:
+  void broadcast(std::vector<Payload>& payloads) const;
+
   int rank_ = 0, size_ = 1, local_rank_ = 0, local_size_ = 1;
   std::string host_;
 };

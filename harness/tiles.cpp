@@ -3,40 +3,135 @@
 #include <algorithm>
 
 namespace bitcluster {
+namespace {
 
-std::vector<Tile> cut(const std::vector<double>& costs, int blocks, const std::vector<std::byte>& known, int ranks) {
-  constexpr int tiles_per_rank = 8;
-  const int variants = int(costs.size()), wanted = tiles_per_rank * ranks;
-  const int block_ranges = std::clamp(blocks, 1, wanted);
-  const int variant_ranges = std::clamp(wanted / block_ranges, 1, std::max(1, variants));
+/// Images that a tile has at least: with fewer, reading the weights costs as much as using them.
+constexpr int least_images = 16;
+
+/// The cost of a tile is 1 / (2 x ranks) of what is left, within these shares of the whole per rank.
+constexpr double largest_share = 1.0 / 8, smallest_share = 1.0 / 64;
+
+/// Blocks before every look at variants that may stop, and all of them.
+std::vector<int> stage_ends(int blocks) {
+  std::vector<int> ends;
+  for (const int parts : {8, 4, 2, 1}) {
+    const int end = (blocks + parts - 1) / parts;
+    if (ends.empty() || end > ends.back()) ends.push_back(end);
+  }
+  return ends;
+}
+
+int blocks_of(int images) { return (images + block_images - 1) / block_images; }
+
+}  // namespace
+
+double cost_of(std::span<const VariantCost> costs, std::span<const int> variants) {
+  double own = 0, shared = 0;
+  for (const int variant : variants) {
+    own += costs[variant].own;
+    shared = std::max(shared, costs[variant].shared);
+  }
+  return own + shared;
+}
+
+std::vector<Tile> cut(std::span<const VariantCost> costs, int images, const std::vector<std::byte>& known, int ranks) {
+  const int blocks = blocks_of(images);
+  const auto end_of = [&](int block) { return std::min((block + 1) * block_images, images); };
+  std::vector<std::vector<int>> wanted(blocks);  // variants
+  double whole = 0;
+  for (int block = 0; block < blocks; ++block) {
+    for (int variant = 0; variant < int(costs.size()); ++variant) {
+      if (known[std::size_t(variant) * blocks + block] == std::byte(0)) wanted[block].push_back(variant);
+    }
+    whole += cost_of(costs, wanted[block]) * (end_of(block) - block * block_images);
+  }
   std::vector<Tile> tiles;
-  for (int v = 0; v < variant_ranges; ++v) {
-    for (int b = 0; b < block_ranges; ++b) {
-      // of a half-known range, blocks with the same unknown variants stay together
-      for (int block = int(long(blocks) * b / block_ranges); block < int(long(blocks) * (b + 1) / block_ranges);
-           ++block) {
-        Tile tile{{}, block, 1, 0};
-        for (int i = int(long(variants) * v / variant_ranges); i < int(long(variants) * (v + 1) / variant_ranges);
-             ++i) {
-          if (known[std::size_t(i) * blocks + block] != std::byte(0)) continue;
-          tile.variants.push_back(i);
-          tile.cost += costs[i];
-        }
-        if (tile.variants.empty()) continue;
-        const bool follows = !tiles.empty() && tiles.back().variants == tile.variants &&
-                             tiles.back().first_block + tiles.back().blocks == block &&
-                             block > int(long(blocks) * b / block_ranges);
-        if (follows) {
-          ++tiles.back().blocks;
-          tiles.back().cost += tile.cost;
-        } else {
-          tiles.push_back(std::move(tile));
-        }
+  double left = whole;
+  for (int first = 0; first < images;) {
+    int block = first / block_images;
+    const std::vector<int>& variants = wanted[block];
+    while (block + 1 < blocks && wanted[block + 1] == variants) ++block;
+    const int end = end_of(block);
+    if (variants.empty()) {
+      first = end;
+      continue;
+    }
+    const double target = std::clamp(left / (2 * ranks), whole * smallest_share / ranks, whole * largest_share / ranks);
+    const double per_image = cost_of(costs, variants);
+    const int count =
+        std::min(std::max(least_images, int(target / per_image) / least_images * least_images), end - first);
+    // all variants, or where that is too much, as many at a time as the target allows
+    Tile tile{{}, first, count, 0};
+    for (const int variant : variants) {
+      std::vector<int> more = tile.variants;
+      more.push_back(variant);
+      const double cost = cost_of(costs, more) * count;
+      if (!tile.variants.empty() && per_image * count > target && cost > target) {
+        tiles.push_back(std::move(tile));
+        tile = {{variant}, first, count, (costs[variant].own + costs[variant].shared) * count};
+      } else {
+        tile.variants = std::move(more);
+        tile.cost = cost;
       }
     }
+    tiles.push_back(std::move(tile));
+    left -= per_image * count;
+    first += count;
   }
   std::stable_sort(tiles.begin(), tiles.end(), [](const Tile& a, const Tile& b) { return a.cost > b.cost; });
   return tiles;
+}
+
+std::vector<Tile> cut_in_stages(std::span<const VariantCost> costs, std::span<const Extent> extents, int images,
+                                const std::vector<std::byte>& known, int ranks) {
+  const int variants = int(costs.size()), blocks = blocks_of(images);
+  std::vector<Tile> tiles;
+  int begin = 0;
+  for (const int end : stage_ends(blocks)) {
+    std::vector<std::byte> others = known;  // and what is not of this stage
+    for (int v = 0; v < variants; ++v) {
+      for (int block = 0; block < blocks; ++block) {
+        const bool now = extents[v].may_stop ? block >= begin && block < end : begin == 0;
+        if (!now || block >= blocks_of(extents[v].images)) others[std::size_t(v) * blocks + block] = std::byte(1);
+      }
+    }
+    for (Tile& tile : cut(costs, images, others, ranks)) {
+      if (begin == 0) {
+        tiles.push_back(std::move(tile));
+        continue;
+      }
+      for (const int v : tile.variants) {
+        tiles.push_back({{v}, tile.first_image, tile.images, (costs[v].own + costs[v].shared) * tile.images});
+      }
+    }
+    begin = end;
+  }
+  return tiles;
+}
+
+Looks::Looks(std::vector<Extent> extents, StopTest stop, int images)
+    : extents_(std::move(extents)),
+      stop_(std::move(stop)),
+      ends_(stage_ends(blocks_of(images))),
+      arrived_(extents_.size(), std::vector<char>(blocks_of(images))),
+      whole_(extents_.size()),
+      looks_(extents_.size()) {
+  for (const Extent& extent : extents_) images_.push_back(extent.images);
+}
+
+void Looks::arrive(int variant, int block, std::span<const ImageScore> scores) {
+  if (!extents_[variant].may_stop || stopped(variant)) return;
+  arrived_[variant][block] = true;
+  int& whole = whole_[variant];
+  while (whole < int(arrived_[variant].size()) && arrived_[variant][whole]) ++whole;
+  for (std::size_t& look = looks_[variant]; look < ends_.size() && ends_[look] <= whole; ++look) {
+    const int seen = ends_[look] * block_images;
+    if (seen >= extents_[variant].images) return;
+    if (stop_(scores.first(seen))) {
+      images_[variant] = seen;
+      return;
+    }
+  }
 }
 
 }  // namespace bitcluster

@@ -7,43 +7,60 @@
 namespace bitcluster {
 namespace {
 
-/// How often the tiles have every (variant, block).
-std::vector<int> cover(const std::vector<Tile>& tiles, int variants, int blocks) {
-  std::vector<int> times(std::size_t(variants) * blocks);
-  for (const Tile& tile : tiles) {
-    for (const int variant : tile.variants) {
-      for (int block = tile.first_block; block < tile.first_block + tile.blocks; ++block) {
-        ++times.at(std::size_t(variant) * blocks + block);
-      }
-    }
-  }
-  return times;
-}
-
 TEST(Tiles, CoverExactlyWhatIsNotKnown) {
   std::mt19937 random(1);
   for (int trial = 0; trial < 300; ++trial) {
     const auto pick = [&](int low, int high) { return std::uniform_int_distribution<int>(low, high)(random); };
-    const int variants = pick(0, 20), blocks = pick(0, 40), ranks = pick(1, 64), share = pick(0, 4);
-    std::vector<double> costs(variants);
-    for (double& cost : costs) cost = pick(1, 100);
+    const int variants = pick(0, 20), images = pick(0, 2000), ranks = pick(1, 64), share = pick(0, 4);
+    const int blocks = (images + block_images - 1) / block_images;
+    std::vector<VariantCost> costs(variants);
+    for (VariantCost& cost : costs) cost = {double(pick(1, 100)), double(pick(0, 100))};
     std::vector<std::byte> known(std::size_t(variants) * blocks);
     for (std::byte& one : known) one = std::byte(pick(0, 3) < share);
-    const std::vector<Tile> tiles = cut(costs, blocks, known, ranks);
-    const std::vector<int> times = cover(tiles, variants, blocks);
-    for (std::size_t cell = 0; cell < known.size(); ++cell) ASSERT_EQ(times[cell], known[cell] == std::byte(0));
+    std::vector<int> times(std::size_t(variants) * images);
+    for (const Tile& tile : cut(costs, images, known, ranks)) {
+      ASSERT_GT(tile.images, 0);
+      ASSERT_FALSE(tile.variants.empty());
+      for (const int variant : tile.variants) {
+        for (int i = 0; i < tile.images; ++i) ++times.at(std::size_t(variant) * images + tile.first_image + i);
+      }
+    }
+    for (int variant = 0; variant < variants; ++variant) {
+      for (int image = 0; image < images; ++image) {
+        const bool wanted = known[std::size_t(variant) * blocks + image / block_images] == std::byte(0);
+        ASSERT_EQ(times[std::size_t(variant) * images + image], wanted ? 1 : 0);
+      }
+    }
   }
 }
 
-TEST(Tiles, TheDearestComeFirst) {
-  const std::vector<Tile> tiles = cut({1, 50, 3, 20, 7}, 11, std::vector<std::byte>(5 * 11), 4);
+TEST(Tiles, VariantsOfATileShareTheReference) {
+  const std::vector<VariantCost> costs = {{3, 7}, {10, 0}, {1, 9}};
+  EXPECT_EQ(cost_of(costs, std::vector<int>{0}), 10);
+  EXPECT_EQ(cost_of(costs, std::vector<int>{0, 2}), 13);
+  EXPECT_EQ(cost_of(costs, std::vector<int>{0, 1, 2}), 23);
+  EXPECT_EQ(cost_of(costs, {}), 0);
+}
+
+TEST(Tiles, TheDearestComeFirstAndNoneIsLarge) {
+  const std::vector<VariantCost> costs = {{1, 9}, {50, 0}, {3, 7}, {20, 1}, {7, 3}};
+  const int images = 5000, ranks = 4;
+  const double whole = (1 + 50 + 3 + 20 + 7 + 9) * double(images);
+  const std::vector<Tile> tiles = cut(costs, images, std::vector<std::byte>(5 * 40), ranks);
   for (std::size_t i = 1; i < tiles.size(); ++i) EXPECT_GE(tiles[i - 1].cost, tiles[i].cost);
+  EXPECT_LE(tiles.front().cost, whole / (8 * ranks));
+  EXPECT_LE(tiles.back().cost, whole / (40 * ranks));
+}
+
+/// Few images and many ranks: the variants are cut apart.
+TEST(Tiles, ThereAreEnoughForManyRanks) {
+  EXPECT_GE(cut(std::vector<VariantCost>(8, {1, 0}), 1280, std::vector<std::byte>(8 * 10), 600).size(), 600u);
 }
 
 TEST(Tiles, NothingToDoGivesNone) {
-  EXPECT_TRUE(cut({1, 2}, 3, std::vector<std::byte>(6, std::byte(1)), 2).empty());
-  EXPECT_TRUE(cut({}, 3, {}, 2).empty());
-  EXPECT_TRUE(cut({1}, 0, {}, 2).empty());
+  EXPECT_TRUE(cut(std::vector<VariantCost>(2, {1, 0}), 300, std::vector<std::byte>(6, std::byte(1)), 2).empty());
+  EXPECT_TRUE(cut({}, 300, {}, 2).empty());
+  EXPECT_TRUE(cut(std::vector<VariantCost>(1, {1, 0}), 0, {}, 2).empty());
 }
 
 }  // namespace

@@ -1,0 +1,453 @@
+#include "harness/plan.hpp"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <functional>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <queue>
+#include <tuple>
+
+#include "harness/engine.hpp"
+#include "harness/evaluator.hpp"
+#include "harness/inputs.hpp"
+#include "harness/journal.hpp"
+#include "harness/progress.hpp"
+#include "harness/tiles.hpp"
+#include "host/emulator.hpp"
+#include "host/float_network.hpp"
+#include "host/parallel.hpp"
+#include "host/search.hpp"
+
+namespace bitcluster {
+
+Schedule simulate(std::span<const double> tasks, int ranks, const Overheads& overheads) {
+  struct Event {
+    double time;
+    bool at_root;    // a worker's message, else the root itself is free
+    double arrived;  // messages are answered in the order of arrival
+    int rank;
+    bool result;
+    bool operator>(const Event& other) const {
+      return std::tie(time, at_root, arrived, rank) > std::tie(other.time, other.at_root, other.arrived, other.rank);
+    }
+  };
+  struct Worker {
+    int asked = 0, busy = 0;
+    double free = 0;
+  };
+  std::priority_queue<Event, std::vector<Event>, std::greater<>> events;
+  std::vector<Worker> workers(ranks);
+  events.push({0, false, 0, 0, false});
+  for (int rank = 1; rank < ranks; ++rank) {
+    for (int i = 0; i < tasks_ahead; ++i) events.push({overheads.message, true, overheads.message, rank, false});
+  }
+  Schedule schedule;
+  std::size_t next = 0;
+  double served = 0;  // when the root can look at another message
+  while (!events.empty()) {
+    Event event = events.top();
+    events.pop();
+    if (!event.at_root) {
+      if (next == tasks.size()) continue;
+      const double end = event.time + tasks[next++];
+      schedule.makespan = std::max(schedule.makespan, end);
+      events.push({end, false, end, 0, false});
+      continue;
+    }
+    if (event.time < served) {
+      event.time = served;
+      events.push(event);
+      continue;
+    }
+    served = event.time + overheads.serve;
+    Worker& worker = workers[event.rank];
+    ++worker.asked;
+    if (event.result) {
+      --worker.busy;
+      schedule.makespan = std::max(schedule.makespan, served);
+    }
+    while (worker.asked > 0 && next < tasks.size() && (worker.busy == 0 || tasks.size() - next >= std::size_t(ranks))) {
+      worker.free = std::max(worker.free, served + overheads.message) + tasks[next++];
+      const double arrival = worker.free + overheads.message;
+      events.push({arrival, true, arrival, event.rank, true});
+      ++worker.busy;
+      --worker.asked;
+    }
+  }
+  schedule.busy = std::accumulate(tasks.begin(), tasks.end(), 0.0);
+  return schedule;
+}
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Assumed, not measured here: a pipelined broadcast at half of what a 100 Gbit/s network carries, and, with a single
+// rank, what bench_ranks measured for messages between ranks of one node (analysis/benchmarks.md).
+constexpr double broadcast_bytes_per_s = 6e9;
+constexpr Overheads assumed{.message = 0.5e-3, .serve = 0.2e-3};
+
+/// Program, libraries, MPI and tensors of a chunk of images: what a rank needs beside images and weights [byte].
+constexpr double resident_bytes = 150e6;
+
+/// Mean time of one call, over enough of them to measure it.
+double seconds_of(const std::function<void()>& action) {
+  constexpr double enough = 0.3;  // [s]
+  const Clock::time_point start = Clock::now();
+  for (int calls = 1;; ++calls) {
+    action();
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    if (seconds > enough) return seconds / calls;
+  }
+}
+
+/// fixed + each x count [s].
+struct Line {
+  double fixed = 0, each = 0;
+  double operator()(double count) const { return fixed + each * count; }
+};
+
+Line line_through(int few, int many, const std::function<void(int)>& action) {
+  action(many);  // memory that later calls find
+  const double at_few = seconds_of([&] { action(few); }), at_many = seconds_of([&] { action(many); });
+  const double each = std::max(0.0, (at_many - at_few) / (many - few));
+  return {std::max(0.0, at_few - each * few), each};
+}
+
+/// One variant of a round, in products, as tiles are cut, and in seconds, as they take.
+struct Work {
+  VariantCost products, seconds;
+  double pack = 0;  // [s] per tile
+};
+
+/// What one model costs [s].
+struct Costs {
+  std::string name;
+  int layers = 0;  // with weights
+  int calibration_images = 0, search_images = 0, test_images = 0, emulated_images = 0;
+  double image_bytes = 0, weights = 0;
+  double import = 0;
+  Line read, calibrate, run_float;                          // per image
+  double quantize_reference = 0;                            // all layers
+  double quantize_candidates = 0;                           // all layers in all formats
+  double search_costs = 0;                                  // emulation of what is minimised
+  double keys = 0;                                          // per byte of images
+  Work reference, everything;                               // per image
+  std::vector<Work> alone;                                  // (layers): one layer changed
+  double observe = 0;                                       // inputs of all layers, per image
+  std::vector<double> emulation_once, emulation_per_image;  // tasks of one basis
+};
+
+Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker* walker, const Config& config,
+              const Config::Model& model, const std::vector<Accelerator>& accelerators, bool emulation) {
+  Costs costs;
+  costs.name = model.name;
+  Progress progress(ranks.root(), model.name + ": measure", 6);
+  const Dataset data = Dataset::load(model.data);
+  Network network;
+  costs.import = seconds_of([&] { network = inputs.network(model.onnx); });
+  network.name = model.name;
+  const std::vector<float> table = data.input_table();
+  const auto count_of = [&](const std::string& split, int limit) {
+    return limit > 0 ? limit : inputs.images(data, split, 0, network).count;
+  };
+  costs.calibration_images = count_of(config.calibration.split, config.calibration.images);
+  costs.search_images = count_of(config.search.split, config.search.images);
+  costs.test_images = count_of(config.search.test_split, config.search.test_images);
+  costs.emulated_images = count_of(config.emulation.split, config.emulation.images);
+  const std::vector<int> layers = weighted_layers(network);
+  costs.layers = int(layers.size());
+  costs.image_bytes = double(network.input().size());
+
+  // a chunk of images for every thread; see choose_chunk() of the CPU backend
+  const int threads = thread_count(), wanted = 16 * threads;
+  Images images;
+  costs.read =
+      line_through(1, 16 * wanted, [&](int n) { images = inputs.images(data, config.search.split, n, network); });
+  images = inputs.images(data, config.search.split, wanted, network);
+  const int count = images.count;
+  progress.update(1);
+
+  const std::vector<float> pixels = preprocess(images, table, 0, count);
+  const auto some = [&](int n) { return std::span(pixels).first(n * network.input().size()); };
+  const int few = std::max(1, std::min(threads, count / 2)), many = std::min(2 * few, count);
+  Calibration calibration;
+  costs.calibrate = line_through(few, many, [&](int n) {
+    calibration = calibrate(network, some(n), n, config.calibration.method, config.calibration.percentile);
+  });
+  costs.run_float = line_through(few, std::min(4 * few, count), [&](int n) { run_float(network, some(n), n); });
+  progress.update(2);
+
+  const Quantizer quantizer = quantizer_of(backend);
+  IntegerNetwork integer;
+  costs.quantize_reference =
+      seconds_of([&] { integer = make_integer(network, calibration, config.reference, table, quantizer); });
+  for (const int layer : layers) costs.weights += double(integer.weights[layer].values.size());
+  // formats differ, filters of one length hardly: a part of the largest layer stands for all
+  int largest = layers[0];
+  for (const int layer : layers) {
+    if (integer.weights[layer].values.size() > integer.weights[largest].values.size()) largest = layer;
+  }
+  const auto& convolution = std::get<Convolution>(network.layers[largest].operation);
+  const std::size_t length = convolution.weights.size() / convolution.filters;
+  const int filters = std::clamp(int((std::size_t(1) << 19) / length), 1, convolution.filters);
+  const std::span part = std::span(convolution.weights).first(filters * length);
+  std::vector<WeightFormat> formats = config.search.candidates;
+  formats.insert(formats.end(), config.search.pruned.begin(), config.search.pruned.end());
+  for (const WeightFormat& format : formats) {
+    costs.quantize_candidates +=
+        seconds_of([&] { quantizer(part, filters, format, {}); }) / double(part.size()) * costs.weights;
+  }
+  progress.update(3);
+
+  // layers changed to weights of the same kind: what they are does not change the time
+  std::vector<std::shared_ptr<const QuantizedWeights>> other(network.layers.size());
+  Variant everything;
+  for (const int layer : layers) {
+    other[layer] = std::make_shared<const QuantizedWeights>(integer.weights[layer]);
+    everything.push_back({layer, other[layer]});
+  }
+  backend.load(integer);
+  const auto evaluate = [&](const std::vector<Variant>& variants, int n) {
+    std::vector<float> logits(variants.size() * n * network.classes());
+    backend.evaluate({images.pixels.data(), n}, variants, logits);
+  };
+  evaluate({everything}, count);
+  const double whole = seconds_of([&] { evaluate({{}}, count); }) / count;
+  const double pack = std::max(0.0, seconds_of([&] { evaluate({everything}, count); }) - whole * count);
+  const double of_reference = variant_cost(network, {}).shared;
+  costs.reference = {variant_cost(network, {}), {0, whole}, 0};
+  costs.everything = {variant_cost(network, everything), {whole, 0}, pack};
+  // time of what follows from a layer on, by its products: measured at some layers, straight in between
+  std::map<double, double> suffix = {{0, 0}, {of_reference, whole}};
+  constexpr int measured_layers = 4;
+  for (int i = 1; i <= measured_layers; ++i) {
+    const int layer = layers[(costs.layers - 1) * i / measured_layers];
+    const Variant alone = {{layer, other[layer]}};
+    const double once = seconds_of([&] { evaluate({alone}, count); });
+    const double thrice = seconds_of([&] { evaluate({alone, alone, alone}, count); });
+    suffix[variant_cost(network, alone).own] = std::clamp((thrice - once) / 2 / count, 0.0, whole);
+  }
+  const auto seconds_for = [&](double products) {
+    const auto above = suffix.lower_bound(products);
+    if (above == suffix.end()) return whole;
+    if (above == suffix.begin()) return 0.0;
+    const auto below = std::prev(above);
+    return below->second + (above->second - below->second) * (products - below->first) / (above->first - below->first);
+  };
+  for (const int layer : layers) {
+    const VariantCost products = variant_cost(network, {{layer, other[layer]}});
+    costs.alone.push_back({products,
+                           {seconds_for(products.own), whole - seconds_for(of_reference - products.shared)},
+                           pack * double(other[layer]->values.size()) / costs.weights});
+  }
+  progress.update(4);
+
+  costs.keys = seconds_of([&] { KeyBuilder().add(std::span<const std::uint8_t>(images.pixels)).key(); }) /
+               double(images.pixels.size());
+  std::vector<std::vector<std::int16_t>> activations;
+  costs.observe = seconds_of([&] {
+    activations.clear();
+    backend.observe_inputs({images.pixels.data(), 1}, {}, [&](int, int, std::span<const std::int16_t> values) {
+      activations.emplace_back(values.begin(), values.end());
+    });
+  });
+  const auto emulated = [&](const Accelerator& accelerator, int i, const QuantizedWeights& weights) {
+    const int input = network.layers[layers[i]].inputs[0];
+    emulate(accelerator,
+            {layer_geometry(network, layers[i]), weights.values, weights.format, activations[i], 8,
+             integer.formats[input].is_signed},
+            walker);
+  };
+  for (const Accelerator& accelerator : accelerators) {
+    const bool own_weights = accelerator.design == Design::bitcluster;
+    const bool other_weights =
+        own_weights || (accelerator.design == Design::pragmatic_weights && !config.search.pruned.empty());
+    if (!emulation && !other_weights) continue;
+    // some layers stand for all, by products
+    double seconds = 0, products = 0;
+    const int step = std::max(1, costs.layers / 6);
+    for (int i = step / 2; i < costs.layers; i += step) {
+      if (other[layers[i]]->values.size() > (std::size_t(1) << 23)) continue;  // takes too long to measure
+      QuantizedWeights weights = *other[layers[i]];
+      if (own_weights) weights = quantize_layer(integer, layers[i], config.search.candidates.back(), quantizer);
+      const Clock::time_point start = Clock::now();
+      emulated(accelerator, i, weights);
+      seconds += std::chrono::duration<double>(Clock::now() - start).count();
+      products += double(multiply_accumulates(network, layers[i]));
+    }
+    const bool looks = looks_at_activations(accelerator.design);
+    for (int i = 0; i < costs.layers; ++i) {
+      const double task = seconds * double(multiply_accumulates(network, layers[i])) / std::max(1.0, products);
+      // M-BC and L-BC; integer and BitPruner
+      if (emulation) {
+        (looks ? costs.emulation_per_image : costs.emulation_once)
+            .insert((looks ? costs.emulation_per_image : costs.emulation_once).end(), other_weights ? 2 : 1, task);
+      }
+      if (other_weights) {
+        costs.search_costs +=
+            task * double(own_weights ? config.search.candidates.size() : config.search.pruned.size());
+      }
+    }
+  }
+  progress.update(6);
+  return costs;
+}
+
+/// Seconds of the tiles of one round on these ranks.
+std::vector<double> tile_seconds(const std::vector<Work>& round, int images, int ranks) {
+  std::vector<VariantCost> products, seconds;
+  for (const Work& work : round) {
+    products.push_back(work.products);
+    seconds.push_back(work.seconds);
+  }
+  const std::size_t blocks = std::size_t(images + block_images - 1) / block_images;
+  std::vector<double> tasks;
+  for (const Tile& tile : cut(products, images, std::vector<std::byte>(round.size() * blocks), ranks)) {
+    double pack = 0;
+    for (const int variant : tile.variants) pack += round[variant].pack;
+    tasks.push_back(cost_of(seconds, tile.variants) * tile.images + pack);
+  }
+  return tasks;
+}
+
+struct Prediction {
+  double serial = 0;  // every rank does it, or waits for it [s]
+  double rounds = 0;  // distributed [s]
+  double busy = 0;    // of all ranks together in rounds [s]
+  double bytes = 0;   // of one rank
+  long tasks = 0;
+  double wall() const { return serial + rounds; }
+};
+
+Prediction predict(const Costs& costs, const Config& config, int bases, int ranks, const Overheads& overheads) {
+  Prediction result;
+  const double several = ranks > 1;
+  const auto distribute = [&](const std::vector<double>& tasks, double result_bytes) {
+    const Schedule schedule = simulate(tasks, ranks, overheads);
+    result.rounds += schedule.makespan;
+    result.busy += schedule.busy;
+    result.tasks += long(tasks.size());
+    result.serial += several * result_bytes / broadcast_bytes_per_s;
+  };
+  const auto read = [&](int images) {
+    result.serial += costs.read(images) + images * costs.image_bytes * (costs.keys + several / broadcast_bytes_per_s);
+  };
+  const auto score = [&](const std::vector<Work>& round, int images) {
+    distribute(tile_seconds(round, images, ranks), double(round.size()) * images * sizeof(ImageScore));
+  };
+  const Work float_work{{1, 0}, {costs.run_float.each, 0}, costs.run_float.fixed};
+
+  result.serial += costs.import;
+  read(costs.calibration_images);
+  result.serial += costs.calibrate(costs.calibration_images);
+  result.serial += 2 * costs.quantize_reference;  // once more for the terms in /layers
+  result.serial += costs.quantize_candidates + costs.search_costs;
+  read(costs.search_images);
+  score({float_work}, costs.search_images);
+  const SearchProblem problem;  // for its numbers of rounds and probes, upper bounds
+  for (const std::size_t candidates : {config.search.candidates.size(), config.search.pruned.size()}) {
+    if (candidates == 0) continue;
+    std::vector<Work> uniform(candidates, costs.everything), sensitivity;
+    uniform.push_back(costs.reference);
+    for (const Work& alone : costs.alone) sensitivity.insert(sensitivity.end(), candidates, alone);
+    score(uniform, costs.search_images);
+    score(sensitivity, costs.search_images);
+    for (int round = 0; round < problem.choice_rounds + config.search.refine_rounds; ++round) {
+      score(std::vector<Work>(problem.probes, costs.everything), costs.search_images);
+    }
+  }
+  read(costs.test_images);
+  score({float_work}, costs.test_images);
+  const std::size_t found = config.search.pruned.empty() ? 2 : 3;
+  std::vector<Work> tested(found, costs.everything);
+  tested.push_back(costs.reference);
+  score(tested, costs.test_images);
+  for (int basis = 0; basis < bases; ++basis) {
+    // of one image after the other; a rank that comes to an image computes its activations
+    std::vector<double> tasks;
+    const double observe = costs.observe * costs.emulated_images *
+                           std::min(ranks, int(costs.emulation_per_image.size())) /
+                           std::max(1.0, double(costs.emulation_per_image.size()) * costs.emulated_images);
+    for (int image = 0; image < costs.emulated_images; ++image) {
+      if (image == 0) tasks = costs.emulation_once;
+      for (const double task : costs.emulation_per_image) tasks.push_back(task + observe);
+    }
+    distribute(tasks, double(tasks.size()) * sizeof(LayerEmulation));
+  }
+
+  const double formats = double(config.search.candidates.size() + config.search.pruned.size());
+  // float, int16 of the reference and of all candidates, packed reference and float network, packed variants of a tile
+  const double per_weight = 4 + 2 + 2 * formats + 1 + 4 + std::max(problem.probes, int(formats) + 1);
+  result.bytes = resident_bytes + costs.image_bytes * std::max(costs.search_images, costs.test_images) +
+                 per_weight * costs.weights + 16.0 * costs.image_bytes * costs.calibration_images / 4;
+  return result;
+}
+
+Overheads measure_overheads(const Ranks& ranks) {
+  if (ranks.size() == 1) return assumed;
+  constexpr long tasks = 2000;
+  const auto empty = [](long) { return Payload(); };
+  const double seconds = seconds_of([&] { ranks.distribute({tasks, empty, {}, {}, {}, {}}); });
+  return {assumed.message, seconds / double(tasks)};
+}
+
+void print_row(const std::string& name, int ranks, const Prediction& one, const Prediction& many, int ranks_per_node) {
+  std::printf("%-14s %6d %12.1f %10.1f %9ld %9.1f %9.2f %9.1f\n", name.c_str(), ranks, many.wall(), many.serial,
+              many.tasks, 100 * one.wall() / (ranks * many.wall()), many.bytes * 1e-9,
+              many.bytes * 1e-9 * std::min(ranks, ranks_per_node));
+}
+
+}  // namespace
+
+void plan(const Ranks& ranks, const Config& config, const std::vector<Accelerator>& accelerators, int bases,
+          const std::string& backend, const std::vector<int>& rank_counts) {
+  const Engine engine = make_engine(ranks, backend);
+  const Inputs inputs(ranks, engine.gpus.get());
+  std::vector<Costs> models;
+  for (const Config::Model& model : config.models) {
+    models.push_back(
+        measure(ranks, inputs, *engine.backend, engine.walker.get(), config, model, accelerators, bases > 0));
+  }
+  const Overheads overheads = measure_overheads(ranks);
+  if (!ranks.root()) return;
+  const int ranks_per_node = std::max(1, omp_get_num_procs() / thread_count());
+  std::printf("Costs measured on %s: %s\n", ranks.host().c_str(), engine.backend->description().c_str());
+  std::printf(
+      "Assumed: %.2f ms for a message between ranks, %.2f ms of the root per task (%s), broadcasts at %.0f GB/s; all\n"
+      "rounds of the search with all their assignments; %d ranks per node. Serial: what all ranks do or wait for.\n\n",
+      1e3 * overheads.message, 1e3 * overheads.serve,
+      ranks.size() > 1 ? "the latter measured now" : "see analysis/benchmarks.md", 1e-9 * broadcast_bytes_per_s,
+      ranks_per_node);
+  std::printf("%-14s %6s %12s %10s %9s %9s %9s %9s\n", "model", "ranks", "wall s", "serial s", "tasks", "eff. %",
+              "GB/rank", "GB/node");
+  std::vector<Prediction> totals(rank_counts.size());
+  Prediction total_of_one;
+  const auto add = [](Prediction& to, const Prediction& more) {
+    to.serial += more.serial;
+    to.rounds += more.rounds;
+    to.busy += more.busy;
+    to.tasks += more.tasks;
+    to.bytes = std::max(to.bytes, more.bytes);
+  };
+  for (const Costs& costs : models) {
+    const Prediction one = predict(costs, config, bases, 1, overheads);
+    add(total_of_one, one);
+    for (std::size_t i = 0; i < rank_counts.size(); ++i) {
+      const Prediction many = predict(costs, config, bases, rank_counts[i], overheads);
+      add(totals[i], many);
+      print_row(costs.name, rank_counts[i], one, many, ranks_per_node);
+    }
+  }
+  for (std::size_t i = 0; i < rank_counts.size(); ++i) {
+    print_row("all", rank_counts[i], total_of_one, totals[i], ranks_per_node);
+  }
+}
+
+}  // namespace bitcluster
