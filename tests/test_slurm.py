@@ -34,7 +34,7 @@ AuthInfo=socket={folder}/munge.socket,cred_expire=5
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/%n
-TmpFS={folder}
+TmpFS={folder}/%n
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
@@ -230,14 +230,14 @@ def cluster():
 def study(tmp_path_factory):
     """A config that keeps two ranks busy for some seconds, and what a direct run makes of it."""
     folder = tmp_path_factory.mktemp("study")
-    return direct_run(write_small_config(folder / "config.toml", images=3000))
+    return direct_run(write_small_config(folder / "config.toml", images=1500))
 
 
 @pytest.fixture(scope="module")
 def quick_study(tmp_path_factory):
     """Two models, quickly."""
     folder = tmp_path_factory.mktemp("quick")
-    return direct_run(write_small_config(folder / "config.toml", models=("alexnet", "mobilenet_v2"), images=300))
+    return direct_run(write_small_config(folder / "config.toml", models=("alexnet", "resnet18")))
 
 
 def direct_run(config):
@@ -259,3 +259,161 @@ def test_two_nodes(cluster, quick_study, tmp_path, launcher):
     assert ended["JobState"] == "COMPLETED" and ended["NumNodes"] == "2"
     assert printed in cluster.log(job)
     assert_equal(tables(output), expected)
+
+
+def wait_for_results(output):
+    """Until a run has recorded some."""
+    journal = output.with_name(output.name + ".journal")
+    wait_for("first results", lambda: journal.exists() and journal.stat().st_size > 3000)
+
+
+def recorded(output):
+    """Whole records of a journal, counted by the layout in harness/journal.cpp: two lines, then records of a header
+    (key of 16 bytes, size of the payload, checksum) and a payload."""
+    content = output.with_name(output.name + ".journal").read_bytes()
+    place = content.index(b"\n", content.index(b"\n") + 1) + 1
+    count = 0
+    while place + 32 <= len(content):
+        place += 32 + struct.unpack_from("<Q", content, place + 16)[0]
+        count += place <= len(content)
+    return count
+
+
+def wait_for_requeue(cluster, job):
+    return wait_for("the job to be queued again", lambda: cluster.job(job)["Restarts"] == "1")
+
+
+def assert_went_on(cluster, job, output, study, known=None):
+    """The job finished after one restart, with what was known before (of so many results) and nothing lost."""
+    _, expected, printed = study
+    ended = cluster.finish(job)
+    log = cluster.log(job)
+    print(log[-3000:])
+    assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "1")
+    found = re.findall(r"(\d+) results are known", log)
+    assert len(found) == 1 and int(found[0]) > 0
+    assert known is None or int(found[0]) == known
+    assert log.count(printed) == 1
+    assert_equal(tables(output), expected)
+    assert [path.name for path in output.parent.iterdir()] == [output.name]
+
+
+@pytest.mark.parametrize("launcher, nodes", [("srun", 1), ("mpirun", 2)])
+def test_a_signal_before_the_time_limit(cluster, study, tmp_path, launcher, nodes):
+    output = tmp_path / "results.h5"
+    job = cluster.submit("search.sbatch", f"--nodes={nodes}", "--ntasks-per-node=2", "--gres=gpu:2", CONFIG=str(study[0]),
+                         OUTPUT=str(output), BACKEND="cpu", LAUNCHER=launcher)
+    wait_for_results(output)
+    cluster.client("scancel", "--batch", "--signal=USR1", job)  # what --signal=B:USR1@... does
+    wait_for_requeue(cluster, job)
+    assert "stopped by a signal; go on with --resume" in cluster.log(job)  # by the ranks
+    assert "stopped by a signal; queued again" in cluster.log(job)  # by the script
+    assert not output.exists()
+    assert_went_on(cluster, job, output, study, recorded(output))
+
+
+def test_a_node_that_goes_down(cluster, study, tmp_path):
+    output = tmp_path / "results.h5"
+    job = cluster.submit("cpu.sbatch", "--nodes=2", "--ntasks-per-node=1", CONFIG=str(study[0]), OUTPUT=str(output),
+                         LAUNCHER="mpirun")
+    wait_for_results(output)
+    node = cluster.client("scontrol", "show", "hostnames", cluster.job(job)["NodeList"]).split()[1]
+    cluster.client("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+    try:
+        wait_for_requeue(cluster, job)
+        assert_went_on(cluster, job, output, study)  # on the nodes that are left
+    finally:
+        cluster.client("scontrol", "update", f"nodename={node}", "state=resume", check=False)  # it may be back already
+
+
+def test_kills(cluster, study, tmp_path):
+    """Of one rank and of a whole step of srun."""
+    jobs = {}
+    for victim in ("rank", "step"):
+        output = tmp_path / victim / "results.h5"
+        output.parent.mkdir()
+        jobs[victim] = output, cluster.submit("cpu.sbatch", "--nodes=1", "--ntasks-per-node=2", CONFIG=str(study[0]),
+                                              OUTPUT=str(output))
+    for victim, (output, job) in jobs.items():
+        wait_for_results(output)
+        if victim == "step":
+            cluster.client("scancel", "--signal=KILL", f"{job}.0")
+        else:
+            ranks = ranks_of(cluster, output)
+            assert len(ranks) == 2
+            os.kill(max(ranks), signal.SIGKILL)
+    for output, job in jobs.values():
+        wait_for_requeue(cluster, job)
+        assert "after new results; queued again" in cluster.log(job)
+    for output, job in jobs.values():
+        assert_went_on(cluster, job, output, study)
+
+
+def ranks_of(cluster, output):
+    """Processes of the program itself that write this output."""
+    def is_rank(process):
+        try:
+            return (os.readlink(f"/proc/{process}/exe") == str((BUILD / "bitcluster").resolve())
+                    and str(output).encode() in Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0"))
+        except OSError:  # it has ended
+            return False
+    return [process for process in cluster.processes() if is_rank(process)]
+
+
+def test_what_cannot_succeed_is_not_tried_again(cluster, study, tmp_path):
+    output = tmp_path / "results.h5"
+    broken = tmp_path / "broken.toml"
+    broken.write_text(study[0].read_text().replace('data = "', 'data = "/nowhere'))
+    jobs = [
+        cluster.submit("cpu.sbatch", "--nodes=1", "--ntasks-per-node=2", CONFIG=str(broken), OUTPUT=str(output)),
+        cluster.submit("cpu.sbatch", "--nodes=1", "--ntasks-per-node=2", CONFIG=str(study[0]), OUTPUT=str(output),
+                       COMMAND="ran"),
+        cluster.submit("cpu.sbatch", "--nodes=1", "--ntasks-per-node=1", CONFIG=str(study[0]), OUTPUT=str(output),
+                       BITCLUSTER_ROOT=str(ROOT), PROGRAM="/nowhere/bitcluster"),
+    ]
+    for job, message in zip(jobs, ("/nowhere", "A subcommand is required", "is not there")):
+        ended = cluster.finish(job)
+        assert (ended["JobState"], ended["Restarts"]) == ("FAILED", "0") and message in cluster.log(job)
+        assert "queued again" not in cluster.log(job).replace("not queued again", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.toml"]
+
+
+def test_a_cancelled_job_stays_cancelled(cluster, study, tmp_path):
+    output = tmp_path / "results.h5"
+    job = cluster.submit("cpu.sbatch", "--nodes=1", "--ntasks-per-node=2", CONFIG=str(study[0]), OUTPUT=str(output))
+    wait_for_results(output)
+    cluster.client("scancel", job)
+    ended = cluster.finish(job)
+    assert (ended["JobState"], ended["Restarts"]) == ("CANCELLED", "0")
+    assert recorded(output) > 0
+    # submitted again, it goes on
+    assert not output.exists()
+    job = cluster.submit("cpu.sbatch", "--nodes=1", "--ntasks-per-node=2", CONFIG=str(study[0]), OUTPUT=str(output))
+    assert cluster.finish(job)["JobState"] == "COMPLETED" and "results are known" in cluster.log(job)
+    assert_equal(tables(output), study[1])
+
+
+def test_models_as_an_array_and_their_report(cluster, quick_study, tmp_path):
+    config, expected, printed = quick_study
+    output = tmp_path / "all.h5"
+    submitted = cluster.client(ROOT / "slurm/submit", config, output, "--cpus-per-task=1", "--mem=100")
+    report = re.search(r"report: job (\d+)", submitted)[1]
+    ended = cluster.finish(report)
+    print(cluster.log(report)[-3000:])
+    assert ended["JobState"] == "COMPLETED"
+    assert cluster.log(report) == printed
+    assert_equal(tables(output), expected)
+    assert output.with_suffix(".md").read_text().startswith("**Top-1 accuracy")
+    assert {path.name for path in tmp_path.iterdir()} == {"all.h5", "all.md", "all-00-alexnet.h5",
+                                                          "all-01-resnet18.h5"}
+
+
+def test_no_report_where_a_model_failed(cluster, quick_study, tmp_path):
+    config = tmp_path / "config.toml"
+    config.write_text(quick_study[0].read_text().replace("/resnet18.onnx", "/none.onnx"))
+    output = tmp_path / "all.h5"
+    submitted = cluster.client(ROOT / "slurm/submit", config, output, "--cpus-per-task=1", "--mem=100")
+    report = re.search(r"report: job (\d+)", submitted)[1]
+    assert cluster.finish(report)["JobState"] == "CANCELLED"
+    wait_for("the nodes to be free", lambda: cluster.idle_nodes() == NODES)
+    assert {path.name for path in tmp_path.iterdir()} == {"config.toml", "all-00-alexnet.h5"}
