@@ -21,6 +21,7 @@ from conftest import BUILD, MPI_ENVIRONMENT, ROOT, assert_equal, tables, write_s
 NODES = 3
 PATIENCE = 240  # seconds for a job to get to where a test waits for it: on a loaded machine nothing is quick
 TOOLS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "scancel", "sinfo", "mpirun")
+ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")  # states of a job
 
 CONFIGURATION = """\
 ClusterName=test
@@ -51,7 +52,7 @@ JobAcctGatherType=jobacct_gather/none
 JobRequeue=0
 ReturnToService=2
 PropagateResourceLimits=NONE
-KillWait=5
+KillWait=2
 CompleteWait=0
 MinJobAge=3600
 GresTypes=gpu
@@ -153,7 +154,7 @@ class Cluster:
 
     def submit(self, script, *options, **environment):
         """The job's number. Its log and its files are in the cluster's folder."""
-        return self.client("sbatch", "--parsable", "--cpus-per-task=1", "--mem=100", *options, ROOT / "slurm" / script,
+        return self.client("sbatch", "--parsable", "--cpus-per-task=1", *options, ROOT / "slurm" / script,
                            **environment).strip()
 
     def job(self, number):
@@ -163,8 +164,7 @@ class Cluster:
 
     def finish(self, number):
         """The job's fields when it has ended for good."""
-        ended = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")
-        return wait_for(f"end of job {number}", lambda: (job := self.job(number))["JobState"] in ended and job)
+        return wait_for(f"end of job {number}", lambda: (job := self.job(number))["JobState"] in ENDED and job)
 
     def log(self, number):
         return next(self.folder.glob(f"bitcluster*-{number}.log")).read_text()
@@ -213,9 +213,10 @@ def cluster():
     if os.geteuid() != 0:
         pytest.skip("only root can start Slurm's daemons")
     try:
-        socket.gethostbyname(socket.gethostname())
+        for host in ("127.0.0.1", socket.gethostname()):  # as Slurm asks for them
+            socket.getaddrinfo(host, 1, socket.AF_INET, flags=socket.AI_ADDRCONFIG)
     except OSError as error:
-        pytest.skip(f"Slurm needs to know this host's address: {error}")
+        pytest.skip(f"Slurm needs a host name with an address, and an IPv4 address besides 127.0.0.1: {error}")
     if not (BUILD / "bitcluster").exists():
         pytest.skip(f"{BUILD / 'bitcluster'} is not built")
     cluster = Cluster()
@@ -230,7 +231,7 @@ def cluster():
 def study(tmp_path_factory):
     """A config that keeps two ranks busy for some seconds, and what a direct run makes of it."""
     folder = tmp_path_factory.mktemp("study")
-    return direct_run(write_small_config(folder / "config.toml", images=1500))
+    return direct_run(write_small_config(folder / "config.toml", images=1000))
 
 
 @pytest.fixture(scope="module")
@@ -280,7 +281,11 @@ def recorded(output):
 
 
 def wait_for_requeue(cluster, job):
-    return wait_for("the job to be queued again", lambda: cluster.job(job)["Restarts"] == "1")
+    def queued_again():
+        fields = cluster.job(job)
+        assert fields["JobState"] not in ENDED, cluster.log(job)
+        return fields["Restarts"] == "1"
+    wait_for("the job to be queued again", queued_again)
 
 
 def assert_went_on(cluster, job, output, study, known=None):
@@ -298,18 +303,28 @@ def assert_went_on(cluster, job, output, study, known=None):
     assert [path.name for path in output.parent.iterdir()] == [output.name]
 
 
-@pytest.mark.parametrize("launcher, nodes", [("srun", 1), ("mpirun", 2)])
-def test_a_signal_before_the_time_limit(cluster, study, tmp_path, launcher, nodes):
-    output = tmp_path / "results.h5"
-    job = cluster.submit("search.sbatch", f"--nodes={nodes}", "--ntasks-per-node=2", "--gres=gpu:2", CONFIG=str(study[0]),
-                         OUTPUT=str(output), BACKEND="cpu", LAUNCHER=launcher)
-    wait_for_results(output)
-    cluster.client("scancel", "--batch", "--signal=USR1", job)  # what --signal=B:USR1@... does
-    wait_for_requeue(cluster, job)
-    assert "stopped by a signal; go on with --resume" in cluster.log(job)  # by the ranks
-    assert "stopped by a signal; queued again" in cluster.log(job)  # by the script
-    assert not output.exists()
-    assert_went_on(cluster, job, output, study, recorded(output))
+def test_a_signal_before_the_time_limit(cluster, study, tmp_path):
+    jobs = []
+    for launcher, nodes in (("srun", 1), ("mpirun", 2)):
+        output = tmp_path / launcher / "results.h5"
+        output.parent.mkdir()
+        jobs.append((output, cluster.submit("search.sbatch", f"--nodes={nodes}", "--ntasks-per-node=2", "--gres=gpu:2",
+                                            CONFIG=str(study[0]), OUTPUT=str(output), BACKEND="cpu", LAUNCHER=launcher)))
+    for output, job in jobs:
+        wait_for_results(output)
+    cluster.client("scontrol", "update", "partitionname=all", "state=down")  # nothing starts again before we have looked
+    for output, job in jobs:
+        cluster.client("scancel", "--batch", "--signal=USR1", job)  # what --signal=B:USR1@... does
+    known = []
+    for output, job in jobs:
+        wait_for_requeue(cluster, job)
+        assert "stopped by a signal; go on with --resume" in cluster.log(job)  # by the ranks
+        assert "stopped by a signal; queued again" in cluster.log(job)  # by the script
+        assert not output.exists()
+        known.append(recorded(output))
+    cluster.client("scontrol", "update", "partitionname=all", "state=up")
+    for (output, job), results in zip(jobs, known):
+        assert_went_on(cluster, job, output, study, results)
 
 
 def test_a_node_that_goes_down(cluster, study, tmp_path):
@@ -396,7 +411,7 @@ def test_a_cancelled_job_stays_cancelled(cluster, study, tmp_path):
 def test_models_as_an_array_and_their_report(cluster, quick_study, tmp_path):
     config, expected, printed = quick_study
     output = tmp_path / "all.h5"
-    submitted = cluster.client(ROOT / "slurm/submit", config, output, "--cpus-per-task=1", "--mem=100")
+    submitted = cluster.client(ROOT / "slurm/submit", config, output, "--cpus-per-task=1")
     report = re.search(r"report: job (\d+)", submitted)[1]
     ended = cluster.finish(report)
     print(cluster.log(report)[-3000:])
@@ -412,7 +427,7 @@ def test_no_report_where_a_model_failed(cluster, quick_study, tmp_path):
     config = tmp_path / "config.toml"
     config.write_text(quick_study[0].read_text().replace("/resnet18.onnx", "/none.onnx"))
     output = tmp_path / "all.h5"
-    submitted = cluster.client(ROOT / "slurm/submit", config, output, "--cpus-per-task=1", "--mem=100")
+    submitted = cluster.client(ROOT / "slurm/submit", config, output, "--cpus-per-task=1")
     report = re.search(r"report: job (\d+)", submitted)[1]
     assert cluster.finish(report)["JobState"] == "CANCELLED"
     wait_for("the nodes to be free", lambda: cluster.idle_nodes() == NODES)
