@@ -99,15 +99,17 @@ bool is_complete(const StudyOptions& options, const Config& config, Stages stage
     return false;
   }
   const Results results = read_results(options.output);
-  return results.provenance.config == config.text && results.provenance.git_commit == git_commit &&
+  const bool same_models = std::ranges::equal(models_of(results), config.models, {}, {}, &Config::Model::name);
+  return same_models && results.provenance.config == config.text && results.provenance.git_commit == git_commit &&
          results.provenance.program_version == program_version && results.evaluations.rows.empty() != stages.search &&
          results.emulation.rows.empty() != stages.emulation;
 }
 
-/// Runs `steps` on every model of the config and writes the results.
+/// Runs `steps` on the chosen models of the config and writes the results.
 void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages,
                   const std::function<void(Study&, const std::vector<Basis>&)>& steps) {
-  const Config config = load_config(options.config);
+  Config config = load_config(options.config);
+  select_models(config, options.models);
   const std::vector<Basis> bases = compared_arrays(config.emulation);
   if (!options.plan.empty()) {
     plan(ranks, config, bases[0].accelerators, stages.emulation ? int(bases.size()) : 0, options.backend, options.plan);
@@ -363,9 +365,21 @@ void run(const Ranks& ranks, const StudyOptions& options) {
   });
 }
 
+void list_models(const Ranks& ranks, const std::string& config) {
+  if (!ranks.root()) return;
+  for (const Config::Model& model : load_config(config).models) std::printf("%s\n", model.name.c_str());
+}
+
 void table(const Ranks& ranks, const TableOptions& options) {
   if (!ranks.root()) return;
-  std::fputs(format_summary(read_results(options.results), table_format_from_string(options.format)).c_str(), stdout);
+  const std::vector<std::string>& files = options.results;
+  Results results = files.size() == 1 ? read_results(files[0]) : merge_results(files);
+  if (files.size() > 1) {
+    const std::string& config = results.provenance.config;  // none in results of a trace
+    summarize(results, config.empty() ? "test" : parse_config(config, files[0]).search.test_split);
+  }
+  if (!options.output.empty()) write_results(options.output, results);
+  std::fputs(format_summary(results, table_format_from_string(options.format)).c_str(), stdout);
 }
 
 }  // namespace bitcluster

@@ -32,7 +32,8 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options);
 
 struct StudyOptions {
   std::string config, output;
-  bool resume = false;  //!< go on with an interrupted run
+  std::vector<std::string> models;  //!< of the config; empty: all
+  bool resume = false;              //!< go on with an interrupted run
   std::string backend = "auto";
   std::vector<int> plan;  //!< numbers of ranks: only predict what the study would take on them
 };
@@ -48,8 +49,12 @@ struct TraceOptions {
 };
 void emulate_trace(const Ranks& ranks, const TraceOptions& options);
 
+/// Prints the names of a config's models, one a line.
+void list_models(const Ranks& ranks, const std::string& config);
+
 struct TableOptions {
-  std::string results;
+  std::vector<std::string> results;  //!< several are merged
+  std::string output;
   std::string format = "text";  //!< text | markdown | csv
 };
 void table(const Ranks& ranks, const TableOptions& options);

@@ -39,6 +39,7 @@ struct CommandLine {
     add_emulate();
     add_study("run", "everything the config asks for, then the tables", run);
     add_table();
+    add_list_models();
   }
 
   void add_inspect() {
@@ -85,6 +86,7 @@ struct CommandLine {
     sub->add_option("config", study_options.config, "CONFIG.toml")->required();
     auto* output = sub->add_option("-o,--output", study_options.output, "results file (HDF5)");
     add_backend(sub, study_options.backend);
+    add_models(sub);
     add_resume(sub);
     sub->add_option("--plan", study_options.plan, "RANKS[,RANKS...]: only predict time, efficiency and memory on them")
         ->delimiter(',')
@@ -108,6 +110,7 @@ struct CommandLine {
         ->needs(trace);
     sub->add_option("-o,--output", study_options.output, "results file (HDF5)")->required();
     add_backend(sub, study_options.backend);
+    add_models(sub)->excludes(trace);
     add_resume(sub)->excludes(trace);
     sub->callback([this] {
       if (trace_options.trace.empty() == study_options.config.empty()) {
@@ -125,12 +128,25 @@ struct CommandLine {
   }
 
   void add_table() {
-    CLI::App* sub = app.add_subcommand("table", "print the tables of a results file");
-    sub->add_option("results", table_options.results, "results file (HDF5)")->required();
+    CLI::App* sub =
+        app.add_subcommand("table", "print the tables of a results file, or of several with other models each");
+    sub->add_option("results", table_options.results, "results files (HDF5); several are merged")->required();
+    sub->add_option("-o,--output", table_options.output, "write the merged results (HDF5)");
     sub->add_option("--format", table_options.format, "how to print")
         ->check(CLI::IsMember({"text", "markdown", "csv"}))
         ->capture_default_str();
     sub->callback([this] { command = [this](const Ranks& ranks) { table(ranks, table_options); }; });
+  }
+
+  void add_list_models() {
+    CLI::App* sub = app.add_subcommand("models", "list the models of a config");
+    sub->add_option("config", study_options.config, "CONFIG.toml")->required();
+    sub->callback([this] { command = [this](const Ranks& ranks) { list_models(ranks, study_options.config); }; });
+  }
+
+  CLI::Option* add_models(CLI::App* sub) {
+    return sub->add_option("--model", study_options.models, "only this model of the config; repeatable")
+        ->allow_extra_args(false);
   }
 
   CLI::Option* add_resume(CLI::App* sub) {

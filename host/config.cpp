@@ -109,23 +109,10 @@ void read_emulation(TomlTable table, Config::EmulationOptions& options) {
   table.finish();
 }
 
-}  // namespace
-
-CalibrationMethod calibration_method_from_string(const std::string& name) {
-  if (name == "maximum") return CalibrationMethod::maximum;
-  if (name == "percentile") return CalibrationMethod::percentile;
-  if (name == "least_squares") return CalibrationMethod::least_squares;
-  throw Error("unknown calibration method '" + name + "'", "it is not one of the known methods",
-              "use maximum, percentile or least_squares");
-}
-
-Config load_config(const std::string& path) {
-  TomlTable table = TomlTable::load(path);
+Config read_config(TomlTable table, const std::string& text) {
   Config config;
-  config.path = path;
-  std::ostringstream text;
-  text << std::ifstream(path).rdbuf();
-  config.text = text.str();
+  config.path = table.path();
+  config.text = text;
 
   config.seed = table.integer("seed", 0, std::numeric_limits<std::int64_t>::max(), config.seed);
   config.reference.bits = int(table.integer("bits", 4, 16, config.reference.bits));
@@ -148,6 +135,42 @@ Config load_config(const std::string& path) {
   if (table.has("emulation")) read_emulation(table.table("emulation"), config.emulation);
   table.finish();
   return config;
+}
+
+}  // namespace
+
+CalibrationMethod calibration_method_from_string(const std::string& name) {
+  if (name == "maximum") return CalibrationMethod::maximum;
+  if (name == "percentile") return CalibrationMethod::percentile;
+  if (name == "least_squares") return CalibrationMethod::least_squares;
+  throw Error("unknown calibration method '" + name + "'", "it is not one of the known methods",
+              "use maximum, percentile or least_squares");
+}
+
+Config load_config(const std::string& path) {
+  TomlTable table = TomlTable::load(path);
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return read_config(std::move(table), text.str());
+}
+
+Config parse_config(const std::string& text, const std::string& path) {
+  return read_config(TomlTable::parse(text, path), text);
+}
+
+void select_models(Config& config, const std::vector<std::string>& names) {
+  if (names.empty()) return;
+  std::string known;
+  for (const Config::Model& model : config.models) known += (known.empty() ? "" : ", ") + model.name;
+  for (const std::string& name : names) {
+    if (std::none_of(config.models.begin(), config.models.end(),
+                     [&](const Config::Model& model) { return model.name == name; })) {
+      throw Error("'" + config.path + "': there is no model '" + name + "'", "it has " + known, "name one of these");
+    }
+  }
+  std::erase_if(config.models, [&](const Config::Model& model) {
+    return std::find(names.begin(), names.end(), model.name) == names.end();
+  });
 }
 
 }  // namespace bitcluster

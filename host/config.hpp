@@ -59,6 +59,12 @@ struct Config {
 /// Error for an unreadable file, a misspelled key or an impossible value, naming file and line.
 Config load_config(const std::string& path);
 
+/// The same of the text of a file that was at `path`, as provenance keeps it.
+Config parse_config(const std::string& text, const std::string& path);
+
+/// Keeps the models of these names, in the config's order; none named: all. Error for a name that is not there.
+void select_models(Config& config, const std::vector<std::string>& names);
+
 CalibrationMethod calibration_method_from_string(const std::string& name);
 
 }  // namespace bitcluster

@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <iterator>
+#include <map>
 
 #include "host/error.hpp"
 #include "host/hdf5.hpp"
@@ -578,6 +580,18 @@ std::vector<const Table*> Results::tables() const {
   return {&layers, &sensitivity, &evaluations, &assignments, &front, &accelerators, &emulation, &summary, &skipped};
 }
 
+std::vector<std::string> models_of(const Results& results) {
+  std::vector<std::string> models;
+  for (const Table* table : results.tables()) {
+    if (table == &results.accelerators || table == &results.summary) continue;
+    for (std::size_t row = 0; row < table->rows.size(); ++row) {
+      const std::string& model = table->text(row, "model");
+      if (std::find(models.begin(), models.end(), model) == models.end()) models.push_back(model);
+    }
+  }
+  return models;
+}
+
 void check_writable(const std::string& path) {
   const auto reject = [&](const std::string& why) {
     throw Error("cannot write '" + path + "'", why, "name an output file in a folder that exists and is writable");
@@ -616,6 +630,52 @@ Results read_results(const std::string& path) {
   results.provenance = read_provenance(file, path);
   for (Table* table : results.tables()) read_table(file, path, *table);
   return results;
+}
+
+Results merge_results(const std::vector<std::string>& paths) {
+  Results merged = read_results(paths.at(0));
+  std::map<std::string, std::string> file_of;  // by model
+  for (const std::string& path : paths) {
+    const bool first = &path == &paths[0];
+    Results part = first ? merged : read_results(path);
+    const auto reject = [&](const std::string& what, const std::string& other, const std::string& what_to_do) {
+      throw Error("cannot merge '" + path + "' with '" + other + "'", what, what_to_do);
+    };
+    const Provenance &own = part.provenance, &common = merged.provenance;
+    if (own.program_version != common.program_version || own.git_commit != common.git_commit) {
+      reject("they were made by bitcluster " + own.program_version + " (" + own.git_commit + ") and " +
+                 common.program_version + " (" + common.git_commit + ")",
+             paths[0], "make them with the same program");
+    }
+    if (own.config != common.config) {
+      reject("their configs differ", paths[0], "make them from one config, each with other models (--model)");
+    }
+    for (const std::string& model : models_of(part)) {
+      const auto [place, is_new] = file_of.try_emplace(model, path);
+      if (!is_new) reject("both have the model '" + model + "'", place->second, "give every model once");
+    }
+    if (first) continue;
+    for (const auto& row : part.accelerators.rows) {
+      const auto known = std::find_if(merged.accelerators.rows.begin(), merged.accelerators.rows.end(),
+                                      [&](const auto& other) { return row[0] == other[0] && row[1] == other[1]; });
+      if (known == merged.accelerators.rows.end()) {
+        merged.accelerators.rows.push_back(row);
+      } else if (*known != row) {
+        reject("the accelerator '" + std::get<std::string>(row[1]) + "' is not the same in both", paths[0],
+               "make them with the same accelerator files");
+      }
+    }
+    const std::vector<Table*> tables = merged.tables(), of_part = part.tables();
+    for (std::size_t t = 0; t < tables.size(); ++t) {
+      if (tables[t] == &merged.accelerators) continue;
+      std::move(of_part[t]->rows.begin(), of_part[t]->rows.end(), std::back_inserter(tables[t]->rows));
+    }
+    merged.provenance.ranks += own.ranks;
+    merged.provenance.devices.insert(merged.provenance.devices.end(), own.devices.begin(), own.devices.end());
+    merged.provenance.date = std::max(common.date, own.date);
+  }
+  merged.summary.rows.clear();
+  return merged;
 }
 
 }  // namespace bitcluster

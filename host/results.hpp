@@ -55,6 +55,9 @@ struct Results {
   std::vector<const Table*> tables() const;
 };
 
+/// The models that have rows of their own, in order.
+std::vector<std::string> models_of(const Results& results);
+
 /// Checks before long work that `path` can be written later: Error if its folder is missing or not writable, or it is a
 /// folder.
 void check_writable(const std::string& path);
@@ -65,5 +68,10 @@ void write_results(const std::string& path, const Results& results);
 
 /// Error if the file is unreadable, not a results file, or of another schema version.
 Results read_results(const std::string& path);
+
+/// Joins results of different models that one program made from one config: the rows of all files in their order, those
+/// of /accelerators once, ranks and devices of all, the latest date. /summary, which needs all models at once, is left
+/// to summarize(). Error if programs, configs or accelerators differ, or a model is in two files.
+Results merge_results(const std::vector<std::string>& paths);
 
 }  // namespace bitcluster

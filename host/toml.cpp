@@ -54,13 +54,22 @@ struct TomlTable::State {
 };
 
 TomlTable TomlTable::load(const std::string& path) {
-  auto state = std::make_shared<State>();
-  state->path = path;
   if (!std::filesystem::is_regular_file(path)) {
     throw Error("cannot read '" + path + "'", "there is no such file", "check the path");
   }
+  return read(path, [&] { return toml::parse_file(path); });
+}
+
+TomlTable TomlTable::parse(const std::string& text, const std::string& path) {
+  return read(path, [&] { return toml::parse(text); });
+}
+
+template <class Parse>
+TomlTable TomlTable::read(const std::string& path, const Parse& parse) {
+  auto state = std::make_shared<State>();
+  state->path = path;
   try {
-    state->root = std::make_shared<toml::table>(toml::parse_file(path));
+    state->root = std::make_shared<toml::table>(parse());
   } catch (const toml::parse_error& error) {
     throw Error("cannot read '" + path + "' line " + std::to_string(error.source().begin.line),
                 std::string(error.description()), "correct the TOML syntax there");

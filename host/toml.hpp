@@ -14,6 +14,8 @@ class TomlTable {
  public:
   /// Error for an unreadable file or a syntax error.
   static TomlTable load(const std::string& path);
+  /// The same of the text of a file that was at `path`.
+  static TomlTable parse(const std::string& text, const std::string& path);
 
   bool has(const std::string& key) const;
   /// Keys in alphabetical order.
@@ -52,6 +54,8 @@ class TomlTable {
 
  private:
   struct State;
+  template <class Parse>
+  static TomlTable read(const std::string& path, const Parse& parse);
   explicit TomlTable(std::shared_ptr<State> state) : state_(std::move(state)) {}
   std::shared_ptr<State> state_;
 };

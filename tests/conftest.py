@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("BITCLUSTER_BUILD", ROOT / "build"))
 sys.path.insert(0, str(ROOT / "analysis"))
+import results  # noqa: E402  of analysis/
 
 # Open MPI on one machine: as root, more ranks than cores, shared memory only (tests/CMakeLists.txt has the same list)
 MPI_ENVIRONMENT = {
@@ -23,6 +24,38 @@ MPI_ENVIRONMENT = {
     "OMPI_MCA_mpi_yield_when_idle": "1",
     "OMPI_MCA_hwloc_base_binding_policy": "none",
 }
+
+
+def write_small_config(path, models=("resnet18",), images=300):
+    """A study of seconds; models are named as their files."""
+    accelerators = ", ".join(
+        f'"{ROOT}/configs/accelerators/{name}.toml"' for name in ("bitcluster", "laconic", "pragmatic")
+    )
+    path.write_text(f'data = "{ROOT}/configs/data/fashion_mnist.toml"\n' + "".join(
+        f'[[models]]\nname = "{model}"\nonnx = "{ROOT}/configs/models/{model}.onnx"\n' for model in models) + f"""
+[calibration]
+images = 64
+[search]
+terms = [2, 3]
+images = {images}
+test_images = 300
+[emulation]
+images = 2
+accelerators = [{accelerators}]
+""")
+    return path
+
+
+def tables(path):
+    """All tables of a results file; how long an evaluation took is not a result."""
+    return {name: frame.drop(columns="seconds", errors="ignore") for name, frame in results.load(path).items()
+            if name != "provenance"}
+
+
+def assert_equal(found, expected):
+    assert found.keys() == expected.keys()
+    for name in expected:
+        assert found[name].equals(expected[name]), name
 
 
 @pytest.fixture(scope="session")

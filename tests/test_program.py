@@ -215,6 +215,58 @@ def test_impossible_candidates(program, tmp_path, change, word):
     assert_clean_failure(program("search", config, "-o", tmp_path / "results.h5"), tmp_path / "results.h5", word)
 
 
+def test_models_one_by_one_and_merged(program, config, one_rank, tmp_path):
+    names = program("models", config).stdout.splitlines()
+    assert names == ["AlexNet", "MobileNetV2"]
+    parts = [tmp_path / f"{name}.h5" for name in names]
+    for name, part in zip(names, parts):
+        process = program("run", config, "--model", name, "-o", part)
+        assert process.returncode == 0, process.stderr
+        assert set(results.load(part)["layers"]["model"]) == {name}
+    output = tmp_path / "merged.h5"
+    process = program("table", *parts, "-o", output)
+    assert process.returncode == 0 and process.stdout == one_rank[0].stdout
+    expected, found = results.load(one_rank[1]), results.load(output)
+    for table in expected:
+        left, right = (file[table].drop(columns="seconds", errors="ignore") for file in (expected, found))
+        pandas.testing.assert_frame_equal(left, right, check_exact=True)
+    assert found.provenance["config"] == config.read_text()
+    assert found.provenance["ranks"] == len(found.provenance["devices"]) == 2
+    csv = program("table", *parts, "--format", "csv")
+    assert csv.stdout == program("table", one_rank[1], "--format", "csv").stdout
+    # all models at once, in any order of the options
+    chosen = tmp_path / "chosen.h5"
+    process = program("emulate", "--model", names[1], "--model", names[0], config, "-o", chosen)
+    assert process.returncode == 0 and list(results.load(chosen)["layers"]["model"].unique()) == names
+    # another choice of models is not the same output
+    again = program("run", config, "--model", names[1], "--resume", "-o", parts[0])
+    assert again.returncode == 0 and "complete already" not in again.stderr
+    assert set(results.load(parts[0])["layers"]["model"]) == {names[1]}
+
+    merged = output.read_bytes()
+    failed = program("table", *parts, "-o", output)
+    assert failed.returncode != 0 and "both have the model 'MobileNetV2'" in failed.stderr
+    assert output.read_bytes() == merged
+    assert_clean_failure(program("run", config, "--model", "VGG", "-o", tmp_path / "out.h5"), tmp_path / "out.h5",
+                         "no model 'VGG'", "AlexNet, MobileNetV2")
+
+
+def test_merged_summaries_follow_the_config(program, config, tmp_path):
+    """The name of the test split is the config's."""
+    other = tmp_path / "other.toml"
+    data = ROOT / "configs/data/fashion_mnist.toml"
+    (tmp_path / "data.toml").write_text(data.read_text().replace("[splits.test]", "[splits.final]"))
+    other.write_text(config.read_text().replace(str(data), "data.toml")
+                     .replace("budget =", 'test_split = "final"\nbudget ='))
+    for name in ("AlexNet", "MobileNetV2"):
+        process = program("search", other, "--model", name, "-o", tmp_path / f"{name}.h5")
+        assert process.returncode == 0, process.stderr
+    process = program("table", tmp_path / "AlexNet.h5", tmp_path / "MobileNetV2.h5", "-o", tmp_path / "merged.h5")
+    assert process.returncode == 0, process.stderr
+    summary = results.load(tmp_path / "merged.h5")["summary"]
+    assert set(summary["model"]) == {"AlexNet", "MobileNetV2"} and summary["top1"].notna().all()
+
+
 def test_evaluate_and_inspect(program, tmp_path):
     model = ROOT / "configs/models/alexnet.onnx"
     data = ROOT / "configs/data/fashion_mnist.toml"

@@ -24,13 +24,13 @@ std::vector<Value> made_row(const Table& table, int seed) {
     const int value = seed * 100 + int(c);
     switch (table.columns[c].type) {
       case Column::Type::integer:
-        row.push_back(std::int64_t(value) - (std::int64_t(1) << 40));
+        row.emplace_back(std::int64_t(value) - (std::int64_t(1) << 40));
         break;
       case Column::Type::real:
-        row.push_back(value / 7.0);
+        row.emplace_back(value / 7.0);
         break;
       case Column::Type::text:
-        row.push_back(std::string(std::size_t(seed % 5), 'x') + std::to_string(value));
+        row.emplace_back(std::string(std::size_t(seed % 5), 'x') + std::to_string(value));
         break;
     }
   }
@@ -152,6 +152,72 @@ TEST_F(ResultsFiles, EveryColumnHasUnitAndDescription) {
       EXPECT_EQ(table->columns[std::size_t(table->column(column.name))].name, column.name) << "named twice";
     }
   }
+}
+
+/// Results of one model: three rows per table, and the accelerators that all models share.
+Results results_of(const std::string& model, int seed) {
+  Results results;
+  results.provenance = {"0.1.0", "abc123", "seed = 3\n",     "2022-02-0" + std::to_string(seed) + "T02:02:02Z",
+                        3,       1,        {model + ": cpu"}};
+  for (Table* table : results.tables()) {
+    for (int row = 0; row < 3; ++row) {
+      table->add(made_row(*table, table == &results.accelerators ? row : 10 * seed + row));
+      if (table != &results.accelerators) std::get<std::string>(table->rows.back()[0]) = model;
+    }
+  }
+  return results;
+}
+
+TEST_F(ResultsFiles, OfOtherModelsAreMergedInTheirOrder) {
+  const Results one = results_of("one", 1), two = results_of("two", 3);
+  Results three = results_of("three", 2);
+  three.accelerators.rows[1] = made_row(three.accelerators, 7);  // one that the others did not run
+  write_results(path("1.h5"), one);
+  write_results(path("2.h5"), two);
+  write_results(path("3.h5"), three);
+  const Results merged = merge_results({path("2.h5"), path("1.h5"), path("3.h5")});
+  EXPECT_EQ(models_of(merged), (std::vector<std::string>{"two", "one", "three"}));
+  for (std::size_t t = 0; t < merged.tables().size(); ++t) {
+    const Table& table = *merged.tables()[t];
+    std::vector<std::vector<Value>> expected;
+    for (const Results* part : std::vector<const Results*>{&two, &one, &three}) {
+      const auto& rows = part->tables()[t]->rows;
+      expected.insert(expected.end(), rows.begin(), rows.end());
+    }
+    if (&table == &merged.accelerators) {
+      expected = two.accelerators.rows;
+      expected.push_back(three.accelerators.rows[1]);
+    }
+    if (&table == &merged.summary) expected.clear();  // means over all models are to be worked out anew
+    EXPECT_EQ(table.rows, expected) << table.name;
+  }
+  const Provenance& provenance = merged.provenance;
+  EXPECT_EQ(provenance.ranks, 3);
+  EXPECT_EQ(provenance.devices, (std::vector<std::string>{"two: cpu", "one: cpu", "three: cpu"}));
+  EXPECT_EQ(provenance.date, "2022-02-03T02:02:02Z");
+  EXPECT_EQ(provenance.config, "seed = 3\n");
+  EXPECT_EQ(provenance.seed, 3);
+}
+
+TEST_F(ResultsFiles, ThatDoNotBelongTogetherAreNotMerged) {
+  write_results(path("1.h5"), results_of("one", 1));
+  const auto expect = [&](const std::function<void(Results&)>& change, const std::string& part) {
+    Results other = results_of("two", 2);
+    change(other);
+    write_results(path("2.h5"), other);
+    const std::string message = message_of([&] { merge_results({path("1.h5"), path("2.h5")}); });
+    EXPECT_NE(message.find(part), std::string::npos) << part << "\n" << message;
+    EXPECT_NE(message.find("'" + path("2.h5") + "'"), std::string::npos) << message;
+  };
+  expect([](Results& other) { other.provenance.program_version = "0.2.0"; }, "0.2.0 (abc123) and 0.1.0 (abc123)");
+  expect([](Results& other) { other.provenance.git_commit = "def456"; }, "0.1.0 (def456) and 0.1.0 (abc123)");
+  expect([](Results& other) { other.provenance.config += " "; }, "configs differ");
+  expect([](Results& other) { std::get<double>(other.accelerators.rows[2].back()) = 1.5; }, "is not the same in both");
+  expect([](Results& other) { std::get<std::string>(other.assignments.rows[1][0]) = "one"; },
+         "both have the model 'one'");
+  expect([](Results& other) { std::get<std::string>(other.emulation.rows[2][0]) = "one"; },
+         "both have the model 'one'");
+  EXPECT_MESSAGE(merge_results({path("1.h5"), path("none.h5")}), "no such file");
 }
 
 TEST(Table, ChecksRowsAndColumns) {

@@ -10,8 +10,7 @@ import subprocess
 import time
 
 import pytest
-import results
-from conftest import BUILD, MPI_ENVIRONMENT, ROOT
+from conftest import BUILD, MPI_ENVIRONMENT, assert_equal, tables, write_small_config
 
 KILLS = int(os.environ.get("BITCLUSTER_KILLS", 10))
 PROGRAM = BUILD / "bitcluster"
@@ -19,26 +18,7 @@ PROGRAM = BUILD / "bitcluster"
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    accelerators = ", ".join(
-        f'"{ROOT}/configs/accelerators/{name}.toml"' for name in ("bitcluster", "laconic", "pragmatic")
-    )
-    path = tmp_path_factory.mktemp("resume") / "config.toml"
-    path.write_text(f"""
-data = "{ROOT}/configs/data/fashion_mnist.toml"
-[[models]]
-name = "ResNet-18"
-onnx = "{ROOT}/configs/models/resnet18.onnx"
-[calibration]
-images = 64
-[search]
-terms = [2, 3]
-images = 300
-test_images = 300
-[emulation]
-images = 2
-accelerators = [{accelerators}]
-""")
-    return path
+    return write_small_config(tmp_path_factory.mktemp("resume") / "config.toml")
 
 
 def start(config, output, *arguments, ranks=2):
@@ -59,12 +39,6 @@ def finish(process):
     return process.returncode, output, errors
 
 
-def tables(path):
-    """All tables of a results file; how long an evaluation took is not a result."""
-    return {name: frame.drop(columns="seconds", errors="ignore") for name, frame in results.load(path).items()
-            if name != "provenance"}
-
-
 @pytest.fixture(scope="module")
 def undisturbed(config, tmp_path_factory):
     output = tmp_path_factory.mktemp("undisturbed") / "results.h5"
@@ -79,12 +53,6 @@ def processes_of(parent):
     """The ranks that an mpirun has started."""
     listing = subprocess.run(["pgrep", "-P", str(parent.pid)], capture_output=True, text=True).stdout
     return [int(line) for line in listing.split()]
-
-
-def assert_equal(found, expected):
-    assert found.keys() == expected.keys()
-    for name in expected:
-        assert found[name].equals(expected[name]), name
 
 
 def test_kills_at_random_moments(config, undisturbed, tmp_path):

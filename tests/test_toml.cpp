@@ -48,6 +48,7 @@ TEST(Toml, RejectsWrongTypesRangesChoicesAndSyntax) {
   EXPECT_NE(message_of([&] { table.text("none"); }).find("missing"), std::string::npos);
   EXPECT_NE(message_of([&] { table.choice("a", {"y", "z"}); }).find("y, z"), std::string::npos);
   EXPECT_NE(message_of([&] { parse("a = \n"); }).find("line 1"), std::string::npos);
+  EXPECT_NE(message_of([&] { TomlTable::parse("a = ", "gone.toml"); }).find("'gone.toml' line 1"), std::string::npos);
   EXPECT_NE(message_of([&] { TomlTable::load("/nonexistent.toml"); }).find("no such file"), std::string::npos);
 }
 
