@@ -335,7 +335,7 @@ struct LayerwiseSearch::State {
     const double allowed = allowed_damage(), spread = std::exp2(-rounds);
     constexpr double uncertainty = 0.1;  // of a prediction, as a part of what is allowed; the model's own residuals
     for (int probe = 0; probe < problem.probes && !front.empty(); ++probe) {
-      const double position = problem.probes == 1 ? 0 : 2.0 * probe / (problem.probes - 1) - 1;
+      const double position = problem.probes == 1 ? 0 : 1.5 * probe / (problem.probes - 1) - 0.5;
       const double target = allowed * (1 + spread * position);
       const auto expected = [&](const Prediction& prediction) {
         return expected_saving(dearest - prediction.cost, target - prediction.damage, uncertainty * allowed + tiny);
