@@ -8,6 +8,7 @@
 
 #include "harness/keys.hpp"
 #include "harness/progress.hpp"
+#include "harness/sharing.hpp"
 #include "host/error.hpp"
 
 namespace bitcluster {
@@ -149,9 +150,9 @@ Study::Study(const Inputs& inputs, Evaluator& evaluator, const Config& config, c
   network.name = model.name;
   const Images images = inputs_.images(data_, config.calibration.split, config.calibration.images, network);
   Progress progress(evaluator.ranks().root(), label("calibrate"), 1);
-  const Calibration calibration = calibrate(network, preprocess(images, input_table_, 0, images.count), images.count,
-                                            config.calibration.method, config.calibration.percentile);
-  const Quantizer quantizer = quantizer_of(evaluator.backend());
+  const Calibration calibration = calibrate(evaluator.ranks(), network, images, input_table_, config.calibration.method,
+                                            config.calibration.percentile);
+  const Quantizer quantizer = shared_quantizer(evaluator.ranks(), quantizer_of(evaluator.backend()));
   network_ = make_integer(network, calibration, config.reference, input_table_, quantizer);
   layers_ = weighted_layers(network);
   std::vector<WeightFormat> candidates = config.search.candidates;
@@ -268,6 +269,7 @@ void Study::assign_uniformly() {
   for (int candidate = 0; candidate < int(weights_->candidates().size()); ++candidate) {
     const WeightFormat& format = weights_->candidates()[candidate];
     const std::string prefix = format.pruned ? bitpruner + std::string(" ") : "";
+    weights_->variant(Assignment(layers_.size(), candidate));  // all ranks together
     add_assignment({prefix + candidate_name(format), Assignment(layers_.size(), candidate), format.pruned});
   }
 }
