@@ -25,6 +25,30 @@ VariantCost variant_cost(const Network& network, const Variant& variant) {
   return cost;
 }
 
+namespace {
+
+/// Of every block: its pixels and labels.
+std::vector<Key> block_keys(const Images& images) {
+  std::vector<Key> keys;
+  const std::size_t size = images.shape.size();
+  for (int first = 0; first < images.count; first += block_images) {
+    const int count = std::min(block_images, images.count - first);
+    keys.push_back(KeyBuilder()
+                       .add(std::span<const std::uint8_t>(images.pixels).subspan(first * size, count * size))
+                       .add(std::span<const std::int32_t>(images.labels).subspan(first, count))
+                       .key());
+  }
+  return keys;
+}
+
+}  // namespace
+
+Evaluator::NamedImages::NamedImages(Evaluator& evaluator, const Images& images)
+    : evaluator_(evaluator), images_(images) {
+  if (evaluator.journal_) keys_ = block_keys(images);
+  evaluator.named_ = this;
+}
+
 std::vector<std::vector<ImageScore>> Evaluator::score_variants(const std::vector<Key>& keys,
                                                                const std::vector<VariantCost>& costs,
                                                                const Images& images, int classes,
@@ -42,17 +66,12 @@ std::vector<std::vector<ImageScore>> Evaluator::score_variants(const std::vector
   if (journal_) {
     std::map<Key, int> first;
     for (int v = 0; v < variants; ++v) same[v] = first.try_emplace(keys[v], v).first->second;
+    const bool is_named = named_ && &named_->images_ == &images;
+    const std::vector<Key> of_images = is_named ? named_->keys_ : block_keys(images);
     for (int block = 0; block < blocks; ++block) {
-      const std::size_t size = images.shape.size();
-      KeyBuilder of_images;
-      of_images.add(std::span<const std::uint8_t>(images.pixels)
-                        .subspan(first_of(block) * size, (first_of(block + 1) - first_of(block)) * size));
-      of_images.add(
-          std::span<const std::int32_t>(images.labels).subspan(first_of(block), first_of(block + 1) - first_of(block)));
-      const Key block_key = of_images.key();
       for (int v = 0; v < variants; ++v) {
         const std::size_t cell = std::size_t(v) * blocks + block;
-        cells[cell] = KeyBuilder().add(keys[v]).add(block_key).key();
+        cells[cell] = KeyBuilder().add(keys[v]).add(of_images[block]).key();
         const auto payload = journal_->find(cells[cell]);
         known[cell] = std::byte(same[v] != v || payload);
         if (payload) std::memcpy(scores[v].data() + first_of(block), payload->data(), payload->size());

@@ -31,12 +31,11 @@ namespace bitcluster {
 Schedule simulate(std::span<const double> tasks, int ranks, const Overheads& overheads) {
   struct Event {
     double time;
-    bool at_root;    // a worker's message, else the root itself is free
-    double arrived;  // messages are answered in the order of arrival
+    bool at_root;  // a worker's message, else the root itself is free
     int rank;
     bool result;
     bool operator>(const Event& other) const {
-      return std::tie(time, at_root, arrived, rank) > std::tie(other.time, other.at_root, other.arrived, other.rank);
+      return std::tie(time, at_root, rank) > std::tie(other.time, other.at_root, other.rank);
     }
   };
   struct Worker {
@@ -45,29 +44,34 @@ Schedule simulate(std::span<const double> tasks, int ranks, const Overheads& ove
   };
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events;
   std::vector<Worker> workers(ranks);
-  events.push({0, false, 0, 0, false});
+  events.push({0, false, 0, false});
   for (int rank = 1; rank < ranks; ++rank) {
-    for (int i = 0; i < tasks_ahead; ++i) events.push({overheads.message, true, overheads.message, rank, false});
+    for (int i = 0; i < tasks_ahead; ++i) events.push({overheads.message, true, rank, false});
   }
   Schedule schedule;
   std::size_t next = 0;
-  double served = 0;  // when the root can look at another message
-  while (!events.empty()) {
-    Event event = events.top();
-    events.pop();
-    if (!event.at_root) {
+  double served = 0;          // when the root can look at another message
+  std::queue<Event> waiting;  // messages at the root
+  while (!events.empty() || !waiting.empty()) {
+    const double start = waiting.empty() ? 0 : std::max(waiting.front().time, served);
+    const bool serves = !waiting.empty() && (events.empty() || start < events.top().time ||
+                                             (start == events.top().time && events.top().at_root));
+    if (!serves) {
+      const Event event = events.top();
+      events.pop();
+      if (event.at_root) {
+        waiting.push(event);
+        continue;
+      }
       if (next == tasks.size()) continue;
       const double end = event.time + tasks[next++];
       schedule.makespan = std::max(schedule.makespan, end);
-      events.push({end, false, end, 0, false});
+      events.push({end, false, 0, false});
       continue;
     }
-    if (event.time < served) {
-      event.time = served;
-      events.push(event);
-      continue;
-    }
-    served = event.time + overheads.serve;
+    const Event event = waiting.front();
+    waiting.pop();
+    served = start + overheads.serve;
     Worker& worker = workers[event.rank];
     ++worker.asked;
     if (event.result) {
@@ -76,8 +80,7 @@ Schedule simulate(std::span<const double> tasks, int ranks, const Overheads& ove
     }
     while (worker.asked > 0 && next < tasks.size() && (worker.busy == 0 || tasks.size() - next >= std::size_t(ranks))) {
       worker.free = std::max(worker.free, served + overheads.message) + tasks[next++];
-      const double arrival = worker.free + overheads.message;
-      events.push({arrival, true, arrival, event.rank, true});
+      events.push({worker.free + overheads.message, true, event.rank, true});
       ++worker.busy;
       --worker.asked;
     }

@@ -166,6 +166,7 @@ void Study::search(const std::vector<Accelerator>& accelerators) {
   const Config::SearchOptions& options = config_.search;
   const Images images = inputs_.images(data_, options.split, options.images, network_.network);
   const HeldImages held(evaluator_.backend(), images.pixels);
+  const Evaluator::NamedImages named_images(evaluator_, images);
   const Accelerator* design = find_design(accelerators, Design::bitcluster);
   if (!design) {
     throw Error("the search has no costs to minimise", "no accelerator of the config has design \"bitcluster\"",
@@ -277,6 +278,7 @@ void Study::assign_uniformly() {
 void Study::test() {
   const Config::SearchOptions& options = config_.search;
   const Images images = inputs_.images(data_, options.test_split, options.test_images, network_.network);
+  const Evaluator::NamedImages named_images(evaluator_, images);
   const Stopwatch float_watch;
   const auto baseline =
       evaluator_.score_float(network_.network, images, input_table_, label("float, " + options.test_split + " split"));
