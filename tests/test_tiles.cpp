@@ -52,6 +52,13 @@ TEST(Tiles, TheDearestComeFirstAndNoneIsLarge) {
   EXPECT_LE(tiles.back().cost, whole / (40 * ranks));
 }
 
+TEST(Tiles, OnlyVariantsThatShareAreTogether) {
+  for (const Tile& tile :
+       cut(std::vector<VariantCost>{{1, 0}, {2, 3}, {1, 0}, {1, 4}}, 4000, std::vector<std::byte>(4 * 32), 2)) {
+    for (const int variant : tile.variants) EXPECT_TRUE(tile.variants.size() == 1 || variant % 2 == 1);
+  }
+}
+
 /// Few images and many ranks: the variants are cut apart.
 TEST(Tiles, ThereAreEnoughForManyRanks) {
   EXPECT_GE(cut(std::vector<VariantCost>(8, {1, 0}), 1280, std::vector<std::byte>(8 * 10), 600).size(), 600u);
