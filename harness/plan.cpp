@@ -96,7 +96,7 @@ using Clock = std::chrono::steady_clock;
 // Assumed, not measured here: a pipelined broadcast at half of what a 100 Gbit/s network carries, and, with a single
 // rank, what bench_ranks measured for messages between ranks of one node (analysis/benchmarks.md).
 constexpr double broadcast_bytes_per_s = 6e9;
-constexpr Overheads assumed{.message = 0.5e-3, .serve = 0.2e-3};
+constexpr Overheads assumed{.message = 0.5e-3, .serve = 0.055e-3};
 
 /// Program, libraries, MPI and tensors of a chunk of images: what a rank needs beside images and weights [byte].
 constexpr double resident_bytes = 150e6;
@@ -437,7 +437,7 @@ void plan(const Ranks& ranks, const Config& config, const std::vector<Accelerato
   const int ranks_per_node = std::max(1, omp_get_num_procs() / thread_count());
   std::printf("Costs measured on %s: %s\n", ranks.host().c_str(), engine.backend->description().c_str());
   std::printf(
-      "Assumed: %.2f ms for a message between ranks, %.2f ms of the root per task (%s), broadcasts at %.0f GB/s; all\n"
+      "Assumed: %.2f ms for a message between ranks, %.3f ms of the root per task (%s), broadcasts at %.0f GB/s; all\n"
       "rounds of the search with all their assignments; %d ranks per node. Serial: what all ranks do or wait\nfor; "
       "first: uniform and single layers.\n\n",
       1e3 * overheads.message, 1e3 * overheads.serve,

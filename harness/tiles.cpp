@@ -11,6 +11,9 @@ constexpr int least_images = 16;
 /// The cost of a tile is 1 / (2 x ranks) of what is left, within these shares of the whole per rank.
 constexpr double largest_share = 1.0 / 8, smallest_share = 1.0 / 64;
 
+/// But a tile has this many times the work that it costs beside its images, as long as there are tiles for all ranks.
+constexpr double work_per_tile = 4;
+
 }  // namespace
 
 double cost_of(std::span<const VariantCost> costs, std::span<const int> variants) {
@@ -57,8 +60,11 @@ std::vector<Tile> cut(std::span<const VariantCost> costs, int images, const std:
         first = end;
         continue;
       }
-      const double target =
-          std::clamp(left / (2 * ranks), whole * smallest_share / ranks, whole * largest_share / ranks);
+      double beside = 0;
+      for (const int variant : variants) beside += costs[variant].tile;
+      const double least = std::min(work_per_tile * beside, whole / ranks);
+      const double target = std::max(
+          least, std::clamp(left / (2 * ranks), whole * smallest_share / ranks, whole * largest_share / ranks));
       const double per_image = cost_of(costs, variants);
       const int count =
           std::min(std::max(least_images, int(target / per_image) / least_images * least_images), end - first);

@@ -10,10 +10,11 @@ namespace bitcluster {
 /// long.
 inline constexpr int block_images = 128;
 
-/// What a variant costs per image, in any unit.
+/// What a variant costs, in any unit, per image.
 struct VariantCost {
   double own = 0;     //!< of the layers that it computes itself
   double shared = 0;  //!< of the reference's layers that it needs; variants of one tile share them
+  double tile = 0;    //!< per tile, not per image: preparing weights
 };
 
 /// Some variants on a range of images.
