@@ -31,6 +31,20 @@ class Evaluator {
   Backend& backend() { return backend_; }
   Journal* journal() { return journal_; }
 
+  /// What names the records of these images is worked out once while this lives, instead of for every call.
+  class NamedImages {
+   public:
+    NamedImages(Evaluator& evaluator, const Images& images);
+    ~NamedImages() { evaluator_.named_ = nullptr; }
+    NamedImages(const NamedImages&) = delete;
+
+   private:
+    friend class Evaluator;
+    Evaluator& evaluator_;
+    const Images& images_;
+    std::vector<Key> keys_;  // of the blocks
+  };
+
   /// Scores of the float32 network, (images).
   std::vector<ImageScore> score_float(const Network& network, const Images& images,
                                       const std::vector<float>& input_table, const std::string& label);
@@ -60,6 +74,7 @@ class Evaluator {
   const Ranks& ranks_;
   Backend& backend_;
   Journal* journal_;
+  const NamedImages* named_ = nullptr;
 };
 
 }  // namespace bitcluster

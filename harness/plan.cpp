@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdio>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <numeric>
@@ -18,6 +19,7 @@
 #include "harness/inputs.hpp"
 #include "harness/journal.hpp"
 #include "harness/progress.hpp"
+#include "harness/sharing.hpp"
 #include "harness/tiles.hpp"
 #include "host/emulator.hpp"
 #include "host/float_network.hpp"
@@ -29,12 +31,11 @@ namespace bitcluster {
 Schedule simulate(std::span<const double> tasks, int ranks, const Overheads& overheads) {
   struct Event {
     double time;
-    bool at_root;    // a worker's message, else the root itself is free
-    double arrived;  // messages are answered in the order of arrival
+    bool at_root;  // a worker's message, else the root itself is free
     int rank;
     bool result;
     bool operator>(const Event& other) const {
-      return std::tie(time, at_root, arrived, rank) > std::tie(other.time, other.at_root, other.arrived, other.rank);
+      return std::tie(time, at_root, rank) > std::tie(other.time, other.at_root, other.rank);
     }
   };
   struct Worker {
@@ -43,29 +44,34 @@ Schedule simulate(std::span<const double> tasks, int ranks, const Overheads& ove
   };
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events;
   std::vector<Worker> workers(ranks);
-  events.push({0, false, 0, 0, false});
+  events.push({0, false, 0, false});
   for (int rank = 1; rank < ranks; ++rank) {
-    for (int i = 0; i < tasks_ahead; ++i) events.push({overheads.message, true, overheads.message, rank, false});
+    for (int i = 0; i < tasks_ahead; ++i) events.push({overheads.message, true, rank, false});
   }
   Schedule schedule;
   std::size_t next = 0;
-  double served = 0;  // when the root can look at another message
-  while (!events.empty()) {
-    Event event = events.top();
-    events.pop();
-    if (!event.at_root) {
+  double served = 0;          // when the root can look at another message
+  std::queue<Event> waiting;  // messages at the root
+  while (!events.empty() || !waiting.empty()) {
+    const double start = waiting.empty() ? 0 : std::max(waiting.front().time, served);
+    const bool serves = !waiting.empty() && (events.empty() || start < events.top().time ||
+                                             (start == events.top().time && events.top().at_root));
+    if (!serves) {
+      const Event event = events.top();
+      events.pop();
+      if (event.at_root) {
+        waiting.push(event);
+        continue;
+      }
       if (next == tasks.size()) continue;
       const double end = event.time + tasks[next++];
       schedule.makespan = std::max(schedule.makespan, end);
-      events.push({end, false, end, 0, false});
+      events.push({end, false, 0, false});
       continue;
     }
-    if (event.time < served) {
-      event.time = served;
-      events.push(event);
-      continue;
-    }
-    served = event.time + overheads.serve;
+    const Event event = waiting.front();
+    waiting.pop();
+    served = start + overheads.serve;
     Worker& worker = workers[event.rank];
     ++worker.asked;
     if (event.result) {
@@ -74,8 +80,7 @@ Schedule simulate(std::span<const double> tasks, int ranks, const Overheads& ove
     }
     while (worker.asked > 0 && next < tasks.size() && (worker.busy == 0 || tasks.size() - next >= std::size_t(ranks))) {
       worker.free = std::max(worker.free, served + overheads.message) + tasks[next++];
-      const double arrival = worker.free + overheads.message;
-      events.push({arrival, true, arrival, event.rank, true});
+      events.push({worker.free + overheads.message, true, event.rank, true});
       ++worker.busy;
       --worker.asked;
     }
@@ -91,20 +96,23 @@ using Clock = std::chrono::steady_clock;
 // Assumed, not measured here: a pipelined broadcast at half of what a 100 Gbit/s network carries, and, with a single
 // rank, what bench_ranks measured for messages between ranks of one node (analysis/benchmarks.md).
 constexpr double broadcast_bytes_per_s = 6e9;
-constexpr Overheads assumed{.message = 0.5e-3, .serve = 0.2e-3};
+constexpr Overheads assumed{.message = 0.5e-3, .serve = 0.055e-3};
 
 /// Program, libraries, MPI and tensors of a chunk of images: what a rank needs beside images and weights [byte].
 constexpr double resident_bytes = 150e6;
 
-/// Mean time of one call, over enough of them to measure it.
+/// Time of one call, the least of some: other programs on this machine only ever add to it.
 double seconds_of(const std::function<void()>& action) {
   constexpr double enough = 0.3;  // [s]
-  const Clock::time_point start = Clock::now();
-  for (int calls = 1;; ++calls) {
+  double least = std::numeric_limits<double>::infinity();
+  for (double spent = 0; spent < enough;) {
+    const Clock::time_point start = Clock::now();
     action();
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    if (seconds > enough) return seconds / calls;
+    least = std::min(least, seconds);
+    spent += seconds;
   }
+  return least;
 }
 
 /// fixed + each x count [s].
@@ -135,6 +143,7 @@ struct Costs {
   double import = 0;
   Line read, calibrate, run_float;                          // per image
   double quantize_reference = 0;                            // all layers
+  double small_weights = 0;                                 // share of the weights that every rank quantizes
   double quantize_candidates = 0;                           // all layers in all formats
   double search_costs = 0;                                  // emulation of what is minimised
   double keys = 0;                                          // per byte of images
@@ -188,7 +197,12 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
   IntegerNetwork integer;
   costs.quantize_reference =
       seconds_of([&] { integer = make_integer(network, calibration, config.reference, table, quantizer); });
-  for (const int layer : layers) costs.weights += double(integer.weights[layer].values.size());
+  for (const int layer : layers) {
+    const std::size_t size = integer.weights[layer].values.size();
+    costs.weights += double(size);
+    if (size < fewest_shared_weights) costs.small_weights += double(size);
+  }
+  costs.small_weights /= costs.weights;
   // formats differ, filters of one length hardly: a part of the largest layer stands for all
   int largest = layers[0];
   for (const int layer : layers) {
@@ -318,20 +332,20 @@ std::vector<double> tile_seconds(const std::vector<Work>& round, int images, int
 }
 
 struct Prediction {
-  double serial = 0;  // every rank does it, or waits for it [s]
-  double rounds = 0;  // distributed [s]
-  double busy = 0;    // of all ranks together in rounds [s]
-  double bytes = 0;   // of one rank
+  double serial = 0;                                                    // every rank does it, or waits for it [s]
+  double baseline = 0, first = 0, probes = 0, test = 0, emulation = 0;  // distributed [s]
+  double busy = 0;                                                      // of all ranks together in rounds [s]
+  double bytes = 0;                                                     // of one rank
   long tasks = 0;
-  double wall() const { return serial + rounds; }
+  double wall() const { return serial + baseline + first + probes + test + emulation; }
 };
 
 Prediction predict(const Costs& costs, const Config& config, int bases, int ranks, const Overheads& overheads) {
   Prediction result;
   const double several = ranks > 1;
-  const auto distribute = [&](const std::vector<double>& tasks, double result_bytes) {
+  const auto distribute = [&](double& wall, const std::vector<double>& tasks, double result_bytes) {
     const Schedule schedule = simulate(tasks, ranks, overheads);
-    result.rounds += schedule.makespan;
+    wall += schedule.makespan;
     result.busy += schedule.busy;
     result.tasks += long(tasks.size());
     result.serial += several * result_bytes / broadcast_bytes_per_s;
@@ -339,36 +353,39 @@ Prediction predict(const Costs& costs, const Config& config, int bases, int rank
   const auto read = [&](int images) {
     result.serial += costs.read(images) + images * costs.image_bytes * (costs.keys + several / broadcast_bytes_per_s);
   };
-  const auto score = [&](const std::vector<Work>& round, int images) {
-    distribute(tile_seconds(round, images, ranks), double(round.size()) * images * sizeof(ImageScore));
+  const auto score = [&](double& wall, const std::vector<Work>& round, int images) {
+    distribute(wall, tile_seconds(round, images, ranks), double(round.size()) * images * sizeof(ImageScore));
   };
   const Work float_work{{1, 0}, {costs.run_float.each, 0}, costs.run_float.fixed};
 
   result.serial += costs.import;
   read(costs.calibration_images);
-  result.serial += costs.calibrate(costs.calibration_images);
-  result.serial += 2 * costs.quantize_reference;  // once more for the terms in /layers
-  result.serial += costs.quantize_candidates + costs.search_costs;
+  result.serial += costs.calibrate((costs.calibration_images + ranks - 1) / ranks);
+  // every rank does some filters of the large layers and gets the rest; the reference twice, for the terms in /layers
+  const double quantize = 2 * costs.quantize_reference + costs.quantize_candidates;
+  const double formats = double(config.search.candidates.size() + config.search.pruned.size());
+  result.serial += quantize * (costs.small_weights + (1 - costs.small_weights) / ranks) + costs.search_costs +
+                   several * (2 + formats) * costs.weights * sizeof(std::int16_t) / broadcast_bytes_per_s;
   read(costs.search_images);
-  score({float_work}, costs.search_images);
+  score(result.baseline, {float_work}, costs.search_images);
   const SearchProblem problem;  // for its numbers of rounds and probes, upper bounds
   for (const std::size_t candidates : {config.search.candidates.size(), config.search.pruned.size()}) {
     if (candidates == 0) continue;
     std::vector<Work> uniform(candidates, costs.everything), sensitivity;
     uniform.push_back(costs.reference);
     for (const Work& alone : costs.alone) sensitivity.insert(sensitivity.end(), candidates, alone);
-    score(uniform, costs.search_images);
-    score(sensitivity, costs.search_images);
+    score(result.first, uniform, costs.search_images);
+    score(result.first, sensitivity, costs.search_images);
     for (int round = 0; round < problem.choice_rounds + config.search.refine_rounds; ++round) {
-      score(std::vector<Work>(problem.probes, costs.everything), costs.search_images);
+      score(result.probes, std::vector<Work>(problem.probes, costs.everything), costs.search_images);
     }
   }
   read(costs.test_images);
-  score({float_work}, costs.test_images);
+  score(result.test, {float_work}, costs.test_images);
   const std::size_t found = config.search.pruned.empty() ? 2 : 3;
   std::vector<Work> tested(found, costs.everything);
   tested.push_back(costs.reference);
-  score(tested, costs.test_images);
+  score(result.test, tested, costs.test_images);
   for (int basis = 0; basis < bases; ++basis) {
     // of one image after the other; a rank that comes to an image computes its activations
     std::vector<double> tasks;
@@ -379,10 +396,9 @@ Prediction predict(const Costs& costs, const Config& config, int bases, int rank
       if (image == 0) tasks = costs.emulation_once;
       for (const double task : costs.emulation_per_image) tasks.push_back(task + observe);
     }
-    distribute(tasks, double(tasks.size()) * sizeof(LayerEmulation));
+    distribute(result.emulation, tasks, double(tasks.size()) * sizeof(LayerEmulation));
   }
 
-  const double formats = double(config.search.candidates.size() + config.search.pruned.size());
   // float, int16 of the reference and of all candidates, packed reference and float network, packed variants of a tile
   const double per_weight = 4 + 2 + 2 * formats + 1 + 4 + std::max(problem.probes, int(formats) + 1);
   result.bytes = resident_bytes + costs.image_bytes * std::max(costs.search_images, costs.test_images) +
@@ -399,8 +415,9 @@ Overheads measure_overheads(const Ranks& ranks) {
 }
 
 void print_row(const std::string& name, int ranks, const Prediction& one, const Prediction& many, int ranks_per_node) {
-  std::printf("%-14s %6d %12.1f %10.1f %9ld %9.1f %9.2f %9.1f\n", name.c_str(), ranks, many.wall(), many.serial,
-              many.tasks, 100 * one.wall() / (ranks * many.wall()), many.bytes * 1e-9,
+  std::printf("%-12s %6d %11.1f %6.1f %8.1f %9.1f %9.1f %9.1f %9.1f %9.1f %8ld %8.2f %8.1f\n", name.c_str(), ranks,
+              many.wall(), 100 * one.wall() / (ranks * many.wall()), many.serial, many.baseline, many.first,
+              many.probes, many.test, many.emulation, many.tasks, many.bytes * 1e-9,
               many.bytes * 1e-9 * std::min(ranks, ranks_per_node));
 }
 
@@ -420,18 +437,23 @@ void plan(const Ranks& ranks, const Config& config, const std::vector<Accelerato
   const int ranks_per_node = std::max(1, omp_get_num_procs() / thread_count());
   std::printf("Costs measured on %s: %s\n", ranks.host().c_str(), engine.backend->description().c_str());
   std::printf(
-      "Assumed: %.2f ms for a message between ranks, %.2f ms of the root per task (%s), broadcasts at %.0f GB/s; all\n"
-      "rounds of the search with all their assignments; %d ranks per node. Serial: what all ranks do or wait for.\n\n",
+      "Assumed: %.2f ms for a message between ranks, %.3f ms of the root per task (%s), broadcasts at %.0f GB/s; all\n"
+      "rounds of the search with all their assignments; %d ranks per node. Serial: what all ranks do or wait\nfor; "
+      "first: uniform and single layers.\n\n",
       1e3 * overheads.message, 1e3 * overheads.serve,
       ranks.size() > 1 ? "the latter measured now" : "see analysis/benchmarks.md", 1e-9 * broadcast_bytes_per_s,
       ranks_per_node);
-  std::printf("%-14s %6s %12s %10s %9s %9s %9s %9s\n", "model", "ranks", "wall s", "serial s", "tasks", "eff. %",
-              "GB/rank", "GB/node");
+  std::printf("%-12s %6s %11s %6s %8s %9s %9s %9s %9s %9s %8s %8s %8s\n", "model", "ranks", "wall s", "eff. %",
+              "serial", "float", "first", "probes", "test", "emulate", "tasks", "GB/rank", "GB/node");
   std::vector<Prediction> totals(rank_counts.size());
   Prediction total_of_one;
   const auto add = [](Prediction& to, const Prediction& more) {
     to.serial += more.serial;
-    to.rounds += more.rounds;
+    to.baseline += more.baseline;
+    to.first += more.first;
+    to.probes += more.probes;
+    to.test += more.test;
+    to.emulation += more.emulation;
     to.busy += more.busy;
     to.tasks += more.tasks;
     to.bytes = std::max(to.bytes, more.bytes);

@@ -335,6 +335,20 @@ void Ranks::broadcast(std::vector<Payload>& payloads) const {
   }
 }
 
+void Ranks::largest(std::span<double> values) const {
+  check(MPI_Allreduce(MPI_IN_PLACE, values.data(), int(values.size()), MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD));
+}
+
+void Ranks::sum(std::span<std::int64_t> counts) const {
+  check(MPI_Allreduce(MPI_IN_PLACE, counts.data(), int(counts.size()), MPI_INT64_T, MPI_SUM, MPI_COMM_WORLD));
+}
+
+void Ranks::join(std::span<std::byte> bytes, const std::vector<int>& starts) const {
+  std::vector<int> sizes;
+  for (int rank = 0; rank < size_; ++rank) sizes.push_back(starts[rank + 1] - starts[rank]);
+  check(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_BYTE, bytes.data(), sizes.data(), starts.data(), MPI_BYTE, MPI_COMM_WORLD));
+}
+
 void Ranks::abort() const {
   if (size_ > 1) MPI_Abort(MPI_COMM_WORLD, 1);
   std::_Exit(1);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <span>
@@ -61,6 +62,13 @@ class Ranks {
 
   /// Gives the root's bytes to all ranks, in messages of `chunk` bytes (MPI counts them in an int).
   void broadcast(std::span<std::byte> bytes, std::size_t chunk = std::size_t(1) << 30) const;
+
+  /// The largest, and the sum, of every element over the ranks, on all of them.
+  void largest(std::span<double> values) const;
+  void sum(std::span<std::int64_t> counts) const;
+
+  /// Part `rank` of `bytes`, from starts[rank] to starts[rank + 1], comes from that rank. Below 2 GiB.
+  void join(std::span<std::byte> bytes, const std::vector<int>& starts) const;
 
   /// Ends all ranks at once with a non-zero status, after a failure on this one.
   [[noreturn]] void abort() const;

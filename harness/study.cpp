@@ -10,6 +10,7 @@
 
 #include "harness/keys.hpp"
 #include "harness/progress.hpp"
+#include "harness/sharing.hpp"
 #include "host/error.hpp"
 
 namespace bitcluster {
@@ -149,9 +150,9 @@ Study::Study(const Inputs& inputs, Evaluator& evaluator, const Config& config, c
   network.name = model.name;
   const Images images = inputs_.images(data_, config.calibration.split, config.calibration.images, network);
   Progress progress(evaluator.ranks().root(), label("calibrate"), 1);
-  const Calibration calibration = calibrate(network, preprocess(images, input_table_, 0, images.count), images.count,
-                                            config.calibration.method, config.calibration.percentile);
-  const Quantizer quantizer = quantizer_of(evaluator.backend());
+  const Calibration calibration = calibrate(evaluator.ranks(), network, images, input_table_, config.calibration.method,
+                                            config.calibration.percentile);
+  const Quantizer quantizer = shared_quantizer(evaluator.ranks(), quantizer_of(evaluator.backend()));
   network_ = make_integer(network, calibration, config.reference, input_table_, quantizer);
   layers_ = weighted_layers(network);
   std::vector<WeightFormat> candidates = config.search.candidates;
@@ -166,6 +167,7 @@ void Study::search(const std::vector<Accelerator>& accelerators) {
   Images images = inputs_.images(data_, options.split, options.images, network_.network);
   shuffle(images, std::uint64_t(config_.seed));
   const HeldImages held(evaluator_.backend(), images.pixels);
+  const Evaluator::NamedImages named_images(evaluator_, images);
   const Accelerator* design = find_design(accelerators, Design::bitcluster);
   if (!design) {
     throw Error("the search has no costs to minimise", "no accelerator of the config has design \"bitcluster\"",
@@ -315,6 +317,7 @@ void Study::assign_uniformly() {
   for (int candidate = 0; candidate < int(weights_->candidates().size()); ++candidate) {
     const WeightFormat& format = weights_->candidates()[candidate];
     const std::string prefix = format.pruned ? bitpruner + std::string(" ") : "";
+    weights_->variant(Assignment(layers_.size(), candidate));  // all ranks together
     found_.push_back({prefix + candidate_name(format), Assignment(layers_.size(), candidate), format.pruned});
     add_assignment(found_.back().name, found_.back().assignment);
   }
@@ -323,6 +326,7 @@ void Study::assign_uniformly() {
 void Study::test() {
   const Config::SearchOptions& options = config_.search;
   const Images images = inputs_.images(data_, options.test_split, options.test_images, network_.network);
+  const Evaluator::NamedImages named_images(evaluator_, images);
   const Stopwatch float_watch;
   const auto baseline =
       evaluator_.score_float(network_.network, images, input_table_, label("float, " + options.test_split + " split"));

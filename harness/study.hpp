@@ -29,7 +29,7 @@ class CandidateWeights {
 
   const std::vector<WeightFormat>& candidates() const { return candidates_; }
 
-  /// weighted: position in weighted_layers().
+  /// weighted: position in weighted_layers(). Collective when first asked for.
   std::shared_ptr<const QuantizedWeights> get(int weighted, int candidate);
 
   /// What an assignment changes against the reference.

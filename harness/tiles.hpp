@@ -13,10 +13,11 @@ namespace bitcluster {
 /// long.
 inline constexpr int block_images = 128;
 
-/// What a variant costs per image, in any unit.
+/// What a variant costs, in any unit, per image.
 struct VariantCost {
   double own = 0;     //!< of the layers that it computes itself
   double shared = 0;  //!< of the reference's layers that it needs; variants of one tile share them
+  double tile = 0;    //!< per tile, not per image: preparing weights
 };
 
 /// Some variants on a range of images.
@@ -45,8 +46,8 @@ struct Extent {
 using StopTest = std::function<bool(std::span<const ImageScore> first)>;
 
 /// Tiles in the order of the looks at variants that may stop: first all images of those that cannot, and what comes
-/// before the first look at the others, then what comes before their second look, and so on, variants apart from each
-/// other there. extents: of every variant.
+/// before the first look at the others, then what comes before their second look, and so on. extents: of every
+/// variant.
 std::vector<Tile> cut_in_stages(std::span<const VariantCost> costs, std::span<const Extent> extents, int images,
                                 const std::vector<std::byte>& known, int ranks);
 

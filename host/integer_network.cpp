@@ -127,7 +127,7 @@ double least_squares_clip(const Histogram& histogram, int highest) {
 }
 
 /// Largest absolute output of every layer over all images.
-std::vector<double> find_largest(const Network& network, std::span<const float> images, int count) {
+std::vector<double> find_largest(const Network& network, std::span<const float> images, int count, int first_image) {
   const std::size_t layers = network.layers.size();
   std::vector<double> largest(layers);
   std::mutex mutex;
@@ -135,9 +135,10 @@ std::vector<double> find_largest(const Network& network, std::span<const float> 
     double found = 0;
     for (const float value : values) {
       if (!std::isfinite(value)) {
-        throw Error("cannot calibrate layer '" + network.layers[layer].name + "'",
-                    "its output is infinite or not a number for calibration image " + std::to_string(image),
-                    "check the preprocessing and the model");
+        throw Error(
+            "cannot calibrate layer '" + network.layers[layer].name + "'",
+            "its output is infinite or not a number for calibration image " + std::to_string(first_image + image),
+            "check the preprocessing and the model");
       }
       found = std::max(found, double(std::abs(value)));
     }
@@ -204,8 +205,8 @@ void check_overflow(const IntegerNetwork& network, int layer, const QuantizedWei
 }  // namespace
 
 Calibration calibrate(const Network& network, std::span<const float> images, int count, CalibrationMethod method,
-                      double percentile) {
-  if (count <= 0 || images.size() != std::size_t(count) * network.input().size()) {
+                      double percentile, const CalibrationShare* share) {
+  if (count < (share ? 0 : 1) || images.size() != std::size_t(count) * network.input().size()) {
     throw Error("cannot calibrate on " + std::to_string(count) + " images",
                 count <= 0 ? "there are none" : "their size is not that of the network's input",
                 "give at least one image of the network's input shape");
@@ -214,9 +215,15 @@ Calibration calibrate(const Network& network, std::span<const float> images, int
     throw Error("cannot calibrate at percentile " + std::to_string(percentile), "it must lie in (0, 100]",
                 "choose for example 99.99");
   }
-  const std::vector<double> largest = find_largest(network, images, count);
+  std::vector<double> largest = find_largest(network, images, count, share ? share->first_image : 0);
+  if (share) share->largest(largest);
   std::vector<Histogram> histograms;
   if (method != CalibrationMethod::maximum) histograms = fill_histograms(network, images, count, largest);
+  for (Histogram& histogram : histograms) {
+    if (!share) break;
+    share->sum(std::span(&histogram.zeros, 1));
+    share->sum(histogram.counts);
+  }
   const std::vector<bool> non_negative = find_non_negative(network);
 
   Calibration calibration;

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <thread>
 
 #include "harness/ranks.hpp"
@@ -15,6 +16,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+double processor_seconds() { return double(std::clock()) / CLOCKS_PER_SEC; }
 
 void measure(const Ranks& ranks, long tasks, std::size_t bytes, double task_seconds) {
   std::atomic<long> finished = 0;
@@ -28,6 +31,7 @@ void measure(const Ranks& ranks, long tasks, std::size_t bytes, double task_seco
     }
     return Payload(bytes);
   };
+  const double before = processor_seconds();
   const Clock::time_point start = Clock::now();
   ranks.distribute({tasks, work, [&](long done) { finished = done; }, {}, {}});
   const double seconds = seconds_since(start);
@@ -36,6 +40,8 @@ void measure(const Ranks& ranks, long tasks, std::size_t bytes, double task_seco
   std::printf("%d ranks, tasks of %g ms, results of %zu bytes: %.1f us per task and worker beside its work\n",
               ranks.size(), 1e3 * task_seconds, bytes,
               1e6 * (seconds * workers / double(tasks) - (ranks.size() > 1 ? task_seconds : 0)));
+  std::printf("    the root's processor time per task: %.1f us\n",
+              1e6 * (processor_seconds() - before) / double(tasks));
 }
 
 }  // namespace

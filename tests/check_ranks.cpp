@@ -3,9 +3,11 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <random>
 #include <thread>
 
 #include "harness/ranks.hpp"
+#include "harness/sharing.hpp"
 #include "host/error.hpp"
 
 using namespace bitcluster;
@@ -51,6 +53,53 @@ bool failure_reaches_all(const Ranks& ranks) {
   return false;
 }
 
+/// Layers whose filters are fewer than the ranks, many, and too small to be shared.
+bool shared_quantization_is_right(const Ranks& ranks) {
+  std::mt19937 random(1);
+  const Quantizer shared = shared_quantizer(ranks, quantize);
+  for (const auto& [filters, length] : {std::pair{3, 40000}, {100, 1001}, {8, 9}}) {
+    std::vector<float> weights(std::size_t(filters) * length), minimums(filters);
+    for (float& weight : weights) weight = std::normal_distribution<float>()(random);
+    for (float& minimum : minimums) minimum = std::uniform_real_distribution<float>(0, 0.05f)(random);
+    for (const bool per_channel : {true, false}) {
+      WeightFormat format;
+      format.terms = 2;
+      format.per_channel = per_channel;
+      const QuantizedWeights expected = quantize(weights, filters, format, minimums);
+      const QuantizedWeights found = shared(weights, filters, format, minimums);
+      if (found.format != expected.format || found.values != expected.values || found.scales != expected.scales) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+/// Three images: with four ranks one has none.
+bool shared_calibration_is_right(const Ranks& ranks) {
+  Network network;
+  network.layers.push_back({"image", Input{}, {}, {2, 5, 5}});
+  Convolution convolution;
+  convolution.filters = 2;
+  convolution.weights = {1, -0.5f, 0.25f, 2};
+  convolution.bias = {0.125f, -1};
+  network.layers.push_back({"layer", convolution, {0}, {2, 5, 5}});
+  Images images{"calibration", {2, 5, 5}, 3, {}, {0, 0, 0}};
+  std::mt19937 random(1);
+  for (int i = 0; i < 3 * 50; ++i) images.pixels.push_back(std::uint8_t(random()));
+  std::vector<float> table(2 * 256);
+  for (std::size_t i = 0; i < table.size(); ++i) table[i] = float(i % 256) / 128 - 1;
+  for (const CalibrationMethod method :
+       {CalibrationMethod::maximum, CalibrationMethod::percentile, CalibrationMethod::least_squares}) {
+    const Calibration expected = calibrate(network, preprocess(images, table, 0, 3), 3, method, 90);
+    const Calibration found = calibrate(ranks, network, images, table, method, 90);
+    for (std::size_t i = 0; i < expected.formats.size(); ++i) {
+      if (found.formats[i].scale != expected.formats[i].scale) return false;
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -78,5 +127,7 @@ int main(int argc, char** argv) {
   require(ranks, int(ranks.gather_on_node("x").size()) == ranks.local_size(), "the texts of the node");
   require(ranks, broadcast_is_right(ranks), "the root's bytes");
   require(ranks, failure_reaches_all(ranks), "the root's failure");
+  require(ranks, shared_quantization_is_right(ranks), "the weights of one rank alone");
+  require(ranks, shared_calibration_is_right(ranks), "the scales of one rank alone");
   return 0;
 }

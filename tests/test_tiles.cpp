@@ -52,9 +52,26 @@ TEST(Tiles, TheDearestComeFirstAndNoneIsLarge) {
   EXPECT_LE(tiles.back().cost, whole / (40 * ranks));
 }
 
+TEST(Tiles, OnlyVariantsThatShareAreTogether) {
+  for (const Tile& tile :
+       cut(std::vector<VariantCost>{{1, 0}, {2, 3}, {1, 0}, {1, 4}}, 4000, std::vector<std::byte>(4 * 32), 2)) {
+    for (const int variant : tile.variants) EXPECT_TRUE(tile.variants.size() == 1 || variant % 2 == 1);
+  }
+}
+
 /// Few images and many ranks: the variants are cut apart.
 TEST(Tiles, ThereAreEnoughForManyRanks) {
-  EXPECT_GE(cut(std::vector<VariantCost>(8, {1, 0}), 1280, std::vector<std::byte>(8 * 10), 600).size(), 600u);
+  EXPECT_GE(cut(std::vector<VariantCost>(8, {1, 0, 0}), 1280, std::vector<std::byte>(8 * 10), 600).size(), 600u);
+}
+
+/// 8 variants x 10,000 images on 512 ranks are 156.25 images per rank: with preparations as dear as 100 images, tiles
+/// of about that size are left.
+TEST(Tiles, AreNotSmallWherePreparingIsDear) {
+  const std::vector<std::byte> nothing(8 * 79);
+  EXPECT_GT(cut(std::vector<VariantCost>(8, {1, 0, 0}), 10000, nothing, 512).size(), 4000u);
+  const std::vector<Tile> tiles = cut(std::vector<VariantCost>(8, {1, 0, 100}), 10000, nothing, 512);
+  EXPECT_GE(tiles.size(), 512u);
+  EXPECT_LE(tiles.size(), 600u);
 }
 
 TEST(Tiles, NothingToDoGivesNone) {
