@@ -161,6 +161,9 @@ name = "{options.model.stem}"
 onnx = "{options.model.resolve()}"
 [search]
 terms = {options.terms}
+probes = {options.probes}
+patience = {options.patience}
+sensitivity_images = {options.sensitivity_images}
 budget = {options.budget}
 confident = {str(options.confident).lower()}
 [emulation]
@@ -188,6 +191,9 @@ def main():
     parser.add_argument("--budget", type=float, default=0.01)
     parser.add_argument("--confident", action="store_true",
                         help="our side keeps the upper end of the 95 %% interval within the budget, not just the loss")
+    parser.add_argument("--probes", type=int, default=1, help="our assignments per round; 1 takes the fewest in all")
+    parser.add_argument("--patience", type=int, default=3, help="our assignments in a row that may be no better")
+    parser.add_argument("--sensitivity-images", type=int, default=512, help="our images for the sensitivities")
     parser.add_argument("--batch", type=int, nargs="+", default=[50, 250, 1000], help="batch sizes of PyTorch")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--repeats", type=int, default=1, help="runs of our side, before and after the loop")

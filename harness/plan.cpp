@@ -132,6 +132,8 @@ Line line_through(int few, int many, const std::function<void(int)>& action) {
 struct Work {
   VariantCost products, seconds;
   double pack = 0;  // [s] per tile
+  int images = 0;   // first ones of the split (0: all)
+  bool may_stop = false;
 };
 
 /// What one model costs [s].
@@ -317,13 +319,16 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
 /// Seconds of the tiles of one round on these ranks.
 std::vector<double> tile_seconds(const std::vector<Work>& round, int images, int ranks) {
   std::vector<VariantCost> products, seconds;
+  std::vector<Extent> extents;
   for (const Work& work : round) {
     products.push_back(work.products);
     seconds.push_back(work.seconds);
+    extents.push_back({work.images > 0 ? std::min(work.images, images) : images, work.may_stop});
   }
   const std::size_t blocks = std::size_t(images + block_images - 1) / block_images;
   std::vector<double> tasks;
-  for (const Tile& tile : cut(products, images, std::vector<std::byte>(round.size() * blocks), ranks)) {
+  for (const Tile& tile :
+       cut_in_stages(products, extents, images, std::vector<std::byte>(round.size() * blocks), ranks)) {
     double pack = 0;
     for (const int variant : tile.variants) pack += round[variant].pack;
     tasks.push_back(cost_of(seconds, tile.variants) * tile.images + pack);
@@ -368,16 +373,20 @@ Prediction predict(const Costs& costs, const Config& config, int bases, int rank
                    several * (2 + formats) * costs.weights * sizeof(std::int16_t) / broadcast_bytes_per_s;
   read(costs.search_images);
   score(result.baseline, {float_work}, costs.search_images);
-  const SearchProblem problem;  // for its numbers of rounds and probes, upper bounds
+  const Config::SearchOptions& search = config.search;  // its numbers of rounds are upper bounds
+  Work probe = costs.everything;
+  probe.may_stop = search.early_stop;
   for (const std::size_t candidates : {config.search.candidates.size(), config.search.pruned.size()}) {
     if (candidates == 0) continue;
-    std::vector<Work> uniform(candidates, costs.everything), sensitivity;
-    uniform.push_back(costs.reference);
-    for (const Work& alone : costs.alone) sensitivity.insert(sensitivity.end(), candidates, alone);
-    score(result.first, uniform, costs.search_images);
-    score(result.first, sensitivity, costs.search_images);
-    for (int round = 0; round < problem.choice_rounds + config.search.refine_rounds; ++round) {
-      score(result.probes, std::vector<Work>(problem.probes, costs.everything), costs.search_images);
+    std::vector<Work> first(candidates, probe);
+    first.push_back(costs.reference);
+    for (Work alone : costs.alone) {
+      alone.images = search.sensitivity_images;
+      first.insert(first.end(), candidates, alone);
+    }
+    score(result.first, first, costs.search_images);
+    for (int round = 0; round < search.choice_rounds + search.refine_rounds; ++round) {
+      score(result.probes, std::vector<Work>(search.probes, probe), costs.search_images);
     }
   }
   read(costs.test_images);
@@ -400,7 +409,7 @@ Prediction predict(const Costs& costs, const Config& config, int bases, int rank
   }
 
   // float, int16 of the reference and of all candidates, packed reference and float network, packed variants of a tile
-  const double per_weight = 4 + 2 + 2 * formats + 1 + 4 + std::max(problem.probes, int(formats) + 1);
+  const double per_weight = 4 + 2 + 2 * formats + 1 + 4 + std::max(search.probes, int(formats) + 1);
   result.bytes = resident_bytes + costs.image_bytes * std::max(costs.search_images, costs.test_images) +
                  per_weight * costs.weights + 16.0 * costs.image_bytes * costs.calibration_images / 4;
   return result;

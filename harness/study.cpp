@@ -201,6 +201,7 @@ void Study::search_candidates(int first, int count, const Accelerator& design, c
   problem.probes = options.probes;
   problem.choice_rounds = options.choice_rounds;
   problem.refine_rounds = options.refine_rounds;
+  problem.patience = options.patience;
   problem.sensitivity_images = options.sensitivity_images;
   problem.baseline = baseline;
   std::vector<std::vector<LayerEmulation>> emulations(problem.layers);  // (layers, candidates)

@@ -75,8 +75,9 @@ std::vector<Tile> cut(std::span<const VariantCost> costs, int images, const std:
       double beside = 0;
       for (const int variant : variants) beside += costs[variant].tile;
       const double least = std::min(work_per_tile * beside, whole / ranks);
-      const double target = std::max(
-          least, std::clamp(left / (2 * ranks), whole * smallest_share / ranks, whole * largest_share / ranks));
+      const double target =
+          std::max(least, std::clamp(left / (2 * ranks), whole * (ranks > 1 ? smallest_share : largest_share) / ranks,
+                                     whole * largest_share / ranks));
       const double per_image = cost_of(costs, variants);
       const int count =
           std::min(std::max(least_images, int(target / per_image) / least_images * least_images), end - first);

@@ -12,9 +12,9 @@
 namespace bitcluster {
 namespace {
 
-/// Partial assignments that the dynamic program keeps per layer. Beyond that, of damages less than 0.2 % apart
-/// (25 octaves / 10000) only the cheapest is kept; those below 2^-25 of the largest count as equal.
-constexpr std::size_t largest_front = 10000;
+/// Partial assignments that the dynamic program keeps per layer. Beyond that, of damages less than 0.9 % apart
+/// (25 octaves / 2000) only the cheapest is kept; those below 2^-25 of the largest count as equal.
+constexpr std::size_t largest_front = 2000;
 constexpr double octaves_of_damage = 25;
 
 /// One assignment of the first layers, as its last choice and what it extends.
@@ -205,8 +205,9 @@ void check(const SearchProblem& problem) {
   if (!(problem.budget >= 0 && problem.budget <= 1)) {
     fail("the budget is " + std::to_string(problem.budget), "give a fraction in [0, 1], 0.01 for 1 %");
   }
-  if (problem.probes < 1 || problem.choice_rounds < 0 || problem.refine_rounds < 0 || problem.sensitivity_images < 0) {
-    fail("probes is below 1, or a number of rounds or images is negative", "raise it");
+  if (problem.probes < 1 || problem.choice_rounds < 0 || problem.refine_rounds < 0 || problem.patience < 1 ||
+      problem.sensitivity_images < 0) {
+    fail("probes or patience is below 1, or a number of rounds or images is negative", "raise it");
   }
   if (problem.baseline.empty()) fail("the float network has no scores", "evaluate it on the search split first");
 }
@@ -307,7 +308,7 @@ struct LayerwiseSearch::State {
     for (std::size_t i = 0; i < checked.size(); ++i) {
       if (checked[i].role == "sensitivity" || !checked[i].complete) continue;
       const double excess = (problem.confident ? checked[i].loss.high : checked[i].loss.loss) - problem.budget;
-      const double weight = 1 / (problem.budget * problem.budget + excess * excess + tiny);
+      const double near = problem.budget * problem.budget + excess * excess + tiny, weight = 1 / (near * near);
       sum += weight;
       x += weight * damages[i].mean;
       y += weight * excess;
@@ -332,10 +333,10 @@ struct LayerwiseSearch::State {
     std::erase_if(front, [&](const Prediction& prediction) {
       return index.contains(prediction.assignment) || prediction.cost >= dearest;
     });
-    const double allowed = allowed_damage(), spread = std::exp2(-rounds);
+    const double allowed = allowed_damage(), spread = std::exp2(-rounds / 2.0);
     constexpr double uncertainty = 0.1;  // of a prediction, as a part of what is allowed; the model's own residuals
     for (int probe = 0; probe < problem.probes && !front.empty(); ++probe) {
-      const double position = problem.probes == 1 ? 0 : 1.5 * probe / (problem.probes - 1) - 0.5;
+      const double position = problem.probes == 1 ? 1.0 : 1.5 * probe / (problem.probes - 1) - 0.5;
       const double target = allowed * (1 + spread * position);
       const auto expected = [&](const Prediction& prediction) {
         return expected_saving(dearest - prediction.cost, target - prediction.damage, uncertainty * allowed + tiny);
@@ -435,9 +436,9 @@ struct LayerwiseSearch::State {
     }
   }
 
-  /// One more round of a phase, unless it has had its rounds or the last two found nothing better.
+  /// One more round of a phase, unless it has had its rounds or the last ones found nothing better.
   bool goes_on(int most_rounds) {
-    constexpr int patience = 2;
+    const int patience = (problem.patience + problem.probes - 1) / problem.probes;
     if (rounds > 0) idle = cheapest() == best_before ? idle + 1 : 0;
     best_before = cheapest();
     return idle < patience && rounds++ < most_rounds;

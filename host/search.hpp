@@ -25,9 +25,10 @@ struct SearchProblem {
   double budget = 0.01;                   //!< allowed loss of top-1 accuracy against the float network, fraction
   bool confident = true;  //!< the upper end of the 95 % interval must be inside the budget, not just the mean
   SearchPolicy policy = SearchPolicy::model;
-  int probes = 3;                    //!< assignments evaluated per round of choice and refinement
-  int choice_rounds = 8;             //!< at most, of dynamic programming
-  int refine_rounds = 8;             //!< at most, of neighbours of the best assignment
+  int probes = 2;                    //!< assignments evaluated per round of choice and refinement
+  int choice_rounds = 12;            //!< at most, of dynamic programming
+  int refine_rounds = 6;             //!< at most, of neighbours of the best assignment
+  int patience = 4;                  //!< either ends after so many assignments in a row that are no better
   int sensitivity_images = 0;        //!< first images of the search split that sensitivities are measured on (0: all)
   std::vector<ImageScore> baseline;  //!< scores of the float network on the search split
 };

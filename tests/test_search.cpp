@@ -375,6 +375,7 @@ TEST(Search, RejectsImpossibleProblems) {
   EXPECT_TRUE(rejected([](SearchProblem& problem) { problem.cost[0][1] = NAN; }));
   EXPECT_TRUE(rejected([](SearchProblem& problem) { problem.budget = -0.1; }));
   EXPECT_TRUE(rejected([](SearchProblem& problem) { problem.probes = 0; }));
+  EXPECT_TRUE(rejected([](SearchProblem& problem) { problem.patience = 0; }));
   EXPECT_TRUE(rejected([](SearchProblem& problem) { problem.sensitivity_images = -1; }));
   EXPECT_TRUE(rejected([](SearchProblem& problem) { problem.baseline.clear(); }));
 }
