@@ -35,9 +35,9 @@ struct Config {
     bool confident = true;                 //!< see SearchProblem
     std::string minimise = "cycles";       //!< cycles | energy | energy_delay
     SearchPolicy policy = SearchPolicy::model;
-    int probes = 2, choice_rounds = 12, refine_rounds = 6, patience = 4;  //!< see SearchProblem
-    int sensitivity_images = 1024;                                         //!< first of the search split (0: all)
-    bool early_stop = true;                                                //!< give up assignments that look hopeless
+    int probes = 2, choice_rounds = 12, refine_rounds = 6, patience = 6;  //!< see SearchProblem
+    int sensitivity_images = 1024;                                        //!< first of the search split (0: all)
+    bool early_stop = true;                                               //!< give up assignments that look hopeless
   };
 
   struct EmulationOptions {

@@ -137,14 +137,17 @@ struct Model {
       fitted.emplace_back();
       for (const Measured& one : row) fitted.back().push_back(one.mean);
     }
-    // residual = A delta + noise, delta of variance T: delta = T A' (A T A' + noise)^-1 residual, by Cholesky
+    // residual = A delta + noise, delta of covariance T, which is variance() by layer, and common to all in proportion
+    // to their damages: delta = T A' (A T A' + noise)^-1 residual, by Cholesky
+    constexpr double common = 1;  // the whole may well be twice what its layers add up to
     const std::size_t count = assignments.size();
     std::vector<std::vector<double>> matrix(count, std::vector<double>(count));
-    std::vector<double> weights(count);
+    std::vector<double> weights(count), sums(count);
     for (std::size_t i = 0; i < count; ++i) {
-      weights[i] = measured[i].mean;
-      for (std::size_t layer = 0; layer < fitted.size(); ++layer) weights[i] -= fitted[layer][(*assignments[i])[layer]];
+      for (std::size_t layer = 0; layer < fitted.size(); ++layer) sums[i] += fitted[layer][(*assignments[i])[layer]];
+      weights[i] = measured[i].mean - sums[i];
       for (std::size_t j = 0; j <= i; ++j) {
+        matrix[i][j] = common * common * sums[i] * sums[j];
         for (std::size_t layer = 0; layer < fitted.size(); ++layer) {
           const int candidate = (*assignments[i])[layer];
           if (candidate == (*assignments[j])[layer]) matrix[i][j] += variance(int(layer), candidate);
@@ -169,6 +172,11 @@ struct Model {
     for (std::size_t i = count; i-- > 0;) {
       for (std::size_t k = i + 1; k < count; ++k) weights[i] -= matrix[k][i] * weights[k];
       weights[i] /= matrix[i][i];
+    }
+    double scale = 1;
+    for (std::size_t i = 0; i < count; ++i) scale += common * common * sums[i] * weights[i];
+    for (std::vector<double>& row : fitted) {
+      for (double& one : row) one *= std::max(scale, 0.1);
     }
     for (std::size_t i = 0; i < count; ++i) {
       for (std::size_t layer = 0; layer < fitted.size(); ++layer) {
@@ -229,8 +237,9 @@ struct LayerwiseSearch::State {
   std::vector<Measured> damages;  //!< per checked
 
   Model model;
-  std::vector<int> order;  //!< layers that the greedy policy has still to visit, last first
-  int best_before = -1;    //!< cheapest() when the last questions were asked
+  std::vector<int> order;    //!< layers that the greedy policy has still to visit, last first
+  std::size_t improved = 0;  //!< number of checked assignments when the best one was found
+  int best_before = -1;      //!< cheapest() when the last questions were asked
 
   void ask(const std::string& role, Assignment assignment) {
     const auto asked = [&](const Question& question) { return question.assignment == assignment; };
@@ -302,21 +311,31 @@ struct LayerwiseSearch::State {
   }
 
   /// The damage at which the budget is used up: on a line through the complete checks, those near the budget counting
-  /// most.
+  /// most, where they have one that rises; not far from the largest damage found within the budget and the smallest one
+  /// found beyond it.
   double allowed_damage() const {
     double sum = 0, x = 0, y = 0, xx = 0, xy = 0;
+    double within = 0, beyond = std::numeric_limits<double>::infinity();
     for (std::size_t i = 0; i < checked.size(); ++i) {
       if (checked[i].role == "sensitivity" || !checked[i].complete) continue;
+      const double damage = damages[i].mean;
+      if (checked[i].within_budget) {
+        within = std::max(within, damage);
+      } else {
+        beyond = std::min(beyond, damage);
+      }
       const double excess = (problem.confident ? checked[i].loss.high : checked[i].loss.loss) - problem.budget;
-      const double near = problem.budget * problem.budget + excess * excess + tiny, weight = 1 / (near * near);
+      const double weight = 1 / (problem.budget * problem.budget + excess * excess + tiny);
       sum += weight;
-      x += weight * damages[i].mean;
+      x += weight * damage;
       y += weight * excess;
-      xx += weight * damages[i].mean * damages[i].mean;
-      xy += weight * damages[i].mean * excess;
+      xx += weight * damage * damage;
+      xy += weight * damage * excess;
     }
+    if (std::isinf(beyond)) beyond = 2 * within;
     const double slope = (sum * xy - x * y) / std::max(sum * xx - x * x, tiny);
-    return slope > 0 ? std::max(0.0, (x - y / slope) / sum) : 0;
+    if (slope <= 0) return (within + beyond) / 2;
+    return std::clamp((x - y / slope) / sum, std::min(within, beyond) / 2, 2 * std::max(within, beyond));
   }
 
   /// What an assignment is expected to save: its saving times the probability of staying within the budget.
@@ -330,8 +349,13 @@ struct LayerwiseSearch::State {
     const int best = cheapest();
     std::vector<Prediction> front = predict_front(fitted(), problem.cost);
     const double dearest = best >= 0 ? checked[best].cost : front.front().cost * (1 + 1e-9);
+    double failed = 0;  // the dearest that was too much since something better was found
+    for (std::size_t i = improved; idle > 0 && i < checked.size(); ++i) {
+      if (checked[i].cost < dearest) failed = std::max(failed, checked[i].cost);
+    }
+    const double least = idle > 0 ? (failed + dearest) / 2 : 0;  // where the model is too bold, as bisection does
     std::erase_if(front, [&](const Prediction& prediction) {
-      return index.contains(prediction.assignment) || prediction.cost >= dearest;
+      return index.contains(prediction.assignment) || prediction.cost >= dearest || prediction.cost < least;
     });
     const double allowed = allowed_damage(), spread = std::exp2(-rounds / 2.0);
     constexpr double uncertainty = 0.1;  // of a prediction, as a part of what is allowed; the model's own residuals
@@ -440,6 +464,7 @@ struct LayerwiseSearch::State {
   bool goes_on(int most_rounds) {
     const int patience = (problem.patience + problem.probes - 1) / problem.probes;
     if (rounds > 0) idle = cheapest() == best_before ? idle + 1 : 0;
+    if (idle == 0) improved = checked.size();
     best_before = cheapest();
     return idle < patience && rounds++ < most_rounds;
   }

@@ -28,7 +28,7 @@ struct SearchProblem {
   int probes = 2;                    //!< assignments evaluated per round of choice and refinement
   int choice_rounds = 12;            //!< at most, of dynamic programming
   int refine_rounds = 6;             //!< at most, of neighbours of the best assignment
-  int patience = 4;                  //!< either ends after so many assignments in a row that are no better
+  int patience = 6;                  //!< either ends after so many assignments in a row that are no better
   int sensitivity_images = 0;        //!< first images of the search split that sensitivities are measured on (0: all)
   std::vector<ImageScore> baseline;  //!< scores of the float network on the search split
 };
