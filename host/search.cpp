@@ -155,7 +155,8 @@ struct Model {
       }
       // what no sum over layers explains, taken as a tenth
       constexpr double not_additive = 0.1;
-      matrix[i][i] += measured[i].variance + not_additive * not_additive * measured[i].mean * measured[i].mean + tiny;
+      const double noise = measured[i].variance + not_additive * not_additive * measured[i].mean * measured[i].mean;
+      matrix[i][i] += std::max(noise, 1e-9 * matrix[i][i]) + tiny;  // so that equal rows can be told from each other
     }
     for (std::size_t j = 0; j < count; ++j) {
       for (std::size_t k = 0; k < j; ++k) matrix[j][j] -= matrix[j][k] * matrix[j][k];
