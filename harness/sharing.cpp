@@ -1,6 +1,7 @@
 #include "harness/sharing.hpp"
 
 #include <algorithm>
+#include <limits>
 
 namespace bitcluster {
 
@@ -17,7 +18,9 @@ Calibration calibrate(const Ranks& ranks, const Network& network, const Images& 
 Quantizer shared_quantizer(const Ranks& ranks, Quantizer quantizer) {
   return [&ranks, quantizer](std::span<const float> weights, int filters, const WeightFormat& format,
                              std::span<const float> minimum_scales) {
-    if (ranks.size() == 1 || !format.per_channel || weights.size() < fewest_shared_weights) {
+    // MPI counts bytes in an int
+    const bool sendable = weights.size() * sizeof(std::int16_t) <= std::size_t(std::numeric_limits<int>::max());
+    if (ranks.size() == 1 || !format.per_channel || weights.size() < fewest_shared_weights || !sendable) {
       return quantizer(weights, filters, format, minimum_scales);
     }
     const std::size_t length = weights.size() / filters;
