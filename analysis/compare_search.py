@@ -124,14 +124,11 @@ def search(loop, candidates, budget, images, labels, test_images, test_labels):
             high = limit
     if best is None:
         return None, None, None, evaluations
-    test_base = (apply_floats(loop), loop.losses(test_images, test_labels)[0])[1]
+    for layer in layers:
+        loop.set(layer, loop.floats[layer])
+    test_base = loop.losses(test_images, test_labels)[0]
     apply(best[0])
     return best[0], best[1], test_base - loop.losses(test_images, test_labels)[0], evaluations + 2
-
-
-def apply_floats(loop):
-    for layer, weights in enumerate(loop.floats):
-        loop.set(layer, weights)
 
 
 def our_search(options, folder):

@@ -331,8 +331,7 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
     return payload;
   };
   Progress progress(ranks.root(), name + ": emulate", long(tasks.size()));
-  const auto payloads =
-      ranks.distribute({long(tasks.size()), work, [&](long done) { progress.update(done); }, {}, {}, {}});
+  const auto payloads = ranks.distribute({long(tasks.size()), work, [&](long done) { progress.update(done); }, {}, {}});
 
   // sums over the images, in their order
   struct Row {

@@ -345,7 +345,8 @@ struct LayerwiseSearch::State {
   }
 
   /// Assignments of the model's front with the largest expected saving against the best: as if the damage allowed were
-  /// what it seems to be, and less and more than that, by half at first and closer in later rounds.
+  /// between half a spread less than it seems to be and a whole one more, where an assignment that is too much is often
+  /// given up early; a single probe goes the whole way. The spread is 0.7 at first and less in later rounds.
   void ask_choice() {
     const int best = cheapest();
     std::vector<Prediction> front = predict_front(fitted(), problem.cost);
@@ -429,8 +430,8 @@ struct LayerwiseSearch::State {
     for (std::size_t i = 0; i < count; ++i) ask("layerwise", std::move(neighbours[i].assignment));
   }
 
-  /// Layers by falling damage per saved cost, from the best uniform assignment to the cheapest
-  /// candidate: the first to visit is last.
+  /// Layers by falling damage per saved cost, from the best uniform assignment to the cheapest candidate: the first to
+  /// visit is last.
   void order_layers() {
     const int start = cheapest();
     if (start < 0) return;
