@@ -37,17 +37,22 @@ struct PackedConvolution::Strip {
 
 PackedConvolution::PackedConvolution(const Kernels& kernels, const Convolution& convolution, const Shape& input,
                                      const Shape& output, std::span<const std::int16_t> weights, bool input_is_signed,
-                                     const Requantization& requantization)
+                                     const Requantization& requantization, Buffer storage)
     : kernels_(&kernels),
       input_(input),
       output_(output),
       window_(convolution.window),
       groups_(convolution.groups),
       filters_(convolution.filters),
-      input_is_signed_(input_is_signed) {
+      input_is_signed_(input_is_signed),
+      weights_(std::move(storage)) {
   depthwise_ = groups_ > 1 && groups_ == input.channels;
-  const bool fits_byte =
-      std::all_of(weights.begin(), weights.end(), [](std::int16_t w) { return w >= -128 && w <= 127; });
+  std::int16_t least = 0, most = 0;
+  for (const std::int16_t weight : weights) {
+    least = std::min(least, weight);
+    most = std::max(most, weight);
+  }
+  const bool fits_byte = least >= -128 && most <= 127;
   arithmetic_ = kernels.has_bytes && fits_byte && !depthwise_ ? Arithmetic::bytes : Arithmetic::words;
   plan(convolution);
 
@@ -141,39 +146,60 @@ void PackedConvolution::plan(const Convolution& convolution) {
       run_offsets_.push_back(
           (std::ptrdiff_t(ky) * window_.dilation_h * row_pitch + kx * window_.dilation_w * scratch_channels_) *
           element_bytes_);
-      for (int i = 0; i < run_steps_ * step_elements; ++i) {
-        const int channel = i % group_channels, tap = i / group_channels;
-        const int row = ky + tap / run_columns, column = kx + tap % run_columns;
-        weight_order_.push_back(i < run_length ? channel * taps + row * window_.kernel_w + column : -1);
+      for (int tap = 0; tap < run_rows * run_columns; ++tap) {
+        run_taps_.push_back((ky + tap / run_columns) * window_.kernel_w + kx + tap % run_columns);
       }
     }
   }
   const int width = kernels_->vector_width;
   const int group_filters = convolution.filters / groups_;
   group_filters_padded_ = round_up(group_filters, width);
-  group_weight_bytes_ = weight_order_.size() * element_bytes_ * group_filters_padded_;
+  group_weight_bytes_ = run_offsets_.size() * run_steps_ * 4 * group_filters_padded_;
 }
 
 template <class Weight>
 void PackedConvolution::pack(std::span<const Weight> weights) {
-  const int group_filters = filters_ / groups_;
-  const std::size_t filter_size = weights.size() / filters_;
-  const int step_elements = 4 / element_bytes_;
-  const std::size_t steps = weight_order_.size() / step_elements;
-  const int width = kernels_->vector_width;
+  const int group_filters = filters_ / groups_, group_channels = input_.channels / groups_;
+  const int taps = window_.kernel_h * window_.kernel_w, runs = int(run_offsets_.size());
+  const int run_taps = int(run_taps_.size()) / runs, channels_at_once = taps == 1 ? group_channels : 64;
+  const std::size_t filter_size = weights.size() / filters_, steps = std::size_t(runs) * run_steps_;
+  const int width = kernels_->vector_width, largest_block = kernels_->block_vectors * width;
   weights_.reserve(group_weight_bytes_ * groups_);
   const auto pack_as = [&]<class Element>(Element* to) {
+    // First every filter of a block in the order of the runs, then steps of all filters side by side: so both reading
+    // and writing move forward. Rows begin in different sets of the cache.
+    constexpr std::size_t step_elements = 4 / sizeof(Element), cache_line = 64;
+    const std::size_t row_size = steps * step_elements + cache_line;
+    std::vector<Element> rows(largest_block * row_size);
     for (int group = 0; group < groups_; ++group) {
       for (int first = 0; first < group_filters;) {
-        const int block = first + width < group_filters ? kernels_->block_vectors * width : width;
-        for (std::size_t step = 0; step < steps; ++step) {
-          for (int filter = first; filter < first + block; ++filter) {
-            for (int i = 0; i < step_elements; ++i) {
-              const std::int32_t order = weight_order_[step * step_elements + i];
-              *to++ = order < 0 || filter >= group_filters
-                          ? Element(0)
-                          : Element(weights[std::size_t(group * group_filters + filter) * filter_size + order]);
+        const int block = first + width < group_filters ? largest_block : width;
+        for (int i = 0; i < block; ++i) {
+          Element* const row = rows.data() + i * row_size;
+          if (first + i >= group_filters) {
+            std::fill_n(row, row_size, Element(0));
+            continue;
+          }
+          const Weight* filter = weights.data() + std::size_t(group * group_filters + first + i) * filter_size;
+          // a few channels at a time: all taps of those are in the cache
+          for (int c0 = 0; c0 < group_channels; c0 += channels_at_once) {
+            const int channels = std::min(channels_at_once, group_channels - c0);
+            for (int tap = 0; tap < runs * run_taps; ++tap) {
+              Element* const of_tap =
+                  row + tap / run_taps * run_steps_ * step_elements + tap % run_taps * group_channels + c0;
+              const Weight* const from = filter + std::size_t(c0) * taps + run_taps_[tap];
+              if (taps == 1) {
+                for (int c = 0; c < channels; ++c) of_tap[c] = Element(from[c]);
+              } else {
+                for (int c = 0; c < channels; ++c) of_tap[c] = Element(from[c * taps]);
+              }
             }
+          }
+        }
+        for (std::size_t step = 0; step < steps; ++step) {
+          const Element* from = rows.data() + step * step_elements;
+          for (int i = 0; i < block; ++i, from += row_size, to += step_elements) {
+            std::memcpy(to, from, step_elements * sizeof(Element));
           }
         }
         first += block;

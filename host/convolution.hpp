@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "host/buffer.hpp"
@@ -22,15 +23,20 @@ struct ConvolutionOutput {
 /// they walk over the input. Exact for integers; for floats every sum runs in one fixed order.
 class PackedConvolution {
  public:
-  /// Integer weights (filters, channels / groups, kernel_h, kernel_w), int8 activations of the given sign.
+  /// Integer weights (filters, channels / groups, kernel_h, kernel_w), int8 activations of the given sign. storage: for
+  /// the packed weights, used again where it is large enough.
   PackedConvolution(const Kernels& kernels, const Convolution& convolution, const Shape& input, const Shape& output,
-                    std::span<const std::int16_t> weights, bool input_is_signed, const Requantization& requantization);
+                    std::span<const std::int16_t> weights, bool input_is_signed, const Requantization& requantization,
+                    Buffer storage = {});
 
   /// The float weights and biases of the layer itself.
   PackedConvolution(const Kernels& kernels, const Convolution& convolution, const Shape& input, const Shape& output);
 
   /// input: (images, h, w, c) bytes or floats, readable 64 bytes behind its end. scratch belongs to the calling thread.
   void run(const void* input, int images, const ConvolutionOutput& output, Buffer& scratch) const;
+
+  /// Its storage, for another one.
+  Buffer release() && { return std::move(weights_); }
 
  private:
   struct Strip;
@@ -58,7 +64,7 @@ class PackedConvolution {
   int scratch_width_ = 0, scratch_height_ = 0, scratch_channels_ = 0;
   std::vector<std::ptrdiff_t> run_offsets_;  //!< dense: bytes; depthwise: elements, two per pair of taps
   int run_steps_ = 0;
-  std::vector<std::int32_t> weight_order_;  //!< (runs, steps, elements of a step): index into a filter's weights or -1
+  std::vector<int> run_taps_;  //!< dense: (runs, taps of a run) of the kernel
 
   Buffer weights_;
   std::size_t group_weight_bytes_ = 0;  //!< packed weights of one group

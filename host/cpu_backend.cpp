@@ -55,16 +55,19 @@ class CpuBackend final : public Backend {
 
  private:
   using Tensors = std::vector<Buffer>;
-  using ChangedWeights = std::map<int, std::shared_ptr<PackedConvolution>>;  //!< by layer
-  using PackedCache = std::map<std::pair<int, const QuantizedWeights*>, std::shared_ptr<PackedConvolution>>;
+  using ChangedWeights = std::map<int, const PackedConvolution*>;  //!< by layer
+  struct CachedWeights {
+    std::shared_ptr<const QuantizedWeights> weights;  // kept, so that its address means it
+    std::optional<PackedConvolution> convolution;
+  };
+  using Cache = std::map<std::pair<int, const QuantizedWeights*>, CachedWeights>;
 
   const IntegerNetwork& loaded() const;
   const std::vector<Layer>& layers() const { return network_->network.layers; }
   int last() const { return int(layers().size()) - 1; }
-  PackedConvolution pack(int layer, const QuantizedWeights& weights) const;
+  PackedConvolution pack(int layer, const QuantizedWeights& weights, Buffer storage = {}) const;
+  std::vector<ChangedWeights> pack(std::span<const Variant> variants);
   int choose_chunk(int count) const;
-
-  ChangedWeights pack(const Variant& variant, PackedCache& cache) const;
 
   void run(Pass pass, const ChangedWeights& weights, const std::uint8_t* pixels, int images, Workspace& workspace,
            const Tensors& reference, Tensors& tensors) const;
@@ -75,6 +78,7 @@ class CpuBackend final : public Backend {
   const Kernels& kernels_;
   const IntegerNetwork* network_ = nullptr;
   std::vector<LayerPlan> plans_;
+  Cache cache_;                        //!< changed weights of the last call
   std::vector<Workspace> workspaces_;  //!< per thread
 };
 
@@ -85,18 +89,19 @@ const IntegerNetwork& CpuBackend::loaded() const {
   return *network_;
 }
 
-PackedConvolution CpuBackend::pack(int index, const QuantizedWeights& weights) const {
+PackedConvolution CpuBackend::pack(int index, const QuantizedWeights& weights, Buffer storage) const {
   const Layer& layer = layers()[index];
   const int input = layer.inputs[0];
   return PackedConvolution(kernels_, std::get<Convolution>(layer.operation), layers()[input].output, layer.output,
                            weights.values, network_->formats[input].is_signed,
-                           requantization(*network_, index, weights));
+                           requantization(*network_, index, weights), std::move(storage));
 }
 
 void CpuBackend::load(const IntegerNetwork& network) {
   network_ = &network;
   plans_.clear();
   plans_.resize(layers().size());
+  cache_.clear();
   workspaces_.clear();
   // several layers at once: packing large layers takes a while
   parallel_for(long(layers().size()), [&](long index, int) {
@@ -122,14 +127,45 @@ int CpuBackend::choose_chunk(int count) const {
   return std::clamp((count + threads - 1) / threads, 1, chunk);
 }
 
-CpuBackend::ChangedWeights CpuBackend::pack(const Variant& variant, PackedCache& cache) const {
-  ChangedWeights changed;
-  for (const WeightChange& change : variant) {
-    auto& packed = cache[{change.layer, change.weights.get()}];
-    if (!packed) packed = std::make_shared<PackedConvolution>(pack(change.layer, *change.weights));
-    changed[change.layer] = packed;
+/// Weights that the call before had as well are packed already; the storage of its others is used again.
+std::vector<CpuBackend::ChangedWeights> CpuBackend::pack(std::span<const Variant> variants) {
+  std::map<Cache::key_type, std::shared_ptr<const QuantizedWeights>> wanted;
+  for (const Variant& variant : variants) {
+    for (const WeightChange& change : variant) wanted[{change.layer, change.weights.get()}] = change.weights;
   }
-  return changed;
+  BufferPool storage;
+  for (auto entry = cache_.begin(); entry != cache_.end();) {
+    if (wanted.contains(entry->first)) {
+      ++entry;
+    } else {
+      if (entry->second.convolution) storage.give(std::move(*entry->second.convolution).release());
+      entry = cache_.erase(entry);
+    }
+  }
+  struct Missing {
+    int layer;
+    CachedWeights* entry;
+    Buffer storage;
+  };
+  std::vector<Missing> missing;
+  for (auto& [key, weights] : wanted) {
+    CachedWeights& entry = cache_[key];
+    if (entry.convolution) continue;
+    entry.weights = weights;
+    missing.push_back({key.first, &entry, storage.take(weights->values.size())});
+  }
+  parallel_for(long(missing.size()), [&](long i, int) {
+    missing[i].entry->convolution.emplace(
+        pack(missing[i].layer, *missing[i].entry->weights, std::move(missing[i].storage)));
+  });
+  std::vector<ChangedWeights> result;
+  for (const Variant& variant : variants) {
+    ChangedWeights& changed = result.emplace_back();
+    for (const WeightChange& change : variant) {
+      changed[change.layer] = &*cache_.at({change.layer, change.weights.get()}).convolution;
+    }
+  }
+  return result;
 }
 
 void CpuBackend::evaluate(ImageBatch images, std::span<const Variant> variants, std::span<float> logits) {
@@ -139,13 +175,9 @@ void CpuBackend::evaluate(ImageBatch images, std::span<const Variant> variants, 
                 "the place for logits has " + std::to_string(logits.size()) + " values",
                 "give (variants, count, classes)");
   }
-  PackedCache cache;
   std::vector<Pass> passes;
-  std::vector<ChangedWeights> weights;
-  for (const Variant& variant : variants) {
-    passes.push_back(variant_pass(network_->network, variant));
-    weights.push_back(pack(variant, cache));
-  }
+  for (const Variant& variant : variants) passes.push_back(variant_pass(network_->network, variant));
+  const std::vector<ChangedWeights> weights = pack(variants);
   const Pass shared_pass = reference_pass(network_->network, passes);
 
   workspaces_.resize(thread_count());
@@ -178,8 +210,7 @@ void CpuBackend::observe_inputs(ImageBatch images, const Variant& variant, const
   const std::size_t image_size = loaded().network.input().size();
   const std::vector<int> weighted = weighted_layers(network_->network);
   variant_pass(network_->network, variant);  // checks it
-  PackedCache cache;
-  const ChangedWeights weights = pack(variant, cache);
+  const ChangedWeights weights = pack(std::span(&variant, 1))[0];
   const Pass pass = inputs_pass(network_->network);
 
   workspaces_.resize(thread_count());
@@ -241,7 +272,7 @@ void CpuBackend::run(Pass pass, const ChangedWeights& weights, const std::uint8_
     std::vector<const Buffer*> inputs;
     for (const int input : layer.inputs) inputs.push_back(pass.computes[input] ? &tensors[input] : &reference[input]);
     const auto changed = weights.find(index);
-    run_layer(index, changed == weights.end() ? nullptr : changed->second.get(), inputs, images, workspace,
+    run_layer(index, changed == weights.end() ? nullptr : changed->second, inputs, images, workspace,
               tensors[index].as<void>());
     for (const int input : layer.inputs) {
       if (pass.computes[input] && --pass.readers[input] == 0) workspace.pool.give(std::exchange(tensors[input], {}));
