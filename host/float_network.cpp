@@ -232,19 +232,30 @@ struct FloatWorkspace {
 
 }  // namespace
 
-std::vector<float> run_float(const Network& network, std::span<const float> images, int count,
-                             const ActivationObserver& observer) {
+struct FloatNetwork::State {
+  const Network& network;
+  std::vector<FloatLayerPlan> plans;
+};
+
+FloatNetwork::FloatNetwork(const Network& network)
+    : state_(std::make_unique<const State>(State{network, prepare(network)})) {}
+
+FloatNetwork::~FloatNetwork() = default;
+
+std::vector<float> FloatNetwork::run(std::span<const float> images, int count,
+                                     const ActivationObserver& observer) const {
+  const auto& [network, plans] = *state_;
   const std::size_t image_size = network.input().size(), classes = network.classes();
   if (count < 0 || images.size() != count * image_size) {
     throw Error("cannot run network '" + network.name + "' on " + std::to_string(count) + " images",
                 std::to_string(images.size()) + " values do not have that size", "give (count, h, w, c)");
   }
-  const std::vector<FloatLayerPlan> plans = prepare(network);
   std::vector<FloatWorkspace> workspaces(thread_count());
   std::vector<float> logits(count * classes);
   const int layers = int(network.layers.size());
-  const int at_once = observer ? 1 : chunk;  // an observer sees one image after the other
-  parallel_for((count + at_once - 1) / at_once, [&](long index, int thread) {
+  const int per_thread = (count + thread_count() - 1) / thread_count();
+  const int at_once = observer ? 1 : std::clamp(per_thread, 1, chunk);  // an observer sees one image after the other
+  parallel_for((count + at_once - 1) / at_once, [&, &network = network, &plans = plans](long index, int thread) {
     FloatWorkspace& workspace = workspaces[thread];
     const int first = int(index) * at_once, here = std::min(at_once, count - first);
     std::vector<Buffer> tensors(layers);
@@ -286,6 +297,10 @@ std::vector<float> run_float(const Network& network, std::span<const float> imag
     workspace.pool.give(std::move(tensors.back()));
   });
   return logits;
+}
+
+std::vector<float> run_float(const Network& network, std::span<const float> images, int count) {
+  return FloatNetwork(network).run(images, count);
 }
 
 }  // namespace bitcluster

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <mutex>
 #include <string>
+#include <utility>
 
 #include "host/error.hpp"
 #include "host/float_network.hpp"
@@ -127,11 +128,12 @@ double least_squares_clip(const Histogram& histogram, int highest) {
 }
 
 /// Largest absolute output of every layer over all images.
-std::vector<double> find_largest(const Network& network, std::span<const float> images, int count, int first_image) {
+std::vector<double> find_largest(const Network& network, const FloatNetwork& prepared, std::span<const float> images,
+                                 int count, int first_image) {
   const std::size_t layers = network.layers.size();
   std::vector<double> largest(layers);
   std::mutex mutex;
-  run_float(network, images, count, [&](int image, int layer, std::span<const float> values) {
+  prepared.run(images, count, [&](int image, int layer, std::span<const float> values) {
     double found = 0;
     for (const float value : values) {
       if (!std::isfinite(value)) {
@@ -148,12 +150,12 @@ std::vector<double> find_largest(const Network& network, std::span<const float> 
   return largest;
 }
 
-std::vector<Histogram> fill_histograms(const Network& network, std::span<const float> images, int count,
-                                       const std::vector<double>& largest) {
+std::vector<Histogram> fill_histograms(const Network& network, const FloatNetwork& prepared,
+                                       std::span<const float> images, int count, const std::vector<double>& largest) {
   std::vector<Histogram> histograms(network.layers.size());
   for (std::size_t i = 0; i < histograms.size(); ++i) histograms[i] = {largest[i], 0, std::vector<std::int64_t>(bins)};
   std::mutex mutex;
-  run_float(network, images, count, [&](int, int layer, std::span<const float> values) {
+  prepared.run(images, count, [&](int, int layer, std::span<const float> values) {
     if (keeps_format(network.layers[layer])) return;
     std::vector<std::int32_t> counts(bins);
     std::int64_t zeros = 0;
@@ -215,10 +217,11 @@ Calibration calibrate(const Network& network, std::span<const float> images, int
     throw Error("cannot calibrate at percentile " + std::to_string(percentile), "it must lie in (0, 100]",
                 "choose for example 99.99");
   }
-  std::vector<double> largest = find_largest(network, images, count, share ? share->first_image : 0);
+  const FloatNetwork prepared(network);
+  std::vector<double> largest = find_largest(network, prepared, images, count, share ? share->first_image : 0);
   if (share) share->largest(largest);
   std::vector<Histogram> histograms;
-  if (method != CalibrationMethod::maximum) histograms = fill_histograms(network, images, count, largest);
+  if (method != CalibrationMethod::maximum) histograms = fill_histograms(network, prepared, images, count, largest);
   for (Histogram& histogram : histograms) {
     if (!share) break;
     share->sum(std::span(&histogram.zeros, 1));
@@ -245,7 +248,7 @@ Calibration calibrate(const Network& network, std::span<const float> images, int
   return calibration;
 }
 
-IntegerNetwork make_integer(const Network& network, const Calibration& calibration, const WeightFormat& reference,
+IntegerNetwork make_integer(Network network, const Calibration& calibration, const WeightFormat& reference,
                             const InputTable& input, const Quantizer& quantizer) {
   const std::size_t layers = network.layers.size();
   if (calibration.formats.size() != layers) {
@@ -269,7 +272,7 @@ IntegerNetwork make_integer(const Network& network, const Calibration& calibrati
     largest = std::max(largest, double(std::abs(value)));
   }
 
-  IntegerNetwork result{network, calibration.formats, std::vector<QuantizedWeights>(layers), {}};
+  IntegerNetwork result{std::move(network), calibration.formats, std::vector<QuantizedWeights>(layers), {}};
   // every byte fits: images that judge accuracy may go beyond those of calibration
   ActivationFormat& format = result.formats[0];
   format = {largest > 0 ? float(largest / 127) : 1.0f, true};
@@ -277,7 +280,7 @@ IntegerNetwork make_integer(const Network& network, const Calibration& calibrati
   for (const float value : input) {
     result.input_table.push_back(std::int8_t(std::clamp(std::rint(double(value) / format.scale), -127.0, 127.0)));
   }
-  for (const int layer : weighted_layers(network))
+  for (const int layer : weighted_layers(result.network))
     result.weights[layer] = quantize_layer(result, layer, reference, quantizer);
   return result;
 }

@@ -59,7 +59,7 @@ using Quantizer = std::function<QuantizedWeights(std::span<const float> weights,
 
 /// Quantizes all weights to `reference` and prepares the input table. Throws Error naming the layer where int32 could
 /// overflow.
-IntegerNetwork make_integer(const Network& network, const Calibration& calibration, const WeightFormat& reference,
+IntegerNetwork make_integer(Network network, const Calibration& calibration, const WeightFormat& reference,
                             const InputTable& input, const Quantizer& quantizer = quantize);
 
 /// The weights of one layer in another format, checked for overflow like the reference's.
