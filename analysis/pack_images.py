@@ -3,7 +3,7 @@
 
     analysis/pack_images.py imagenet/val val.h5 --classes synsets.txt --resize 256 --crop 224
 
-Images: uint8 (n, crop, crop, 3), RGB, one compressed chunk each; labels: int32 (n). The classes are numbered in the
+Images: uint8 (n, crop, crop, 3), RGB, one chunk with a checksum each; labels: int32 (n). The classes are numbered in the
 order of the sorted folder names, or of the lines of --classes (first word of each line: the folder). Images are stored
 in turn over the classes (the first of every class, then the second of every class, ...), so that any first part of the
 file has all classes alike. Resizing and cropping follow torchvision's Resize and CenterCrop.
@@ -99,7 +99,7 @@ def write_images(path: Path, images: list[tuple[Path, int]], names: list[str],
                 raise PackError(pixels)
             if stored is None:
                 stored = file.create_dataset("images", (len(images), *pixels.shape), np.uint8,
-                                             chunks=(1, *pixels.shape), compression="gzip", fletcher32=True)
+                                             chunks=(1, *pixels.shape), fletcher32=True)
             if pixels.shape != stored.shape[1:]:
                 raise PackError(f"cannot pack image '{source}': it is {pixels.shape[1]} x {pixels.shape[0]}, those "
                                 f"before it are {stored.shape[2]} x {stored.shape[1]}; use --resize and --crop")
