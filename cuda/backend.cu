@@ -51,7 +51,7 @@ using Changed = std::map<int, std::shared_ptr<const DeviceConvolution>>;  //!< b
 
 class CudaBackend final : public Backend {
  public:
-  explicit CudaBackend(int device);
+  CudaBackend(int device, double share);
   ~CudaBackend() override;
 
   std::string description() const override { return description_; }
@@ -111,7 +111,7 @@ class CudaBackend final : public Backend {
   std::array<Slot, slots> slots_;
 };
 
-CudaBackend::CudaBackend(int device) : device_(device) {
+CudaBackend::CudaBackend(int device, double share) : device_(device) {
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, device));
   description_ = std::string("cuda (") + properties.name + ", device " + std::to_string(device) + ")";
@@ -122,7 +122,7 @@ CudaBackend::CudaBackend(int device) : device_(device) {
   check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep_all));
   std::size_t free = 0, total = 0;
   check(cudaMemGetInfo(&free, &total));
-  memory_ = std::size_t(double(free) * memory_share);
+  memory_ = std::size_t(double(free) * memory_share * share);
 }
 
 CudaBackend::~CudaBackend() {
@@ -156,7 +156,7 @@ void CudaBackend::reserve(std::size_t bytes, const std::string& what) const {
   throw Error("network '" + network_->network.name + "' does not fit the GPU",
               what + " " + std::to_string((bytes >> 20) + 1) + " MiB and " + std::to_string(left >> 20) + " MiB of " +
                   description_ + " are left",
-              "use a GPU with more free memory, fewer assignments at once, or --backend cpu");
+              "use a GPU with more free memory, fewer models or assignments at once, or --backend cpu");
 }
 
 /// Weights that the call before had as well are on the device already.
@@ -542,7 +542,7 @@ void CudaBackend::observe_inputs(ImageBatch images, const Variant& variant, cons
 
 }  // namespace
 
-std::unique_ptr<Backend> make_cuda_backend(int device) {
+std::unique_ptr<Backend> make_cuda_backend(int device, double share) {
   const DeviceReport report = find_devices();
   if (device < 0 || device >= int(report.devices.size())) {
     throw Error("GPU " + std::to_string(device) + " cannot be used",
@@ -551,7 +551,7 @@ std::unique_ptr<Backend> make_cuda_backend(int device) {
                 "use --backend cpu, or a machine with a GPU");
   }
   check(cudaSetDevice(device));
-  return std::make_unique<CudaBackend>(device);
+  return std::make_unique<CudaBackend>(device, share);
 }
 
 }  // namespace bitcluster

@@ -19,7 +19,7 @@ constexpr const char* no_cuda = "this program was built without CUDA (no nvcc wa
 
 DeviceReport find_devices() { return {{}, no_cuda}; }
 
-std::unique_ptr<Backend> make_cuda_backend(int) { reject(); }
+std::unique_ptr<Backend> make_cuda_backend(int, double) { reject(); }
 
 QuantizedWeights quantize_on_device(std::span<const float>, int, const WeightFormat&, std::span<const float>) {
   reject();

@@ -18,7 +18,8 @@
 #include "harness/journal.hpp"
 #include "harness/plan.hpp"
 #include "harness/progress.hpp"
-#include "harness/study.hpp"
+#include "harness/rows.hpp"
+#include "harness/studies.hpp"
 #include "harness/version.hpp"
 #include "host/config.hpp"
 #include "host/error.hpp"
@@ -67,12 +68,6 @@ std::vector<Accelerator> load_accelerators(const std::vector<std::string>& files
   return accelerators;
 }
 
-/// The accelerators of one comparison.
-struct Basis {
-  std::string name;
-  std::vector<Accelerator> accelerators;
-};
-
 /// As their files describe them, and resized to the array area of the first BitCluster design.
 std::vector<Basis> compared_arrays(const Config::EmulationOptions& options) {
   std::vector<Basis> bases = {{throughput_basis, load_accelerators(options.accelerators)}};
@@ -107,10 +102,14 @@ bool is_complete(const StudyOptions& options, const Config& config, Stages stage
 
 /// Runs `steps` on the chosen models of the config and writes the results.
 void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages,
-                  const std::function<void(Study&, const std::vector<Basis>&)>& steps) {
+                  const std::function<void(Studies&, const std::vector<Basis>&)>& steps) {
   Config config = load_config(options.config);
   select_models(config, options.models);
   const std::vector<Basis> bases = compared_arrays(config.emulation);
+  if (stages.emulation && bases[0].accelerators.empty()) {
+    throw Error("'" + config.path + "': nothing can be emulated", "it names no accelerator",
+                "list TOML files under accelerators in [emulation]");
+  }
   if (!options.plan.empty()) {
     plan(ranks, config, bases[0].accelerators, stages.emulation ? int(bases.size()) : 0, options.backend, options.plan);
     return;
@@ -124,15 +123,19 @@ void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages
     std::fputs(format_summary(read_results(options.output), TableFormat::text).c_str(), stdout);
     return;
   }
-  ranks.on_root([&] {  // find bad input before the long work
-    for (const Config::Model& model : config.models) {
-      import_onnx(model.onnx);
-      Dataset::load(model.data);
-    }
-  });
-  const Engine engine = make_engine(ranks, options.backend);
+  const Engine engine = make_engine(ranks, options.backend, int(config.models.size()));
   const Inputs inputs(ranks, engine.gpus.get());
-  Results results = start_results(ranks, options.output, engine.backend->description());
+  // all models, to find bad input before the long work
+  std::vector<Network> networks;
+  {
+    Progress progress(ranks.root(), "import", long(config.models.size()));
+    for (const Config::Model& model : config.models) {
+      networks.push_back(inputs.network(model.onnx));
+      Dataset::load(model.data);
+      progress.update(long(networks.size()));
+    }
+  }
+  Results results = start_results(ranks, options.output, engine.backends[0]->description());
   results.provenance.config = config.text;
   results.provenance.seed = config.seed;
   for (const Basis& basis : bases) add_accelerators(basis.name, basis.accelerators, results);
@@ -146,14 +149,10 @@ void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages
     }
   });
   catch_interruptions();
-  Evaluator evaluator(ranks, *engine.backend, journal.get());
-  for (std::size_t i = 0; i < config.models.size(); ++i) {
-    if (ranks.root()) {
-      std::fprintf(stderr, "model %zu of %zu: %s\n", i + 1, config.models.size(), config.models[i].name.c_str());
-    }
-    Study study(inputs, evaluator, config, config.models[i], results, engine.walker.get());
-    steps(study, bases);
-  }
+  Evaluator evaluator(ranks, journal.get());
+  Studies studies(inputs, evaluator, engine, config, std::move(networks));
+  steps(studies, bases);
+  studies.append_to(results);
   summarize(results, config.search.test_split);
   finish_results(ranks, options.output, results);
   if (journal) journal->finish();
@@ -199,9 +198,10 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
   const Network network = inputs.network(options.model);
   const Dataset data = Dataset::load(options.data);
   const std::vector<float> input_table = data.input_table();
-  const Images images = inputs.images(data, options.split, options.images, network);
-  Results results = start_results(ranks, options.output, engine.backend->description());
-  Evaluator evaluator(ranks, *engine.backend, nullptr);
+  const auto images = inputs.images(data, options.split, options.images, network);
+  Backend& backend = *engine.backends[0];
+  Results results = start_results(ranks, options.output, backend.description());
+  Evaluator evaluator(ranks, nullptr);
 
   std::vector<ImageScore> scores;
   double seconds = 0, terms = 0;
@@ -213,7 +213,7 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
   };
   const std::string label = network.name + ": " + options.weights + ", " + options.split + " split";
   if (options.weights == "float") {
-    timed([&] { return evaluator.score_float(network, images, input_table, label); });
+    timed([&] { return evaluator.score_float({{network, images, input_table}}, label)[0]; });
   } else {
     if (ranks.root() && data.overlap("calibration", options.split)) {
       std::fprintf(
@@ -222,20 +222,21 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
           "this accuracy is not an independent measurement\n",
           options.split.c_str());
     }
-    const Images seen = inputs.images(data, "calibration", 0, network);
-    const Calibration calibration = calibrate(network, preprocess(seen, input_table, 0, seen.count), seen.count,
+    const auto seen = inputs.images(data, "calibration", 0, network);
+    const Calibration calibration = calibrate(network, preprocess(*seen, input_table, 0, seen->count), seen->count,
                                               calibration_method_from_string(options.calibration), 99.99);
     WeightFormat reference;
     reference.bits = options.format.bits;
-    const Quantizer quantizer = quantizer_of(*engine.backend);
-    const IntegerNetwork integer = make_integer(network, calibration, reference, input_table, quantizer);
+    const Quantizer quantizer = quantizer_of(backend);
+    const auto integer =
+        std::make_shared<const IntegerNetwork>(make_integer(network, calibration, reference, input_table, quantizer));
     Variant variant;
     double weights = 0;
     for (const int layer : weighted_layers(network)) {
-      const QuantizedWeights* used = &integer.weights[layer];
+      const QuantizedWeights* used = &integer->weights[layer];
       if (options.weights == "bitcluster") {
         variant.push_back({layer, std::make_shared<const QuantizedWeights>(
-                                      quantize_layer(integer, layer, options.format, quantizer))});
+                                      quantize_layer(*integer, layer, options.format, quantizer))});
         used = variant.back().weights.get();
       }
       terms += mean_terms(*used) * double(used->values.size());
@@ -243,7 +244,8 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
     }
     terms /= weights;
     encoding = to_string(options.format.encoding);
-    timed([&] { return evaluator.score(integer, images, {variant}, label)[0]; });
+    backend.load(*integer);
+    timed([&] { return evaluator.score({{backend, integer, images, {variant}}}, label)[0][0]; });
   }
   const Accuracy accuracy = summarize(scores);
   const double unknown =
@@ -261,16 +263,16 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
 }
 
 void search(const Ranks& ranks, const StudyOptions& options) {
-  study_models(ranks, options, {true, false}, [](Study& study, const std::vector<Basis>& bases) {
-    study.search(bases[0].accelerators);
-    study.test();
+  study_models(ranks, options, {true, false}, [](Studies& studies, const std::vector<Basis>& bases) {
+    studies.search(bases[0].accelerators);
+    studies.test();
   });
 }
 
 void emulate(const Ranks& ranks, const StudyOptions& options) {
-  study_models(ranks, options, {false, true}, [](Study& study, const std::vector<Basis>& bases) {
-    study.assign_uniformly();
-    for (const Basis& basis : bases) study.emulate(basis.name, basis.accelerators);
+  study_models(ranks, options, {false, true}, [](Studies& studies, const std::vector<Basis>& bases) {
+    studies.assign_uniformly();
+    studies.emulate(bases);
   });
 }
 
@@ -291,7 +293,7 @@ void check_function(const Accelerator& accelerator, const LayerTensors& layer, c
 void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
   const std::vector<Accelerator> accelerators = load_accelerators(options.designs);
   const Engine engine = make_engine(ranks, options.backend);
-  Results results = start_results(ranks, options.output, engine.backend->description());
+  Results results = start_results(ranks, options.output, engine.backends[0]->description());
   Trace trace(options.trace);
   const std::vector<TraceLayer>& layers = trace.layers();
   const std::string name = std::filesystem::path(options.trace).stem().string();
@@ -357,10 +359,10 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
 }
 
 void run(const Ranks& ranks, const StudyOptions& options) {
-  study_models(ranks, options, {true, true}, [](Study& study, const std::vector<Basis>& bases) {
-    study.search(bases[0].accelerators);
-    study.test();
-    for (const Basis& basis : bases) study.emulate(basis.name, basis.accelerators);
+  study_models(ranks, options, {true, true}, [](Studies& studies, const std::vector<Basis>& bases) {
+    studies.search(bases[0].accelerators);
+    studies.test();
+    studies.emulate(bases);
   });
 }
 

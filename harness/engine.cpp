@@ -26,11 +26,15 @@ std::vector<std::vector<std::string>> gather_ids(const Ranks& ranks, const std::
   return visible;
 }
 
-/// The backend of this rank's GPU. Without one on every rank of the node it is null, and `choice` says why.
-std::unique_ptr<Backend> make_node_backend(const Ranks& ranks, DeviceChoice& choice) {
-  std::unique_ptr<Backend> backend;
+using Backends = std::vector<std::unique_ptr<Backend>>;
+
+/// The backends of this rank's GPU. Without one on every rank of the node there are none, and `choice` says why.
+Backends make_node_backends(const Ranks& ranks, DeviceChoice& choice, int networks) {
+  Backends backends;
   try {
-    if (choice.device >= 0) backend = make_cuda_backend(choice.device);
+    while (choice.device >= 0 && int(backends.size()) < networks) {
+      backends.push_back(make_cuda_backend(choice.device, 1.0 / networks));
+    }
   } catch (const Error& error) {
     choice = {-1, error.what(), "use --backend cpu"};
   }
@@ -38,9 +42,15 @@ std::unique_ptr<Backend> make_node_backend(const Ranks& ranks, DeviceChoice& cho
   for (std::size_t rank = 0; rank < whys.size(); ++rank) {
     if (whys[rank].empty()) continue;
     choice = {-1, whys[rank], cures[rank]};
-    return nullptr;
+    return {};
   }
-  return backend;
+  return backends;
+}
+
+Backends make_cpu_backends(int networks) {
+  Backends backends;
+  while (int(backends.size()) < networks) backends.push_back(make_cpu_backend());
+  return backends;
 }
 
 std::unique_ptr<NcclGroup> join_gpus(const Ranks& ranks, int device) {
@@ -71,12 +81,12 @@ DeviceChoice choose_device(const std::vector<std::vector<std::string>>& visible,
           "start at most " + std::to_string(taken.size()) + " on a node, or use --backend cpu"};
 }
 
-Engine make_engine(const Ranks& ranks, const std::string& choice) {
-  if (choice == "cpu") return {make_cpu_backend(), nullptr, nullptr};
+Engine make_engine(const Ranks& ranks, const std::string& choice, int networks) {
+  if (choice == "cpu") return {make_cpu_backends(networks), nullptr, nullptr};
   const DeviceReport report = find_devices();
   DeviceChoice mine = choose_device(gather_ids(ranks, report.ids), ranks.local_rank(), report.reason);
-  Engine engine{make_node_backend(ranks, mine), nullptr, nullptr};
-  if (engine.backend) engine.walker = make_cuda_walker(mine.device);
+  Engine engine{make_node_backends(ranks, mine, networks), nullptr, nullptr};
+  if (!engine.backends.empty()) engine.walker = make_cuda_walker(mine.device);
 
   const auto whys = ranks.gather(mine.why), cures = ranks.gather(mine.what_to_do), hosts = ranks.gather(ranks.host());
   const auto without = std::find_if(whys.begin(), whys.end(), [](const std::string& why) { return !why.empty(); });
@@ -92,7 +102,7 @@ Engine make_engine(const Ranks& ranks, const std::string& choice) {
     std::fprintf(stderr, "bitcluster: no GPU is used%s: %s%s; networks are evaluated on the CPU\n", who.c_str(),
                  where.c_str(), without->c_str());
   }
-  if (!engine.backend) engine.backend = make_cpu_backend();
+  if (engine.backends.empty()) engine.backends = make_cpu_backends(networks);
   return engine;
 }
 

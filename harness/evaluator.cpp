@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
+#include <functional>
 #include <numeric>
+#include <optional>
 
 #include "harness/keys.hpp"
 #include "harness/progress.hpp"
-#include "harness/tiles.hpp"
 #include "host/cpu_kernels.hpp"
 #include "host/float_network.hpp"
 #include "host/pass.hpp"
@@ -15,7 +15,7 @@
 namespace bitcluster {
 
 /// What preparing a weight for the kernels costs, about (AlexNet and VGG-16, measured by --plan with AVX-512 VNNI).
-constexpr double products_per_weight = 1000;
+constexpr double products_per_weight = 200;
 
 VariantCost variant_cost(const Network& network, const Variant& variant) {
   const Pass own = variant_pass(network, variant), shared = reference_pass(network, std::span(&own, 1));
@@ -29,209 +29,243 @@ VariantCost variant_cost(const Network& network, const Variant& variant) {
   return cost;
 }
 
-namespace {
+/// One request, of either kind.
+struct Evaluator::Job {
+  std::shared_ptr<const Images> images;
+  int classes = 0;
+  std::vector<VariantCost> costs;
+  std::vector<Extent> extents;
+  StopTest stop;
+  std::vector<Key> keys;  //!< of every variant; on the root only, and only if there is a journal
 
-/// Of every block: its pixels and labels.
-std::vector<Key> block_keys(const Images& images) {
-  std::vector<Key> keys;
-  const std::size_t size = images.shape.size();
-  for (int first = 0; first < images.count; first += block_images) {
-    const int count = std::min(block_images, images.count - first);
-    keys.push_back(KeyBuilder()
-                       .add(std::span<const std::uint8_t>(images.pixels).subspan(first * size, count * size))
-                       .add(std::span<const std::int32_t>(images.labels).subspan(first, count))
-                       .key());
+  /// Logits of some variants (ascending) on a range of images, (variants, images, classes).
+  std::function<std::vector<float>(std::span<const int> variants, int first_image, int images)> work;
+};
+
+/// The scores of one job, block by block.
+class Evaluator::Sheet {
+ public:
+  Sheet(Job job, const Ranks& ranks, Journal* journal, const std::vector<Key>* of_blocks)
+      : job_(std::move(job)),
+        journal_(journal),
+        variants_(int(job_.costs.size())),
+        images_(job_.images->count),
+        blocks_((images_ + block_images - 1) / block_images),
+        scores_(variants_, std::vector<ImageScore>(images_)),
+        known_(std::size_t(variants_) * blocks_),
+        same_(variants_) {
+    job_.extents.resize(variants_, {images_, false});
+    asked_ = job_.extents;
+    std::iota(same_.begin(), same_.end(), 0);
+    if (journal_) find(*of_blocks);
+    ranks.broadcast(known_);
+    ranks.broadcast(std::as_writable_bytes(std::span(same_)));
+    share_found(ranks);
+    for (int v = 0; v < variants_; ++v) {
+      Extent& shared = job_.extents[same_[v]];
+      shared.images = std::max(shared.images, asked_[v].images);
+      shared.may_stop = shared.may_stop && asked_[v].may_stop;
+    }
+    start();
   }
-  return keys;
-}
 
-}  // namespace
+  Demand demand() const { return {job_.costs, job_.extents, images_, known_}; }
 
-Evaluator::NamedImages::NamedImages(Evaluator& evaluator, const Images& images)
-    : evaluator_(evaluator), images_(images) {
-  if (evaluator.journal_) keys_ = block_keys(images);
-  evaluator.named_ = this;
-}
+  /// Scores of a tile, (variants, images).
+  Payload work(const Tile& tile) const {
+    const std::vector<float> logits = job_.work(tile.variants, tile.first_image, tile.images);
+    std::vector<ImageScore> scores(tile.variants.size() * tile.images);
+    const std::size_t count = tile.images;
+    for (std::size_t v = 0; v < tile.variants.size(); ++v) {
+      bitcluster::score(std::span(logits).subspan(v * count * job_.classes, count * job_.classes),
+                        std::span(job_.images->labels).subspan(tile.first_image, count), job_.classes,
+                        std::span(scores).subspan(v * count, count));
+    }
+    const auto bytes = std::as_bytes(std::span(scores));
+    return {bytes.begin(), bytes.end()};
+  }
 
-std::vector<std::vector<ImageScore>> Evaluator::score_variants(Request request, const Images& images, int classes,
-                                                               const std::string& label, const Work& work) {
-  const int variants = int(request.costs.size()), blocks = (images.count + block_images - 1) / block_images;
-  const auto first_of = [&](int block) { return std::min(block * block_images, images.count); };
-  std::vector<std::vector<ImageScore>> scores(variants, std::vector<ImageScore>(images.count));
-  const auto block_of = [&](int v, int block) {
-    return std::span(scores[v]).subspan(first_of(block), first_of(block + 1) - first_of(block));
-  };
-  request.extents.resize(variants, {images.count, false});
-
-  // what is known already; several variants of one content are worked out once
-  std::vector<std::byte> known(std::size_t(variants) * blocks);
-  std::vector<Key> cells(known.size());
-  std::vector<int> same(variants);  // the first variant of equal content
-  std::iota(same.begin(), same.end(), 0);
-  if (journal_) {
-    std::map<Key, int> first;
-    for (int v = 0; v < variants; ++v) same[v] = first.try_emplace(request.keys[v], v).first->second;
-    const bool is_named = named_ && &named_->images_ == &images;
-    const std::vector<Key> of_images = is_named ? named_->keys_ : block_keys(images);
-    for (int block = 0; block < blocks; ++block) {
-      for (int v = 0; v < variants; ++v) {
-        const std::size_t cell = std::size_t(v) * blocks + block;
-        cells[cell] = KeyBuilder().add(request.keys[v]).add(of_images[block]).key();
-        const auto payload = journal_->find(cells[cell]);
-        known[cell] = std::byte(same[v] != v || payload);
-        if (payload) std::memcpy(block_of(v, block).data(), payload->data(), payload->size());
+  /// Before the first tile, and before the results of all tiles are taken again.
+  void start() {
+    looks_.emplace(job_.extents, job_.stop, images_);
+    missing_.clear();
+    for (int v = 0; v < variants_; ++v) {
+      for (int block = 0; block < blocks_; ++block) {
+        missing_.push_back(first_of(block + 1) - first_of(block));
+        if (is_found(v, block)) looks_->arrive(v, block, scores_[v]);
       }
     }
   }
-  ranks_.broadcast(known);
-  ranks_.broadcast(std::as_writable_bytes(std::span(same)));
-  const std::vector<Extent> asked = request.extents;
-  for (int v = 0; v < variants; ++v) {
-    Extent& shared = request.extents[same[v]];
-    shared.images = std::max(shared.images, asked[v].images);
-    shared.may_stop = shared.may_stop && asked[v].may_stop;
-  }
 
-  const std::vector<Tile> tiles = cut_in_stages(request.costs, request.extents, images.count, known, ranks_.size());
-  Progress progress(ranks_.root(), label, long(tiles.size()));
-  TaskList list;
-  list.tasks = long(tiles.size());
-  list.work = [&](long task) {
-    const Tile& tile = tiles[task];
-    const int first = tile.first_image, count = tile.images;
-    const std::vector<float> logits = work(tile.variants, first, count);
-    std::vector<ImageScore> of_tile(tile.variants.size() * count);
-    for (std::size_t v = 0; v < tile.variants.size(); ++v) {
-      bitcluster::score(std::span(logits).subspan(v * count * classes, std::size_t(count) * classes),
-                        std::span(images.labels).subspan(first, count), classes,
-                        std::span(of_tile).subspan(v * count, count));
-    }
-    Payload payload(of_tile.size() * sizeof(ImageScore));
-    std::memcpy(payload.data(), of_tile.data(), payload.size());
-    return payload;
-  };
-  list.done = [&](long done) { progress.update(done); };
-  // scores come in tiles, and count by blocks
-  std::vector<int> missing;  // images of every cell
-  const auto take = [&](long task, const Payload& payload, const auto& see_block) {
+  /// Scores come in tiles, and count by blocks. A payload is empty where the tile was not needed.
+  void take(const Tile& tile, const Payload& payload, bool record) {
     if (payload.empty()) return;
-    const Tile& tile = tiles[task];
     const std::size_t bytes = tile.images * sizeof(ImageScore);
     const int end = tile.first_image + tile.images;
     for (std::size_t i = 0; i < tile.variants.size(); ++i) {
       const int v = tile.variants[i];
-      std::memcpy(scores[v].data() + tile.first_image, payload.data() + i * bytes, bytes);
+      std::memcpy(scores_[v].data() + tile.first_image, payload.data() + i * bytes, bytes);
       for (int block = tile.first_image / block_images; first_of(block) < end; ++block) {
-        int& left = missing[std::size_t(v) * blocks + block];
+        int& left = missing_[cell(v, block)];
         left -= std::min(end, first_of(block + 1)) - std::max(tile.first_image, first_of(block));
-        if (left == 0) see_block(v, block);
+        if (left > 0) continue;
+        if (record && journal_) journal_->append(cells_[cell(v, block)], std::as_bytes(block_of(v, block)));
+        looks_->arrive(v, block, scores_[v]);
       }
     }
-  };
-  const auto start_looks = [&](bool with_known) {
-    Looks looks(request.extents, request.stop, images.count);
-    missing.clear();
-    for (int v = 0; v < variants; ++v) {
-      for (int block = 0; block < blocks; ++block) {
-        missing.push_back(first_of(block + 1) - first_of(block));
-        if (with_known && known[missing.size() - 1] != std::byte(0) && same[v] == v) looks.arrive(v, block, scores[v]);
+  }
+
+  bool needs(const Tile& tile) const {
+    return !std::all_of(tile.variants.begin(), tile.variants.end(), [&](int v) { return looks_->stopped(v); });
+  }
+
+  Scores result() const {
+    Scores result;
+    for (int v = 0; v < variants_; ++v) {
+      const auto begin = scores_[same_[v]].begin();
+      result.emplace_back(begin, begin + std::min(asked_[v].images, looks_->images(same_[v])));
+    }
+    return result;
+  }
+
+ private:
+  int first_of(int block) const { return std::min(block * block_images, images_); }
+  std::size_t cell(int variant, int block) const { return std::size_t(variant) * blocks_ + block; }
+  std::span<ImageScore> block_of(int variant, int block) {
+    return std::span(scores_[variant]).subspan(first_of(block), first_of(block + 1) - first_of(block));
+  }
+  bool is_found(int variant, int block) const {
+    return known_[cell(variant, block)] != std::byte(0) && same_[variant] == variant;
+  }
+
+  /// What is in the journal; several variants of one content are worked out once.
+  void find(const std::vector<Key>& of_blocks) {
+    std::map<Key, int> first;
+    for (int v = 0; v < variants_; ++v) same_[v] = first.try_emplace(job_.keys[v], v).first->second;
+    cells_.resize(known_.size());
+    for (int block = 0; block < blocks_; ++block) {
+      for (int v = 0; v < variants_; ++v) {
+        Key& key = cells_[cell(v, block)] = KeyBuilder().add(job_.keys[v]).add(of_blocks[block]).key();
+        const auto payload = journal_->find(key);
+        known_[cell(v, block)] = std::byte(same_[v] != v || payload);
+        if (payload) std::memcpy(block_of(v, block).data(), payload->data(), payload->size());
       }
     }
-    return looks;
-  };
-  Looks looks = start_looks(ranks_.root());  // of the root, while results come in
-  list.keep = [&](long task, const Payload& payload) {
-    take(task, payload, [&](int v, int block) {
-      if (journal_) journal_->append(cells[std::size_t(v) * blocks + block], std::as_bytes(block_of(v, block)));
-      looks.arrive(v, block, scores[v]);
+  }
+
+  /// What the root found, to all ranks.
+  void share_found(const Ranks& ranks) {
+    std::vector<std::byte> found;
+    const auto for_each_found = [&](const auto& action) {
+      for (int v = 0; v < variants_; ++v) {
+        for (int block = 0; block < blocks_; ++block) {
+          if (is_found(v, block)) action(std::as_writable_bytes(block_of(v, block)));
+        }
+      }
+    };
+    for_each_found([&](std::span<std::byte> part) { found.insert(found.end(), part.begin(), part.end()); });
+    ranks.broadcast(found);
+    const std::byte* from = found.data();
+    for_each_found([&](std::span<std::byte> part) {
+      std::copy_n(from, part.size(), part.begin());
+      from += part.size();
     });
-  };
-  list.needed = [&](long task) {
-    const std::vector<int>& chosen = tiles[task].variants;
-    return !std::all_of(chosen.begin(), chosen.end(), [&](int v) { return looks.stopped(v); });
-  };
+  }
+
+  Job job_;
+  Journal* journal_;
+  int variants_, images_, blocks_;
+  std::vector<Extent> asked_;  // job_.extents are of the first of equal variants, for all of them
+  Scores scores_;
+  std::vector<std::byte> known_;  // (variants, blocks), as in Demand
+  std::vector<Key> cells_;        // (variants, blocks)
+  std::vector<int> same_;         // the first variant of equal content
+  std::vector<int> missing_;      // (variants, blocks): images
+  std::optional<Looks> looks_;
+};
+
+std::vector<Scores> Evaluator::run(std::vector<Job> jobs, const std::string& label) {
+  std::vector<Sheet> sheets;
+  std::vector<Demand> demands;
+  for (Job& job : jobs) {
+    const std::vector<Key>* of_blocks = journal_ ? &keys_.of(job.images) : nullptr;
+    sheets.emplace_back(std::move(job), ranks_, journal_, of_blocks);
+    demands.push_back(sheets.back().demand());
+  }
+  const std::vector<Tile> tiles = cut(demands, ranks_.size());
+  Progress progress(ranks_.root(), label, long(tiles.size()));
+  TaskList list;
+  list.tasks = long(tiles.size());
+  for (const Tile& tile : tiles) list.kinds.push_back(tile.kind);
+  list.work = [&](long task) { return sheets[tiles[task].demand].work(tiles[task]); };
+  list.done = [&](long done) { progress.update(done); };
+  list.keep = [&](long task, const Payload& payload) { sheets[tiles[task].demand].take(tiles[task], payload, true); };
+  list.needed = [&](long task) { return sheets[tiles[task].demand].needs(tiles[task]); };
   const auto payloads = ranks_.distribute(list);
-  // what the root found
-  std::vector<std::byte> found;
-  const auto for_each_found = [&](const auto& action) {
-    for (int v = 0; v < variants; ++v) {
-      for (int block = 0; block < blocks; ++block) {
-        if (known[std::size_t(v) * blocks + block] != std::byte(0) && same[v] == v) action(block_of(v, block));
-      }
-    }
-  };
-  for_each_found([&](std::span<ImageScore> part) {
-    const auto bytes = std::as_bytes(part);
-    found.insert(found.end(), bytes.begin(), bytes.end());
-  });
-  ranks_.broadcast(found);
-  const std::byte* from = found.data();
-  for_each_found([&](std::span<ImageScore> part) {
-    std::memcpy(part.data(), from, part.size_bytes());
-    from += part.size_bytes();
-  });
 
   // the same looks on all ranks, at the same scores
-  Looks last = start_looks(true);
+  for (Sheet& sheet : sheets) sheet.start();
   for (long task = 0; task < list.tasks; ++task) {
-    take(task, payloads[task], [&](int v, int block) { last.arrive(v, block, scores[v]); });
+    sheets[tiles[task].demand].take(tiles[task], payloads[task], false);
   }
-  std::vector<std::vector<ImageScore>> result;
-  for (int v = 0; v < variants; ++v) {
-    const auto begin = scores[same[v]].begin();
-    result.emplace_back(begin, begin + std::min(asked[v].images, last.images(same[v])));
-  }
-  return result;
+  std::vector<Scores> results;
+  for (const Sheet& sheet : sheets) results.push_back(sheet.result());
+  return results;
 }
 
-std::vector<ImageScore> Evaluator::score_float(const Network& network, const Images& images,
-                                               const std::vector<float>& input_table, const std::string& label) {
-  std::vector<Key> keys;
-  if (journal_) {
-    // float sums differ between instruction sets
-    keys.push_back(
-        KeyBuilder().add(content_key(network)).add(best_kernels().name).add(std::span<const float>(input_table)).key());
-  }
-  return score_variants({keys, {{1, 0}}, {}, {}}, images, network.classes(), label,
-                        [&](std::span<const int>, int first, int count) {
-                          return run_float(network, preprocess(images, input_table, first, count), count);
-                        })[0];
-}
-
-std::vector<std::vector<ImageScore>> Evaluator::score(const IntegerNetwork& network, const Images& images,
-                                                      const std::vector<Variant>& variants, const std::string& label,
-                                                      std::vector<Extent> extents, const StopTest& stop) {
-  const int classes = network.network.classes();
-  std::vector<Key> keys;
-  if (journal_) {
-    const Key common = content_key(network);
-    std::map<const QuantizedWeights*, Key> known;  // variants share weights
-    const auto of_weights = [&](const QuantizedWeights& weights) {
-      const auto [place, is_new] = known.try_emplace(&weights);
-      if (is_new) place->second = content_key(weights);
-      return place->second;
+std::vector<std::vector<ImageScore>> Evaluator::score_float(const std::vector<FloatRequest>& requests,
+                                                            const std::string& label) {
+  std::vector<Job> jobs;
+  for (const FloatRequest& request : requests) {
+    Job& job = jobs.emplace_back();
+    job.images = request.images;
+    job.classes = request.network.classes();
+    job.costs = {variant_cost(request.network, {})};
+    if (journal_) {
+      // float sums differ between instruction sets
+      job.keys.push_back(KeyBuilder()
+                             .add(content_key(request.network))
+                             .add(best_kernels().name)
+                             .add(std::span<const float>(request.input_table))
+                             .key());
+    }
+    // prepared on ranks that have a task for it
+    job.work = [&request, prepared = std::shared_ptr<const FloatNetwork>()](std::span<const int>, int first,
+                                                                            int count) mutable {
+      if (!prepared) prepared = std::make_shared<const FloatNetwork>(request.network);
+      return prepared->run(preprocess(*request.images, request.input_table, first, count), count);
     };
-    for (const Variant& variant : variants) {
-      std::vector<const QuantizedWeights*> weights;
-      for (const QuantizedWeights& reference : network.weights) weights.push_back(&reference);
-      for (const WeightChange& change : variant) weights[change.layer] = change.weights.get();
-      KeyBuilder builder;
-      builder.add(common);
-      for (const QuantizedWeights* of_layer : weights) builder.add(of_weights(*of_layer));
-      keys.push_back(builder.key());
+  }
+  std::vector<std::vector<ImageScore>> results;
+  for (Scores& scores : run(std::move(jobs), label)) results.push_back(std::move(scores[0]));
+  return results;
+}
+
+std::vector<Scores> Evaluator::score(const std::vector<ScoreRequest>& requests, const std::string& label) {
+  std::vector<Job> jobs;
+  for (const ScoreRequest& request : requests) {
+    const Network& network = request.network->network;
+    Job& job = jobs.emplace_back();
+    job.images = request.images;
+    job.classes = network.classes();
+    job.extents = request.extents;
+    job.stop = request.stop;
+    for (const Variant& variant : request.variants) job.costs.push_back(variant_cost(network, variant));
+    job.work = [&request, classes = job.classes](std::span<const int> chosen, int first, int count) {
+      std::vector<Variant> some;
+      for (const int v : chosen) some.push_back(request.variants[v]);
+      std::vector<float> logits(some.size() * count * classes);
+      request.backend.evaluate({request.images->image(first), count}, some, logits);
+      return logits;
+    };
+    if (!journal_) continue;
+    for (const Variant& variant : request.variants) {
+      std::vector<Key> keys = keys_.of(request.network);
+      for (const WeightChange& change : variant) keys[1 + change.layer] = keys_.of(change.weights)[0];
+      job.keys.push_back(KeyBuilder().add(std::span<const Key>(keys)).key());
     }
   }
-  std::vector<VariantCost> costs;
-  for (const Variant& variant : variants) costs.push_back(variant_cost(network.network, variant));
-  backend_.load(network);
-  return score_variants({keys, costs, std::move(extents), stop}, images, classes, label,
-                        [&](std::span<const int> chosen, int first, int count) {
-                          std::vector<Variant> some;
-                          for (const int v : chosen) some.push_back(variants[v]);
-                          std::vector<float> logits(some.size() * count * classes);
-                          backend_.evaluate({images.image(first), count}, some, logits);
-                          return logits;
-                        });
+  return run(std::move(jobs), label);
 }
 
 }  // namespace bitcluster

@@ -1,7 +1,12 @@
 #pragma once
 
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "cuda/nccl.hpp"
@@ -21,15 +26,20 @@ class Inputs {
   /// import_onnx() of one file.
   Network network(const std::string& path) const;
 
-  /// At most `limit` images of a split (0: all), which fit the network.
-  Images images(const Dataset& data, const std::string& split, int limit, const Network& network) const;
+  /// At most `limit` images of a split (0: all), which fit the network; shuffled where there is a seed. As long as
+  /// somebody has them they are not read again.
+  std::shared_ptr<const Images> images(const Dataset& data, const std::string& split, int limit, const Network& network,
+                                       std::optional<std::uint64_t> seed = {}) const;
 
  private:
+  using ImagesKey = std::tuple<std::string, std::string, int, std::optional<std::uint64_t>>;
+
   template <class T>
   void share(std::vector<T>& values) const;
 
   const Ranks& ranks_;
   NcclGroup* gpus_;
+  mutable std::map<ImagesKey, std::weak_ptr<const Images>> read_;
 };
 
 }  // namespace bitcluster

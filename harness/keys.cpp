@@ -1,5 +1,7 @@
 #include "harness/keys.hpp"
 
+#include <algorithm>
+
 namespace bitcluster {
 namespace {
 
@@ -72,5 +74,44 @@ Key content_key(const Accelerator& accelerator) {
   }
   return builder.key();
 }
+
+namespace {
+
+std::vector<Key> content_keys(const IntegerNetwork& network) {
+  std::vector<Key> keys = {content_key(network)};
+  for (const QuantizedWeights& weights : network.weights) keys.push_back(content_key(weights));
+  return keys;
+}
+
+std::vector<Key> content_keys(const QuantizedWeights& weights) { return {content_key(weights)}; }
+
+std::vector<Key> content_keys(const Images& images) {
+  std::vector<Key> keys;
+  const std::size_t size = images.shape.size();
+  for (int first = 0; first < images.count; first += block_images) {
+    const int count = std::min(block_images, images.count - first);
+    keys.push_back(KeyBuilder()
+                       .add(std::span<const std::uint8_t>(images.pixels).subspan(first * size, count * size))
+                       .add(std::span<const std::int32_t>(images.labels).subspan(first, count))
+                       .key());
+  }
+  return keys;
+}
+
+}  // namespace
+
+template <class T>
+const std::vector<Key>& KeyCache::find(const std::shared_ptr<const T>& object) {
+  auto& [owner, keys] = keys_[object.get()];
+  if (owner.expired()) {  // new, or another object was at this address
+    owner = object;
+    keys = content_keys(*object);
+  }
+  return keys;
+}
+
+const std::vector<Key>& KeyCache::of(const std::shared_ptr<const IntegerNetwork>& network) { return find(network); }
+const std::vector<Key>& KeyCache::of(const std::shared_ptr<const QuantizedWeights>& weights) { return find(weights); }
+const std::vector<Key>& KeyCache::of(const std::shared_ptr<const Images>& images) { return find(images); }
 
 }  // namespace bitcluster

@@ -1,7 +1,13 @@
 #pragma once
 
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
 #include "harness/journal.hpp"
 #include "host/accelerator.hpp"
+#include "host/dataset.hpp"
 #include "host/integer_network.hpp"
 
 namespace bitcluster {
@@ -15,5 +21,26 @@ Key content_key(const IntegerNetwork& network);
 Key content_key(const QuantizedWeights& weights);
 /// All but the name.
 Key content_key(const Accelerator& accelerator);
+
+/// Images whose scores are one record of the journal: few enough for a kill to lose little, enough for a record to be
+/// long.
+inline constexpr int block_images = 128;
+
+/// Keys of what is large or used often, worked out once as long as it lives.
+class KeyCache {
+ public:
+  /// The network without its integer weights, then the weights of every layer.
+  const std::vector<Key>& of(const std::shared_ptr<const IntegerNetwork>& network);
+  /// One.
+  const std::vector<Key>& of(const std::shared_ptr<const QuantizedWeights>& weights);
+  /// Pixels and labels of every block.
+  const std::vector<Key>& of(const std::shared_ptr<const Images>& images);
+
+ private:
+  template <class T>
+  const std::vector<Key>& find(const std::shared_ptr<const T>& object);
+
+  std::map<const void*, std::pair<std::weak_ptr<const void>, std::vector<Key>>> keys_;  // by address
+};
 
 }  // namespace bitcluster

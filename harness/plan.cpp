@@ -10,7 +10,6 @@
 #include <limits>
 #include <map>
 #include <memory>
-#include <numeric>
 #include <queue>
 #include <tuple>
 
@@ -20,6 +19,7 @@
 #include "harness/journal.hpp"
 #include "harness/progress.hpp"
 #include "harness/sharing.hpp"
+#include "harness/task_queue.hpp"
 #include "harness/tiles.hpp"
 #include "host/emulator.hpp"
 #include "host/float_network.hpp"
@@ -28,7 +28,7 @@
 
 namespace bitcluster {
 
-Schedule simulate(std::span<const double> tasks, int ranks, const Overheads& overheads) {
+Schedule simulate(std::span<const TaskTime> tasks, int ranks, const Overheads& overheads) {
   struct Event {
     double time;
     bool at_root;  // a worker's message, else the root itself is free
@@ -39,9 +39,12 @@ Schedule simulate(std::span<const double> tasks, int ranks, const Overheads& ove
     }
   };
   struct Worker {
-    int asked = 0, busy = 0;
+    int asked = 0, busy = 0, kind = -1;
     double free = 0;
   };
+  std::vector<int> kinds;
+  for (const TaskTime& task : tasks) kinds.push_back(task.kind);
+  TaskQueue queue(kinds, ranks);
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events;
   std::vector<Worker> workers(ranks);
   events.push({0, false, 0, false});
@@ -49,7 +52,15 @@ Schedule simulate(std::span<const double> tasks, int ranks, const Overheads& ove
     for (int i = 0; i < tasks_ahead; ++i) events.push({overheads.message, true, rank, false});
   }
   Schedule schedule;
-  std::size_t next = 0;
+  /// Seconds of the next task for a rank.
+  const auto take = [&](int rank) {
+    const TaskTime& task = tasks[queue.take(workers[rank].kind)];
+    const bool prepared = task.kind >= 0 && task.kind == workers[rank].kind;
+    workers[rank].kind = task.kind;
+    const double seconds = task.work + (prepared ? 0 : task.preparation);
+    schedule.busy += seconds;
+    return seconds;
+  };
   double served = 0;          // when the root can look at another message
   std::queue<Event> waiting;  // messages at the root
   while (!events.empty() || !waiting.empty()) {
@@ -63,8 +74,8 @@ Schedule simulate(std::span<const double> tasks, int ranks, const Overheads& ove
         waiting.push(event);
         continue;
       }
-      if (next == tasks.size()) continue;
-      const double end = event.time + tasks[next++];
+      if (queue.left() == 0) continue;
+      const double end = event.time + take(0);
       schedule.makespan = std::max(schedule.makespan, end);
       events.push({end, false, 0, false});
       continue;
@@ -78,14 +89,13 @@ Schedule simulate(std::span<const double> tasks, int ranks, const Overheads& ove
       --worker.busy;
       schedule.makespan = std::max(schedule.makespan, served);
     }
-    while (worker.asked > 0 && next < tasks.size() && (worker.busy == 0 || tasks.size() - next >= std::size_t(ranks))) {
-      worker.free = std::max(worker.free, served + overheads.message) + tasks[next++];
+    while (worker.asked > 0 && queue.left() > 0 && (worker.busy == 0 || queue.left() >= ranks)) {
+      worker.free = std::max(worker.free, served + overheads.message) + take(event.rank);
       events.push({worker.free + overheads.message, true, event.rank, true});
       ++worker.busy;
       --worker.asked;
     }
   }
-  schedule.busy = std::accumulate(tasks.begin(), tasks.end(), 0.0);
   return schedule;
 }
 
@@ -93,19 +103,23 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Assumed, not measured here: a pipelined broadcast at half of what a 100 Gbit/s network carries, and, with a single
-// rank, what bench_ranks measured for messages between ranks of one node (analysis/benchmarks.md).
+// Assumed, not measured here: a pipelined broadcast at half of what a 100
+// Gbit/s network carries, and, with a single rank, what bench_ranks measured
+// for messages between ranks of one node (analysis/benchmarks.md).
 constexpr double broadcast_bytes_per_s = 6e9;
 constexpr Overheads assumed{.message = 0.5e-3, .serve = 0.055e-3};
 
-/// Program, libraries, MPI and tensors of a chunk of images: what a rank needs beside images and weights [byte].
+/// Program, libraries, MPI and tensors of a chunk of images: what a rank needs
+/// beside images and weights [byte].
 constexpr double resident_bytes = 150e6;
 
-/// Time of one call, the least of some: other programs on this machine only ever add to it.
+/// Time of one call, the least of some: other programs on this machine only
+/// ever add to it.
 double seconds_of(const std::function<void()>& action) {
   constexpr double enough = 0.3;  // [s]
-  double least = std::numeric_limits<double>::infinity();
-  for (double spent = 0; spent < enough;) {
+  constexpr int fewest = 3;
+  double least = std::numeric_limits<double>::infinity(), spent = 0;
+  for (int call = 0; call < fewest || spent < enough; ++call) {
     const Clock::time_point start = Clock::now();
     action();
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
@@ -128,7 +142,8 @@ Line line_through(int few, int many, const std::function<void(int)>& action) {
   return {std::max(0.0, at_few - each * few), each};
 }
 
-/// One variant of a round, in products, as tiles are cut, and in seconds, as they take.
+/// One variant of a round, in products, as tiles are cut, and in seconds, as
+/// they take.
 struct Work {
   VariantCost products, seconds;
   double pack = 0;  // [s] per tile
@@ -136,29 +151,45 @@ struct Work {
   bool may_stop = false;
 };
 
+/// Emulation of one layer on one accelerator.
+struct LayerTask {
+  double products = 0;  // by which tasks are ordered
+  double seconds = 0;
+};
+
+/// Emulation tasks in the order in which Studies hands them out.
+std::vector<TaskTime> in_order(std::vector<LayerTask> tasks) {
+  std::stable_sort(tasks.begin(), tasks.end(),
+                   [](const LayerTask& a, const LayerTask& b) { return a.products > b.products; });
+  std::vector<TaskTime> times;
+  for (const LayerTask& task : tasks) times.push_back({task.seconds});
+  return times;
+}
+
 /// What one model costs [s].
 struct Costs {
-  std::string name;
+  std::string name, data;
   int layers = 0;  // with weights
   int calibration_images = 0, search_images = 0, test_images = 0, emulated_images = 0;
   double image_bytes = 0, weights = 0;
   double import = 0;
-  Line read, calibrate, run_float;                          // per image
-  double quantize_reference = 0;                            // all layers
-  double small_weights = 0;                                 // share of the weights that every rank quantizes
-  double quantize_candidates = 0;                           // all layers in all formats
-  double search_costs = 0;                                  // emulation of what is minimised
-  double keys = 0;                                          // per byte of images
-  Work reference, everything;                               // per image
-  std::vector<Work> alone;                                  // (layers): one layer changed
-  double observe = 0;                                       // inputs of all layers, per image
-  std::vector<double> emulation_once, emulation_per_image;  // tasks of one basis
+  Line read, calibrate, run_float;                             // per image
+  double quantize_reference = 0;                               // all layers
+  double small_weights = 0;                                    // share of the weights that every rank quantizes
+  double quantize_candidates = 0;                              // all layers in all formats
+  std::vector<LayerTask> search_costs;                         // emulation of what is minimised
+  double keys = 0;                                             // per byte of images
+  Work reference, everything;                                  // per image
+  std::vector<Work> alone;                                     // (layers): one layer changed
+  double observe = 0;                                          // inputs of all layers, per image
+  std::vector<LayerTask> emulation_once, emulation_per_image;  // of one basis
 };
 
 Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker* walker, const Config& config,
               const Config::Model& model, const std::vector<Accelerator>& accelerators, bool emulation) {
   Costs costs;
   costs.name = model.name;
+  costs.data = model.data;
   Progress progress(ranks.root(), model.name + ": measure", 6);
   const Dataset data = Dataset::load(model.data);
   Network network;
@@ -166,7 +197,7 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
   network.name = model.name;
   const std::vector<float> table = data.input_table();
   const auto count_of = [&](const std::string& split, int limit) {
-    return limit > 0 ? limit : inputs.images(data, split, 0, network).count;
+    return limit > 0 ? limit : inputs.images(data, split, 0, network)->count;
   };
   costs.calibration_images = count_of(config.calibration.split, config.calibration.images);
   costs.search_images = count_of(config.search.split, config.search.images);
@@ -178,10 +209,9 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
 
   // a chunk of images for every thread; see choose_chunk() of the CPU backend
   const int threads = thread_count(), wanted = 16 * threads;
-  Images images;
-  costs.read =
-      line_through(1, 16 * wanted, [&](int n) { images = inputs.images(data, config.search.split, n, network); });
-  images = inputs.images(data, config.search.split, wanted, network);
+  costs.read = line_through(1, 16 * wanted, [&](int n) { inputs.images(data, config.search.split, n, network); });
+  const auto shared_images = inputs.images(data, config.search.split, wanted, network);
+  const Images& images = *shared_images;
   const int count = images.count;
   progress.update(1);
 
@@ -205,7 +235,8 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
     if (size < fewest_shared_weights) costs.small_weights += double(size);
   }
   costs.small_weights /= costs.weights;
-  // formats differ, filters of one length hardly: a part of the largest layer stands for all
+  // formats differ, filters of one length hardly: a part of the largest layer
+  // stands for all
   int largest = layers[0];
   for (const int layer : layers) {
     if (integer.weights[layer].values.size() > integer.weights[largest].values.size()) largest = layer;
@@ -222,12 +253,14 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
   }
   progress.update(3);
 
-  // layers changed to weights of the same kind: what they are does not change the time
+  // layers changed to weights of the same kind: what they are does not change
+  // the time
   std::vector<std::shared_ptr<const QuantizedWeights>> other(network.layers.size());
-  Variant everything;
+  Variant everything, everything_again;
   for (const int layer : layers) {
     other[layer] = std::make_shared<const QuantizedWeights>(integer.weights[layer]);
     everything.push_back({layer, other[layer]});
+    everything_again.push_back({layer, std::make_shared<const QuantizedWeights>(integer.weights[layer])});
   }
   backend.load(integer);
   const auto evaluate = [&](const std::vector<Variant>& variants, int n) {
@@ -236,11 +269,16 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
   };
   evaluate({everything}, count);
   const double whole = seconds_of([&] { evaluate({{}}, count); }) / count;
-  const double pack = std::max(0.0, seconds_of([&] { evaluate({everything}, count); }) - whole * count);
+  // weights of the call before are prepared already, so in turn
+  const double pack = seconds_of([&] {
+    std::swap(everything, everything_again);
+    evaluate({everything}, 0);
+  });
   const double of_reference = variant_cost(network, {}).shared;
   costs.reference = {variant_cost(network, {}), {0, whole}, 0};
   costs.everything = {variant_cost(network, everything), {whole, 0}, pack};
-  // time of what follows from a layer on, by its products: measured at some layers, straight in between
+  // time of what follows from a layer on, by its products: measured at some
+  // layers, straight in between
   std::map<double, double> suffix = {{0, 0}, {of_reference, whole}};
   constexpr int measured_layers = 4;
   for (int i = 1; i <= measured_layers; ++i) {
@@ -300,118 +338,177 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
     }
     const bool looks = looks_at_activations(accelerator.design);
     for (int i = 0; i < costs.layers; ++i) {
-      const double task = seconds * double(multiply_accumulates(network, layers[i])) / std::max(1.0, products);
+      const double own = double(multiply_accumulates(network, layers[i]));
+      const LayerTask task{own, seconds * own / std::max(1.0, products)};
       // M-BC and L-BC; integer and BitPruner
-      if (emulation) {
-        (looks ? costs.emulation_per_image : costs.emulation_once)
-            .insert((looks ? costs.emulation_per_image : costs.emulation_once).end(), other_weights ? 2 : 1, task);
-      }
-      if (other_weights) {
-        costs.search_costs +=
-            task * double(own_weights ? config.search.candidates.size() : config.search.pruned.size());
-      }
+      std::vector<LayerTask>& emulated_tasks = looks ? costs.emulation_per_image : costs.emulation_once;
+      if (emulation) emulated_tasks.insert(emulated_tasks.end(), other_weights ? 2 : 1, task);
+      if (!other_weights) continue;
+      costs.search_costs.insert(costs.search_costs.end(),
+                                own_weights ? config.search.candidates.size() : config.search.pruned.size(), task);
     }
   }
   progress.update(6);
   return costs;
 }
 
-/// Seconds of the tiles of one round on these ranks.
-std::vector<double> tile_seconds(const std::vector<Work>& round, int images, int ranks) {
-  std::vector<VariantCost> products, seconds;
-  std::vector<Extent> extents;
-  for (const Work& work : round) {
-    products.push_back(work.products);
-    seconds.push_back(work.seconds);
-    extents.push_back({work.images > 0 ? std::min(work.images, images) : images, work.may_stop});
+/// What one search has scored in a round.
+struct Round {
+  std::vector<Work> variants;
+  int images = 0;  // of the split
+};
+
+/// The tiles of what all searches have scored at once on these ranks.
+std::vector<TaskTime> tile_times(const std::vector<Round>& rounds, int ranks) {
+  std::vector<Demand> demands;
+  std::vector<std::vector<VariantCost>> seconds;
+  for (const auto& [variants, images] : rounds) {
+    Demand& demand = demands.emplace_back();
+    std::vector<VariantCost>& of_round = seconds.emplace_back();
+    demand.images = images;
+    demand.known.resize(variants.size() * std::size_t((images + block_images - 1) / block_images));
+    for (const Work& work : variants) {
+      demand.costs.push_back(work.products);
+      demand.extents.push_back({work.images > 0 ? std::min(work.images, images) : images, work.may_stop});
+      of_round.push_back(work.seconds);
+    }
   }
-  const std::size_t blocks = std::size_t(images + block_images - 1) / block_images;
-  std::vector<double> tasks;
-  for (const Tile& tile :
-       cut_in_stages(products, extents, images, std::vector<std::byte>(round.size() * blocks), ranks)) {
+  std::vector<TaskTime> tasks;
+  for (const Tile& tile : cut(demands, ranks)) {
     double pack = 0;
-    for (const int variant : tile.variants) pack += round[variant].pack;
-    tasks.push_back(cost_of(seconds, tile.variants) * tile.images + pack);
+    for (const int variant : tile.variants) pack += rounds[tile.demand].variants[variant].pack;
+    tasks.push_back({cost_of(seconds[tile.demand], tile.variants) * tile.images, pack, tile.kind});
   }
   return tasks;
 }
 
 struct Prediction {
-  double serial = 0;                                                    // every rank does it, or waits for it [s]
-  double baseline = 0, first = 0, probes = 0, test = 0, emulation = 0;  // distributed [s]
-  double busy = 0;                                                      // of all ranks together in rounds [s]
-  double bytes = 0;                                                     // of one rank
+  double serial = 0;  // every rank does it, or waits for it [s]
+  double baseline = 0, first = 0, probes = 0, test = 0,
+         emulation = 0;  // distributed [s]
+  double bytes = 0;      // of one rank
   long tasks = 0;
   double wall() const { return serial + baseline + first + probes + test + emulation; }
 };
 
-Prediction predict(const Costs& costs, const Config& config, int bases, int ranks, const Overheads& overheads) {
+/// Of models that are studied side by side.
+Prediction predict(std::span<const Costs> models, const Config& config, int bases, int ranks,
+                   const Overheads& overheads) {
   Prediction result;
   const double several = ranks > 1;
-  const auto distribute = [&](double& wall, const std::vector<double>& tasks, double result_bytes) {
-    const Schedule schedule = simulate(tasks, ranks, overheads);
-    wall += schedule.makespan;
-    result.busy += schedule.busy;
+  const auto distribute = [&](double& wall, const std::vector<TaskTime>& tasks, double result_bytes) {
+    wall += simulate(tasks, ranks, overheads).makespan;
     result.tasks += long(tasks.size());
     result.serial += several * result_bytes / broadcast_bytes_per_s;
   };
-  const auto read = [&](int images) {
+  const auto score = [&](double& wall, const std::vector<Round>& rounds) {
+    double results = 0;
+    for (const Round& round : rounds) results += double(round.variants.size()) * round.images;
+    distribute(wall, tile_times(rounds, ranks), results * sizeof(ImageScore));
+  };
+  const auto read = [&](const Costs& costs, int images) {
     result.serial += costs.read(images) + images * costs.image_bytes * (costs.keys + several / broadcast_bytes_per_s);
   };
-  const auto score = [&](double& wall, const std::vector<Work>& round, int images) {
-    distribute(wall, tile_seconds(round, images, ranks), double(round.size()) * images * sizeof(ImageScore));
+  /// Models with the same images read them once.
+  const auto read_once = [&](int Costs::*images) {
+    std::map<std::string, int> known;
+    for (const Costs& costs : models) {
+      if (known.emplace(costs.data, 0).second) read(costs, costs.*images);
+    }
   };
-  const Work float_work{{1, 0}, {costs.run_float.each, 0}, costs.run_float.fixed};
-
-  result.serial += costs.import;
-  read(costs.calibration_images);
-  result.serial += costs.calibrate((costs.calibration_images + ranks - 1) / ranks);
-  // every rank does some filters of the large layers and gets the rest; the reference twice, for the terms in /layers
-  const double quantize = 2 * costs.quantize_reference + costs.quantize_candidates;
-  const double formats = double(config.search.candidates.size() + config.search.pruned.size());
-  result.serial += quantize * (costs.small_weights + (1 - costs.small_weights) / ranks) + costs.search_costs +
-                   several * (2 + formats) * costs.weights * sizeof(std::int16_t) / broadcast_bytes_per_s;
-  read(costs.search_images);
-  score(result.baseline, {float_work}, costs.search_images);
+  const auto score_float = [&](double& wall, int Costs::*images) {
+    std::vector<Round> rounds;
+    for (const Costs& costs : models) {
+      Work work{{costs.reference.products.shared, 0}, {costs.run_float.each, 0}, costs.run_float.fixed};
+      work.products.tile = costs.reference.products.tile;
+      rounds.push_back({{work}, costs.*images});
+    }
+    score(wall, rounds);
+  };
   const Config::SearchOptions& search = config.search;  // its numbers of rounds are upper bounds
-  Work probe = costs.everything;
-  probe.may_stop = search.early_stop;
-  for (const std::size_t candidates : {config.search.candidates.size(), config.search.pruned.size()}) {
-    if (candidates == 0) continue;
-    std::vector<Work> first(candidates, probe);
-    first.push_back(costs.reference);
-    for (Work alone : costs.alone) {
-      alone.images = search.sensitivity_images;
-      first.insert(first.end(), candidates, alone);
-    }
-    score(result.first, first, costs.search_images);
-    for (int round = 0; round < search.choice_rounds + search.refine_rounds; ++round) {
-      score(result.probes, std::vector<Work>(search.probes, probe), costs.search_images);
-    }
-  }
-  read(costs.test_images);
-  score(result.test, {float_work}, costs.test_images);
-  const std::size_t found = config.search.pruned.empty() ? 2 : 3;
-  std::vector<Work> tested(found, costs.everything);
-  tested.push_back(costs.reference);
-  score(result.test, tested, costs.test_images);
-  for (int basis = 0; basis < bases; ++basis) {
-    // of one image after the other; a rank that comes to an image computes its activations
-    std::vector<double> tasks;
-    const double observe = costs.observe * costs.emulated_images *
-                           std::min(ranks, int(costs.emulation_per_image.size())) /
-                           std::max(1.0, double(costs.emulation_per_image.size()) * costs.emulated_images);
-    for (int image = 0; image < costs.emulated_images; ++image) {
-      if (image == 0) tasks = costs.emulation_once;
-      for (const double task : costs.emulation_per_image) tasks.push_back(task + observe);
-    }
-    distribute(result.emulation, tasks, double(tasks.size()) * sizeof(LayerEmulation));
-  }
+  const std::size_t formats = search.candidates.size() + search.pruned.size();
 
-  // float, int16 of the reference and of all candidates, packed reference and float network, packed variants of a tile
-  const double per_weight = 4 + 2 + 2 * formats + 1 + 4 + std::max(search.probes, int(formats) + 1);
-  result.bytes = resident_bytes + costs.image_bytes * std::max(costs.search_images, costs.test_images) +
-                 per_weight * costs.weights + 16.0 * costs.image_bytes * costs.calibration_images / 4;
+  for (const Costs& costs : models) {
+    result.serial += costs.import;
+    read(costs, costs.calibration_images);
+    result.serial += costs.calibrate((costs.calibration_images + ranks - 1) / ranks);
+    // every rank does some filters of the large layers and gets the rest; the
+    // reference twice, for the terms in /layers
+    const double quantize = 2 * costs.quantize_reference + costs.quantize_candidates;
+    result.serial += quantize * (costs.small_weights + (1 - costs.small_weights) / ranks) +
+                     several * double(2 + formats) * costs.weights * sizeof(std::int16_t) / broadcast_bytes_per_s;
+    // on the root: names of all weights
+    result.serial += costs.keys * costs.weights * double(2 * sizeof(float) + (1 + formats) * sizeof(std::int16_t));
+  }
+  read_once(&Costs::search_images);
+  score_float(result.baseline, &Costs::search_images);
+  std::vector<LayerTask> cost_tasks;
+  std::vector<Round> first, probes;
+  for (const Costs& costs : models) {
+    cost_tasks.insert(cost_tasks.end(), costs.search_costs.begin(), costs.search_costs.end());
+    Work probe = costs.everything;
+    probe.may_stop = search.early_stop;
+    for (const std::size_t candidates : {search.candidates.size(), search.pruned.size()}) {
+      if (candidates == 0) continue;
+      Round& round = first.emplace_back();
+      round.images = costs.search_images;
+      round.variants.assign(candidates, probe);
+      round.variants.push_back(costs.reference);
+      for (Work alone : costs.alone) {
+        alone.images = search.sensitivity_images;
+        round.variants.insert(round.variants.end(), candidates, alone);
+      }
+      probes.push_back({std::vector<Work>(search.probes, probe), costs.search_images});
+    }
+  }
+  distribute(result.first, in_order(cost_tasks), double(cost_tasks.size()) * sizeof(LayerEmulation));
+  score(result.first, first);
+  for (int round = 0; round < search.choice_rounds + search.refine_rounds; ++round) score(result.probes, probes);
+
+  read_once(&Costs::test_images);
+  score_float(result.test, &Costs::test_images);
+  std::vector<Round> tested;
+  for (const Costs& costs : models) {
+    tested.push_back({std::vector<Work>(search.pruned.empty() ? 2 : 3, costs.everything), costs.test_images});
+    tested.back().variants.push_back(costs.reference);
+  }
+  score(result.test, tested);
+
+  // of one image after the other; a rank that comes to an image computes its
+  // activations
+  int emulated_images = 0;
+  for (const Costs& costs : models) emulated_images = std::max(emulated_images, costs.emulated_images);
+  std::vector<TaskTime> tasks;
+  for (int image = 0; image < emulated_images; ++image) {
+    std::vector<LayerTask> of_image;
+    for (const Costs& costs : models) {
+      if (image >= costs.emulated_images) continue;
+      const double count = bases * double(costs.emulation_per_image.size());
+      const double observe = costs.observe * std::min(double(ranks), count) / std::max(1.0, count);
+      for (int basis = 0; basis < bases; ++basis) {
+        if (image == 0) of_image.insert(of_image.end(), costs.emulation_once.begin(), costs.emulation_once.end());
+        for (const LayerTask& task : costs.emulation_per_image) {
+          of_image.push_back({task.products, task.seconds + observe});
+        }
+      }
+    }
+    const std::vector<TaskTime> times = in_order(std::move(of_image));
+    tasks.insert(tasks.end(), times.begin(), times.end());
+  }
+  distribute(result.emulation, tasks, double(tasks.size()) * sizeof(LayerEmulation));
+
+  // float, int16 of the reference and of all candidates, packed reference and
+  // float network, packed variants of a tile
+  double images = 0;
+  result.bytes = resident_bytes;
+  for (const Costs& costs : models) {
+    const double per_weight = 4 + 2 + 2 * double(formats) + 1 + 4;
+    const double in_tile = double(std::max(std::size_t(search.probes), formats + 1));
+    result.bytes += per_weight * costs.weights;
+    images = std::max({images, costs.image_bytes * std::max(costs.search_images, costs.test_images),
+                       16.0 * costs.image_bytes * costs.calibration_images / 4 + in_tile * costs.weights});
+  }
+  result.bytes += images;
   return result;
 }
 
@@ -423,11 +520,13 @@ Overheads measure_overheads(const Ranks& ranks) {
   return {assumed.message, seconds / double(tasks)};
 }
 
-void print_row(const std::string& name, int ranks, const Prediction& one, const Prediction& many, int ranks_per_node) {
-  std::printf("%-12s %6d %11.1f %6.1f %8.1f %9.1f %9.1f %9.1f %9.1f %9.1f %8ld %8.2f %8.1f\n", name.c_str(), ranks,
-              many.wall(), 100 * one.wall() / (ranks * many.wall()), many.serial, many.baseline, many.first,
-              many.probes, many.test, many.emulation, many.tasks, many.bytes * 1e-9,
-              many.bytes * 1e-9 * std::min(ranks, ranks_per_node));
+void print_row(const std::string& name, int ranks, double one_rank, const Prediction& prediction, int ranks_per_node) {
+  const Prediction& p = prediction;
+  std::printf(
+      "%-12s %6d %11.1f %6.1f %8.1f %9.1f %9.1f %9.1f %9.1f %9.1f %8ld "
+      "%8.2f %8.1f\n",
+      name.c_str(), ranks, p.wall(), 100 * one_rank / (ranks * p.wall()), p.serial, p.baseline, p.first, p.probes,
+      p.test, p.emulation, p.tasks, p.bytes * 1e-9, p.bytes * 1e-9 * std::min(ranks, ranks_per_node));
 }
 
 }  // namespace
@@ -439,45 +538,31 @@ void plan(const Ranks& ranks, const Config& config, const std::vector<Accelerato
   std::vector<Costs> models;
   for (const Config::Model& model : config.models) {
     models.push_back(
-        measure(ranks, inputs, *engine.backend, engine.walker.get(), config, model, accelerators, bases > 0));
+        measure(ranks, inputs, *engine.backends[0], engine.walker.get(), config, model, accelerators, bases > 0));
   }
   const Overheads overheads = measure_overheads(ranks);
   if (!ranks.root()) return;
   const int ranks_per_node = std::max(1, omp_get_num_procs() / thread_count());
-  std::printf("Costs measured on %s: %s\n", ranks.host().c_str(), engine.backend->description().c_str());
+  std::printf("Costs measured on %s: %s\n", ranks.host().c_str(), engine.backends[0]->description().c_str());
   std::printf(
-      "Assumed: %.2f ms for a message between ranks, %.3f ms of the root per task (%s), broadcasts at %.0f GB/s; all\n"
-      "rounds of the search with all their assignments; %d ranks per node. Serial: what all ranks do or wait\nfor; "
-      "first: uniform and single layers.\n\n",
+      "Assumed: %.2f ms for a message between ranks, %.3f ms of the "
+      "root per task (%s), broadcasts at %.0f GB/s; all\n"
+      "rounds of the search with all their assignments; %d ranks per "
+      "node. Serial: what all ranks do or wait\nfor; "
+      "first: uniform and single layers. Models run side by side; "
+      "efficiency is against one rank.\n\n",
       1e3 * overheads.message, 1e3 * overheads.serve,
       ranks.size() > 1 ? "the latter measured now" : "see analysis/benchmarks.md", 1e-9 * broadcast_bytes_per_s,
       ranks_per_node);
   std::printf("%-12s %6s %11s %6s %8s %9s %9s %9s %9s %9s %8s %8s %8s\n", "model", "ranks", "wall s", "eff. %",
               "serial", "float", "first", "probes", "test", "emulate", "tasks", "GB/rank", "GB/node");
-  std::vector<Prediction> totals(rank_counts.size());
-  Prediction total_of_one;
-  const auto add = [](Prediction& to, const Prediction& more) {
-    to.serial += more.serial;
-    to.baseline += more.baseline;
-    to.first += more.first;
-    to.probes += more.probes;
-    to.test += more.test;
-    to.emulation += more.emulation;
-    to.busy += more.busy;
-    to.tasks += more.tasks;
-    to.bytes = std::max(to.bytes, more.bytes);
-  };
   for (const Costs& costs : models) {
-    const Prediction one = predict(costs, config, bases, 1, overheads);
-    add(total_of_one, one);
-    for (std::size_t i = 0; i < rank_counts.size(); ++i) {
-      const Prediction many = predict(costs, config, bases, rank_counts[i], overheads);
-      add(totals[i], many);
-      print_row(costs.name, rank_counts[i], one, many, ranks_per_node);
-    }
+    const Prediction alone = predict(std::span(&costs, 1), config, bases, 1, overheads);
+    print_row(costs.name, 1, alone.wall(), alone, ranks_per_node);
   }
-  for (std::size_t i = 0; i < rank_counts.size(); ++i) {
-    print_row("all", rank_counts[i], total_of_one, totals[i], ranks_per_node);
+  const double one_rank = predict(models, config, bases, 1, overheads).wall();
+  for (const int count : rank_counts) {
+    print_row("all", count, one_rank, predict(models, config, bases, count, overheads), ranks_per_node);
   }
 }
 

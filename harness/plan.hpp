@@ -17,14 +17,21 @@ struct Overheads {
   double serve = 0;  //!< of the root for one question: it answers one at a time
 };
 
+/// How long a task takes [s].
+struct TaskTime {
+  double work = 0;
+  double preparation = 0;  //!< where the rank's task before was of another kind
+  int kind = -1;           //!< see TaskQueue
+};
+
 struct Schedule {
   double makespan = 0;  //!< from the first question to the last result [s]
   double busy = 0;      //!< of all ranks together [s]
 };
 
-/// What Ranks::distribute() makes of tasks of these lengths [s], in this order: the root works on tasks while it
-/// answers the others, which have one task ahead as long as there are enough for all.
-Schedule simulate(std::span<const double> tasks, int ranks, const Overheads& overheads);
+/// What Ranks::distribute() makes of these tasks in this order: the root works on tasks while it answers the others,
+/// which have one task ahead as long as there are enough for all.
+Schedule simulate(std::span<const TaskTime> tasks, int ranks, const Overheads& overheads);
 
 /// Measures on this machine what the tasks of a study cost, and prints what it would take on these numbers of ranks:
 /// wall time, parallel efficiency, memory. The images count as present if the config says how many there are.

@@ -19,6 +19,7 @@
 #include <thread>
 
 #include "harness/interruption.hpp"
+#include "harness/task_queue.hpp"
 #include "host/error.hpp"
 
 namespace bitcluster {
@@ -55,11 +56,11 @@ class Coordinator {
         workers_(workers + 1),
         list_(list),
         results_(results),
-        known_(std::size_t(list.tasks)) {
+        queue_(list.kinds.empty() ? std::vector<int>(std::size_t(list.tasks), -1) : list.kinds, workers + 1) {
     for (long task = 0; list.find && task < list.tasks; ++task) {
       if (auto payload = list.find(task)) {
         results_[task] = std::move(*payload);
-        known_[task] = true;
+        queue_.remove(task);
         ++finished_;
       }
     }
@@ -67,17 +68,19 @@ class Coordinator {
     if (open_ > 0) thread_ = std::thread([this] { serve(); });
   }
 
-  /// The next task to do; the number of tasks if there is none.
-  long take() {
-    for (;;) {
-      const long task = next_.fetch_add(1);
-      if (task >= list_.tasks || stopped_ || interruption_asked()) return list_.tasks;
-      if (known_[task]) continue;
-      const std::lock_guard lock(mutex_);
-      if (!list_.needed || list_.needed(task)) return task;
+  /// The next task for a rank, the root by default; the number of tasks if there is none.
+  long take(int rank = 0) {
+    const std::lock_guard lock(mutex_);
+    while (queue_.left() > 0 && !stopped_ && !interruption_asked()) {
+      const long task = queue_.take(workers_[rank].kind);
+      if (!list_.needed || list_.needed(task)) {
+        workers_[rank].kind = queue_.kind(task);
+        return task;
+      }
       ++finished_;
       if (list_.done) list_.done(finished_);
     }
+    return list_.tasks;
   }
 
   void finish(long task, Payload payload) {
@@ -99,6 +102,7 @@ class Coordinator {
   struct Worker {
     int asked = 0;  // for tasks, without an answer
     int busy = 0;   // tasks that it has
+    int kind = -1;  // of its last task
   };
 
   void serve() {
@@ -141,9 +145,9 @@ class Coordinator {
 
   /// A worker that has a task gets another one only while there are enough for all.
   void answer(Worker& worker, int rank) {
-    while (worker.asked > 0 &&
-           (worker.busy == 0 || stopped_ || list_.tasks - next_ >= long(workers_.size()) || next_ >= list_.tasks)) {
-      long task = take();
+    while (worker.asked > 0) {
+      if (worker.busy > 0 && !stopped_ && !enough_for_all()) return;
+      long task = take(rank);
       if (task == list_.tasks) {
         task = no_task;
         --open_;
@@ -155,15 +159,19 @@ class Coordinator {
     }
   }
 
+  bool enough_for_all() {
+    const std::lock_guard lock(mutex_);
+    return queue_.left() == 0 || queue_.left() >= long(workers_.size());
+  }
+
   int open_;                     // questions that no worker has yet been answered with "there is none"
   std::vector<Worker> workers_;  // by rank
   const TaskList& list_;
   std::vector<Payload>& results_;
-  std::vector<char> known_;
   std::atomic<bool> stopped_ = false;
-  std::atomic<long> next_ = 0;
+  std::mutex mutex_;  // of what follows, and of all calls to the list's functions
+  TaskQueue queue_;
   long finished_ = 0;
-  std::mutex mutex_;
   std::exception_ptr failure_;
   std::thread thread_;
 };

@@ -26,6 +26,7 @@ struct TaskList {
   std::function<std::optional<Payload>(long task)> find;        //!< what is known already; may be empty
   std::function<void(long task, const Payload& payload)> keep;  //!< sees every new result; may be empty
   std::function<bool(long task)> needed = {};  //!< whether a task that nobody has begun is still wanted; empty: always
+  std::vector<int> kinds = {};                 //!< of every task: see TaskQueue; empty: of none
 };
 
 /// The MPI ranks of this run. Exactly one object lives, in main().

@@ -1,6 +1,8 @@
 #include "harness/tiles.hpp"
 
 #include <algorithm>
+#include <map>
+#include <utility>
 
 namespace bitcluster {
 namespace {
@@ -26,6 +28,8 @@ std::vector<int> stage_ends(int blocks) {
 
 int blocks_of(int images) { return (images + block_images - 1) / block_images; }
 
+int images_of(int block, int images) { return std::min((block + 1) * block_images, images) - block * block_images; }
+
 }  // namespace
 
 double cost_of(std::span<const VariantCost> costs, std::span<const int> variants) {
@@ -37,59 +41,93 @@ double cost_of(std::span<const VariantCost> costs, std::span<const int> variants
   return own + shared;
 }
 
-std::vector<Tile> cut(std::span<const VariantCost> costs, int images, const std::vector<std::byte>& known, int ranks) {
-  const int blocks = blocks_of(images);
-  const auto end_of = [&](int block) { return std::min((block + 1) * block_images, images); };
-  // variants that share nothing have tiles of their own: the fewer variants in one, the fewer weights are read for it
-  std::vector<std::vector<int>> groups(1);
-  for (int variant = 0; variant < int(costs.size()); ++variant) {
-    if (costs[variant].shared > 0) {
-      groups[0].push_back(variant);
-    } else {
-      groups.push_back({variant});
-    }
-  }
-  std::vector<std::vector<std::vector<int>>> all_wanted;  // (groups, blocks): variants
+std::vector<Tile> cut(std::span<const Demand> demands, int ranks) {
+  /// Variants of one demand that are cut together in one stage.
+  struct Group {
+    int demand, stage;
+    double beside;                         // per tile
+    std::vector<std::vector<int>> wanted;  // (blocks): variants
+  };
+  std::vector<Group> groups;
   double whole = 0;
-  for (const std::vector<int>& group : groups) {
-    std::vector<std::vector<int>>& wanted = all_wanted.emplace_back(blocks);
-    for (int block = 0; block < blocks; ++block) {
-      for (const int variant : group) {
-        if (known[std::size_t(variant) * blocks + block] == std::byte(0)) wanted[block].push_back(variant);
+  const auto add_group = [&](Group group, const std::vector<int>& variants, int begin, int end) {
+    const Demand& demand = demands[group.demand];
+    const int blocks = blocks_of(demand.images);
+    group.wanted.resize(blocks);
+    for (const int v : variants) {
+      group.beside += demand.costs[v].tile;
+      const Extent& extent = demand.extents[v];
+      const bool is_first = group.stage == 0;
+      for (int block = 0; block < blocks_of(extent.images); ++block) {
+        const bool now = extent.may_stop ? block >= begin && block < end : is_first;
+        if (now && demand.known[std::size_t(v) * blocks + block] == std::byte(0)) group.wanted[block].push_back(v);
       }
-      whole += cost_of(costs, wanted[block]) * (end_of(block) - block * block_images);
+    }
+    for (int block = 0; block < blocks; ++block) {
+      whole += cost_of(demand.costs, group.wanted[block]) * images_of(block, demand.images);
+    }
+    groups.push_back(std::move(group));
+  };
+  for (int d = 0; d < int(demands.size()); ++d) {
+    const Demand& demand = demands[d];
+    // variants that share nothing have tiles of their own: the fewer variants in one, the fewer weights are read for it
+    std::vector<int> sharing;
+    for (int v = 0; v < int(demand.costs.size()); ++v) {
+      if (demand.costs[v].shared > 0) sharing.push_back(v);
+    }
+    int begin = 0, stage = 0;
+    for (const int end : stage_ends(blocks_of(demand.images))) {
+      add_group({d, stage, 0, {}}, sharing, begin, end);
+      for (int v = 0; v < int(demand.costs.size()); ++v) {
+        if (demand.costs[v].shared == 0) add_group({d, stage, 0, {}}, {v}, begin, end);
+      }
+      begin = end;
+      ++stage;
     }
   }
+  // what is dear to prepare while tiles are large
+  std::stable_sort(groups.begin(), groups.end(), [](const Group& a, const Group& b) {
+    return a.stage != b.stage ? a.stage < b.stage : a.beside > b.beside;
+  });
+
   std::vector<Tile> tiles;
   double left = whole;
-  for (const std::vector<std::vector<int>>& wanted : all_wanted) {
-    for (int first = 0; first < images;) {
+  std::size_t stage_begin = 0;
+  const auto end_stage = [&] {
+    std::stable_sort(tiles.begin() + std::ptrdiff_t(stage_begin), tiles.end(),
+                     [](const Tile& a, const Tile& b) { return a.cost > b.cost; });
+    stage_begin = tiles.size();
+  };
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    const Group& group = groups[g];
+    const Demand& demand = demands[group.demand];
+    if (g > 0 && group.stage != groups[g - 1].stage) end_stage();
+    const int blocks = blocks_of(demand.images);
+    for (int first = 0; first < demand.images;) {
       int block = first / block_images;
-      const std::vector<int>& variants = wanted[block];
-      while (block + 1 < blocks && wanted[block + 1] == variants) ++block;
-      const int end = end_of(block);
+      const std::vector<int>& variants = group.wanted[block];
+      while (block + 1 < blocks && group.wanted[block + 1] == variants) ++block;
+      const int end = std::min((block + 1) * block_images, demand.images);
       if (variants.empty()) {
         first = end;
         continue;
       }
-      double beside = 0;
-      for (const int variant : variants) beside += costs[variant].tile;
-      const double least = std::min(work_per_tile * beside, whole / ranks);
+      const double least = std::min(work_per_tile * group.beside, whole / ranks);
       const double target =
           std::max(least, std::clamp(left / (2 * ranks), whole * (ranks > 1 ? smallest_share : largest_share) / ranks,
                                      whole * largest_share / ranks));
-      const double per_image = cost_of(costs, variants);
+      const double per_image = cost_of(demand.costs, variants);
       const int count =
           std::min(std::max(least_images, int(target / per_image) / least_images * least_images), end - first);
       // all variants, or where that is too much, as many at a time as the target allows
-      Tile tile{{}, first, count, 0};
+      Tile tile{group.demand, {}, first, count, 0, 0};
       for (const int variant : variants) {
         std::vector<int> more = tile.variants;
         more.push_back(variant);
-        const double cost = cost_of(costs, more) * count;
+        const double cost = cost_of(demand.costs, more) * count;
         if (!tile.variants.empty() && per_image * count > target && cost > target) {
           tiles.push_back(std::move(tile));
-          tile = {{variant}, first, count, (costs[variant].own + costs[variant].shared) * count};
+          tile = {group.demand, {variant}, first, count, cost_of(demand.costs, std::span(&variant, 1)) * count, 0};
         } else {
           tile.variants = std::move(more);
           tile.cost = cost;
@@ -100,26 +138,10 @@ std::vector<Tile> cut(std::span<const VariantCost> costs, int images, const std:
       first += count;
     }
   }
-  std::stable_sort(tiles.begin(), tiles.end(), [](const Tile& a, const Tile& b) { return a.cost > b.cost; });
-  return tiles;
-}
-
-std::vector<Tile> cut_in_stages(std::span<const VariantCost> costs, std::span<const Extent> extents, int images,
-                                const std::vector<std::byte>& known, int ranks) {
-  const int variants = int(costs.size()), blocks = blocks_of(images);
-  std::vector<Tile> tiles;
-  int begin = 0;
-  for (const int end : stage_ends(blocks)) {
-    std::vector<std::byte> others = known;  // and what is not of this stage
-    for (int v = 0; v < variants; ++v) {
-      for (int block = 0; block < blocks; ++block) {
-        const bool now = extents[v].may_stop ? block >= begin && block < end : begin == 0;
-        if (!now || block >= blocks_of(extents[v].images)) others[std::size_t(v) * blocks + block] = std::byte(1);
-      }
-    }
-    const std::vector<Tile> stage = cut(costs, images, others, ranks);
-    tiles.insert(tiles.end(), stage.begin(), stage.end());
-    begin = end;
+  end_stage();
+  std::map<std::pair<int, std::vector<int>>, int> kinds;
+  for (Tile& tile : tiles) {
+    tile.kind = kinds.try_emplace({tile.demand, tile.variants}, int(kinds.size())).first->second;
   }
   return tiles;
 }

@@ -5,13 +5,10 @@
 #include <span>
 #include <vector>
 
+#include "harness/keys.hpp"
 #include "host/evaluation.hpp"
 
 namespace bitcluster {
-
-/// Images whose scores are one record of the journal: few enough for a kill to lose little, enough for a record to be
-/// long.
-inline constexpr int block_images = 128;
 
 /// What a variant costs, in any unit, per image.
 struct VariantCost {
@@ -20,36 +17,41 @@ struct VariantCost {
   double tile = 0;    //!< per tile, not per image: preparing weights
 };
 
-/// Some variants on a range of images.
-struct Tile {
-  std::vector<int> variants;
-  int first_image = 0, images = 0;
-  double cost = 0;
-};
-
-/// What these variants cost together for one image.
-double cost_of(std::span<const VariantCost> costs, std::span<const int> variants);
-
-/// Cuts what is not known of (variants x blocks of images) into tiles, the dearest first. The first ones are large, so
-/// that variants share what they can, the last ones small, so that all ranks end at about the same time (guided
-/// self-scheduling: Polychronopoulos and Kuck, IEEE Trans. Computers C-36(12), 1987). No tile is so large that a kill
-/// loses much.
-std::vector<Tile> cut(std::span<const VariantCost> costs, int images, const std::vector<std::byte>& known, int ranks);
-
 /// How many images a variant is scored on.
 struct Extent {
   int images = 0;         //!< the first ones
   bool may_stop = false;  //!< after a part of them, if their scores say so
 };
 
+/// What has to be scored of one network.
+struct Demand {
+  std::vector<VariantCost> costs;  //!< of every variant
+  std::vector<Extent> extents;     //!< of every variant
+  int images = 0;                  //!< of the whole set
+  std::vector<std::byte> known;    //!< (variants, blocks of images): 1 where the scores are there already
+};
+
+/// Some variants of one demand on a range of its images.
+struct Tile {
+  int demand = 0;
+  std::vector<int> variants;
+  int first_image = 0, images = 0;
+  double cost = 0;
+  int kind = 0;  //!< that all tiles of the same variants have in common
+};
+
+/// What these variants cost together for one image.
+double cost_of(std::span<const VariantCost> costs, std::span<const int> variants);
+
+/// Cuts everything that is not known into tiles, in the order of the looks at variants that may stop: first all images
+/// of those that cannot, and what comes before the first look at the others, then what comes before their second look,
+/// and so on; in each stage the dearest first. The first tiles are large, so that variants share what they can, the
+/// last ones small, so that all ranks end at about the same time (guided self-scheduling: Polychronopoulos and Kuck,
+/// IEEE Trans. Computers C-36(12), 1987). No tile is so large that a kill loses much.
+std::vector<Tile> cut(std::span<const Demand> demands, int ranks);
+
 /// Whether the scores of the first images make the others superfluous.
 using StopTest = std::function<bool(std::span<const ImageScore> first)>;
-
-/// Tiles in the order of the looks at variants that may stop: first all images of those that cannot, and what comes
-/// before the first look at the others, then what comes before their second look, and so on. extents: of every
-/// variant.
-std::vector<Tile> cut_in_stages(std::span<const VariantCost> costs, std::span<const Extent> extents, int images,
-                                const std::vector<std::byte>& known, int ranks);
 
 /// Looks at variants that may stop, at whole blocks: after an eighth, a quarter and a half of all images. Blocks may
 /// come in any order; what is found depends on their scores alone.

@@ -391,6 +391,8 @@ bool Dataset::overlap(const std::string& a, const std::string& b) const {
          share_images(left->second, right->second, *description_->format);
 }
 
+const std::string& Dataset::path() const { return description_->path; }
+
 std::vector<std::string> Dataset::splits() const {
   std::vector<std::string> names;
   for (const auto& [name, split] : description_->splits) names.push_back(name);

@@ -28,6 +28,7 @@ class Dataset {
   /// images with the split "test".
   static Dataset load(const std::string& path);
 
+  const std::string& path() const;
   std::vector<std::string> splits() const;
 
   /// Whether two splits share images; false if one does not exist.

@@ -91,7 +91,8 @@ Table evaluations_table() {
                 "mean terms per weight that hardware spends: N of BitCluster, else the mean of the effectual bits"),
            split_column(), images_column(), top1_column(),
            real("top5", "1", "fraction of images whose label is among the five highest logits"), cross_entropy_column(),
-           loss_column(), loss_low_column(), loss_high_column(), real("seconds", "s", "wall time of the evaluation")},
+           loss_column(), loss_low_column(), loss_high_column(),
+           real("seconds", "s", "wall time of the evaluation; of assignments evaluated at once, their equal share")},
           {}};
 }
 
@@ -632,6 +633,15 @@ Results read_results(const std::string& path) {
   return results;
 }
 
+void append_rows(Results& to, const Results& from) {
+  const std::vector<Table*> tables = to.tables();
+  const std::vector<const Table*> others = from.tables();
+  for (std::size_t t = 0; t < tables.size(); ++t) {
+    if (tables[t] == &to.accelerators) continue;
+    tables[t]->rows.insert(tables[t]->rows.end(), others[t]->rows.begin(), others[t]->rows.end());
+  }
+}
+
 Results merge_results(const std::vector<std::string>& paths) {
   Results merged = read_results(paths.at(0));
   std::map<std::string, std::string> file_of;  // by model
@@ -665,11 +675,7 @@ Results merge_results(const std::vector<std::string>& paths) {
                "make them with the same accelerator files");
       }
     }
-    const std::vector<Table*> tables = merged.tables(), of_part = part.tables();
-    for (std::size_t t = 0; t < tables.size(); ++t) {
-      if (tables[t] == &merged.accelerators) continue;
-      std::move(of_part[t]->rows.begin(), of_part[t]->rows.end(), std::back_inserter(tables[t]->rows));
-    }
+    append_rows(merged, part);
     merged.provenance.ranks += own.ranks;
     merged.provenance.devices.insert(merged.provenance.devices.end(), own.devices.begin(), own.devices.end());
     merged.provenance.date = std::max(common.date, own.date);

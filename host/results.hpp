@@ -58,6 +58,9 @@ struct Results {
 /// The models that have rows of their own, in order.
 std::vector<std::string> models_of(const Results& results);
 
+/// Appends the rows of all tables but /accelerators, which are of no model.
+void append_rows(Results& to, const Results& from);
+
 /// Checks before long work that `path` can be written later: Error if its folder is missing or not writable, or it is a
 /// folder.
 void check_writable(const std::string& path);

@@ -9,7 +9,9 @@
 namespace bitcluster {
 namespace {
 
-Schedule of(const std::vector<double>& tasks, int ranks, Overheads overheads = {}) {
+Schedule of(const std::vector<double>& seconds, int ranks, Overheads overheads = {}) {
+  std::vector<TaskTime> tasks;
+  for (const double one : seconds) tasks.push_back({one});
   return simulate(tasks, ranks, overheads);
 }
 
@@ -46,6 +48,17 @@ TEST(Simulation, TasksAheadHideMessages) {
 TEST(Simulation, TheRootIsABottleneckForShortTasks) {
   const std::vector<double> tasks(10000, 1e-3);
   EXPECT_GE(of(tasks, 1001, {0, 1e-3}).makespan, 1e-3 * 10000 / 2.1);  // of two tasks, the root does one itself
+}
+
+/// Two kinds in turn, 1 s of work and 10 s of preparation each: with two ranks each keeps to its kind and prepares once
+/// until few tasks are left.
+TEST(Simulation, ARankThatHasPreparedKeepsToItsKind) {
+  std::vector<TaskTime> tasks;
+  for (int i = 0; i < 200; ++i) tasks.push_back({1, 10, i % 2});
+  const Schedule kept = simulate(tasks, 2, {});
+  EXPECT_LE(kept.busy, 200 + 2 * 10 + 4 * 10);
+  for (TaskTime& task : tasks) task.kind = -1;
+  EXPECT_EQ(simulate(tasks, 2, {}).busy, 200 * 11);
 }
 
 /// The protocol once more, second by second and without any queue of events.

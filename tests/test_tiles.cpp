@@ -1,36 +1,57 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <random>
+#include <utility>
 
 #include "harness/tiles.hpp"
 
 namespace bitcluster {
 namespace {
 
+int blocks_of(int images) { return (images + block_images - 1) / block_images; }
+
+/// All images of these variants; nothing is known.
+Demand demand_of(const std::vector<VariantCost>& costs, int images) {
+  return {costs, std::vector<Extent>(costs.size(), {images, false}), images,
+          std::vector<std::byte>(costs.size() * blocks_of(images))};
+}
+
+std::vector<Tile> cut(const Demand& demand, int ranks) { return bitcluster::cut(std::span(&demand, 1), ranks); }
+
 TEST(Tiles, CoverExactlyWhatIsNotKnown) {
   std::mt19937 random(1);
   for (int trial = 0; trial < 300; ++trial) {
     const auto pick = [&](int low, int high) { return std::uniform_int_distribution<int>(low, high)(random); };
-    const int variants = pick(0, 20), images = pick(0, 2000), ranks = pick(1, 64), share = pick(0, 4);
-    const int blocks = (images + block_images - 1) / block_images;
-    std::vector<VariantCost> costs(variants);
-    for (VariantCost& cost : costs) cost = {double(pick(1, 100)), double(pick(0, 100))};
-    std::vector<std::byte> known(std::size_t(variants) * blocks);
-    for (std::byte& one : known) one = std::byte(pick(0, 3) < share);
-    std::vector<int> times(std::size_t(variants) * images);
-    for (const Tile& tile : cut(costs, images, known, ranks)) {
+    const int ranks = pick(1, 64), share = pick(0, 4);
+    std::vector<Demand> demands;
+    std::vector<std::vector<int>> times;  // (demands)(variants, images)
+    for (int d = pick(0, 3); d > 0; --d) {
+      std::vector<VariantCost> costs(pick(0, 20));
+      for (VariantCost& cost : costs) cost = {double(pick(1, 100)), double(pick(0, 100))};
+      const int images = pick(0, 2000);
+      demands.push_back(demand_of(costs, images));
+      for (std::byte& one : demands.back().known) one = std::byte(pick(0, 3) < share);
+      times.emplace_back(costs.size() * images);
+    }
+    for (const Tile& tile : bitcluster::cut(demands, ranks)) {
       ASSERT_GT(tile.images, 0);
       ASSERT_FALSE(tile.variants.empty());
       for (const int variant : tile.variants) {
-        for (int i = 0; i < tile.images; ++i) ++times.at(std::size_t(variant) * images + tile.first_image + i);
+        for (int i = 0; i < tile.images; ++i) {
+          ++times.at(tile.demand).at(std::size_t(variant) * demands[tile.demand].images + tile.first_image + i);
+        }
       }
     }
-    for (int variant = 0; variant < variants; ++variant) {
-      for (int image = 0; image < images; ++image) {
-        const bool wanted = known[std::size_t(variant) * blocks + image / block_images] == std::byte(0);
-        ASSERT_EQ(times[std::size_t(variant) * images + image], wanted ? 1 : 0);
+    for (std::size_t d = 0; d < demands.size(); ++d) {
+      const int images = demands[d].images;
+      for (std::size_t variant = 0; variant < demands[d].costs.size(); ++variant) {
+        for (int image = 0; image < images; ++image) {
+          const bool wanted = demands[d].known[variant * blocks_of(images) + image / block_images] == std::byte(0);
+          ASSERT_EQ(times[d][variant * images + image], wanted ? 1 : 0);
+        }
       }
     }
   }
@@ -48,53 +69,79 @@ TEST(Tiles, TheDearestComeFirstAndNoneIsLarge) {
   const std::vector<VariantCost> costs = {{1, 9}, {50, 0}, {3, 7}, {20, 1}, {7, 3}};
   const int images = 5000, ranks = 4;
   const double whole = (1 + 50 + 3 + 20 + 7 + 9) * double(images);
-  const std::vector<Tile> tiles = cut(costs, images, std::vector<std::byte>(5 * 40), ranks);
+  const std::vector<Tile> tiles = cut(demand_of(costs, images), ranks);
   for (std::size_t i = 1; i < tiles.size(); ++i) EXPECT_GE(tiles[i - 1].cost, tiles[i].cost);
   EXPECT_LE(tiles.front().cost, whole / (8 * ranks));
   EXPECT_LE(tiles.back().cost, whole / (40 * ranks));
 }
 
 TEST(Tiles, OnlyVariantsThatShareAreTogether) {
-  for (const Tile& tile :
-       cut(std::vector<VariantCost>{{1, 0}, {2, 3}, {1, 0}, {1, 4}}, 4000, std::vector<std::byte>(4 * 32), 2)) {
+  for (const Tile& tile : cut(demand_of({{1, 0}, {2, 3}, {1, 0}, {1, 4}}, 4000), 2)) {
     for (const int variant : tile.variants) EXPECT_TRUE(tile.variants.size() == 1 || variant % 2 == 1);
   }
 }
 
 /// Few images and many ranks: the variants are cut apart.
 TEST(Tiles, ThereAreEnoughForManyRanks) {
-  EXPECT_GE(cut(std::vector<VariantCost>(8, {1, 0, 0}), 1280, std::vector<std::byte>(8 * 10), 600).size(), 600u);
+  EXPECT_GE(cut(demand_of(std::vector<VariantCost>(8, {1, 0, 0}), 1280), 600).size(), 600u);
 }
 
 /// 8 variants x 10,000 images on 512 ranks are 156.25 images per rank: with preparations as dear as 100 images, tiles
 /// of about that size are left.
 TEST(Tiles, AreNotSmallWherePreparingIsDear) {
-  const std::vector<std::byte> nothing(8 * 79);
-  EXPECT_GT(cut(std::vector<VariantCost>(8, {1, 0, 0}), 10000, nothing, 512).size(), 4000u);
-  const std::vector<Tile> tiles = cut(std::vector<VariantCost>(8, {1, 0, 100}), 10000, nothing, 512);
+  EXPECT_GT(cut(demand_of(std::vector<VariantCost>(8, {1, 0, 0}), 10000), 512).size(), 4000u);
+  const std::vector<Tile> tiles = cut(demand_of(std::vector<VariantCost>(8, {1, 0, 100}), 10000), 512);
   EXPECT_GE(tiles.size(), 512u);
   EXPECT_LE(tiles.size(), 600u);
 }
 
+/// The tiles of one network alone are as large as its own work allows; beside a network with far more work they may be
+/// larger, as there is work for all ranks anyway.
+TEST(Tiles, AreLargeWhereOthersHaveWorkForAllRanks) {
+  const Demand small = demand_of({{1, 0}}, 1280), large = demand_of(std::vector<VariantCost>(8, {100, 0}), 10000);
+  const auto of_small = [](const std::vector<Tile>& tiles) {
+    return std::count_if(tiles.begin(), tiles.end(), [](const Tile& tile) { return tile.demand == 0; });
+  };
+  EXPECT_EQ(of_small(cut(small, 64)), 1280 / 16);
+  EXPECT_LE(of_small(bitcluster::cut(std::vector<Demand>{small, large}, 64)), 2);
+}
+
+TEST(Tiles, OfTheSameVariantsAreOfOneKind) {
+  const std::vector<Demand> demands = {demand_of({{1, 0}, {1, 0}, {1, 5}, {2, 6}}, 3000), demand_of({{1, 0}}, 3000)};
+  std::map<int, std::pair<int, std::vector<int>>> contents;
+  for (const Tile& tile : bitcluster::cut(demands, 8)) {
+    const auto content = std::pair(tile.demand, tile.variants);
+    EXPECT_EQ(contents.try_emplace(tile.kind, content).first->second, content);
+  }
+  EXPECT_GE(contents.size(), 4u);
+  for (const auto& [kind, content] : contents) EXPECT_LT(kind, int(contents.size()));
+}
+
 TEST(Tiles, NothingToDoGivesNone) {
-  EXPECT_TRUE(cut(std::vector<VariantCost>(2, {1, 0}), 300, std::vector<std::byte>(6, std::byte(1)), 2).empty());
-  EXPECT_TRUE(cut({}, 300, {}, 2).empty());
-  EXPECT_TRUE(cut(std::vector<VariantCost>(1, {1, 0}), 0, {}, 2).empty());
+  Demand known = demand_of(std::vector<VariantCost>(2, {1, 0}), 300);
+  std::fill(known.known.begin(), known.known.end(), std::byte(1));
+  EXPECT_TRUE(cut(known, 2).empty());
+  EXPECT_TRUE(cut(demand_of({}, 300), 2).empty());
+  EXPECT_TRUE(cut(demand_of({{1, 0}}, 0), 2).empty());
+  EXPECT_TRUE(bitcluster::cut({}, 2).empty());
 }
 
 TEST(Stages, CoverTheExtentsEachLookBeforeTheNext) {
   std::mt19937 random(2);
   for (int trial = 0; trial < 100; ++trial) {
     const auto pick = [&](int low, int high) { return std::uniform_int_distribution<int>(low, high)(random); };
-    const int variants = pick(1, 8), images = pick(1, 4000), ranks = pick(1, 16);
-    const int blocks = (images + block_images - 1) / block_images;
-    std::vector<VariantCost> costs(variants, {1, 0});
-    std::vector<Extent> extents(variants);
+    const int variants = pick(1, 8), images = pick(1, 4000), ranks = pick(1, 16), blocks = blocks_of(images);
+    std::vector<Demand> demands = {demand_of(std::vector<VariantCost>(variants, {1, 0}), images),
+                                   demand_of({{3, 0}}, pick(1, 4000))};
+    std::vector<Extent>& extents = demands[0].extents;
     for (Extent& extent : extents) extent = {pick(1, images), pick(0, 1) == 1};
     std::vector<int> times(std::size_t(variants) * images);
     int stage = 0;
-    for (const Tile& tile :
-         cut_in_stages(costs, extents, images, std::vector<std::byte>(std::size_t(variants) * blocks), ranks)) {
+    for (const Tile& tile : bitcluster::cut(demands, ranks)) {
+      if (tile.demand == 1) {
+        ASSERT_EQ(stage, 0);  // none of it may stop
+        continue;
+      }
       for (const int variant : tile.variants) {
         for (int i = 0; i < tile.images; ++i) ++times.at(std::size_t(variant) * images + tile.first_image + i);
         const int block = tile.first_image / block_images;
@@ -108,7 +155,7 @@ TEST(Stages, CoverTheExtentsEachLookBeforeTheNext) {
     for (int variant = 0; variant < variants; ++variant) {
       for (int image = 0; image < images; ++image) {
         // records are whole blocks
-        const int wanted = (extents[variant].images + block_images - 1) / block_images * block_images;
+        const int wanted = blocks_of(extents[variant].images) * block_images;
         ASSERT_EQ(times[std::size_t(variant) * images + image], image < wanted ? 1 : 0);
       }
     }
