@@ -115,9 +115,8 @@ constexpr double resident_bytes = 150e6;
 
 /// Time of one call, the least of some: other programs on this machine only
 /// ever add to it.
-double seconds_of(const std::function<void()>& action) {
+double seconds_of(const std::function<void()>& action, int fewest = 1) {
   constexpr double enough = 0.3;  // [s]
-  constexpr int fewest = 3;
   double least = std::numeric_limits<double>::infinity(), spent = 0;
   for (int call = 0; call < fewest || spent < enough; ++call) {
     const Clock::time_point start = Clock::now();
@@ -270,10 +269,11 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
   evaluate({everything}, count);
   const double whole = seconds_of([&] { evaluate({{}}, count); }) / count;
   // weights of the call before are prepared already, so in turn
-  const double pack = seconds_of([&] {
+  const auto prepare = [&] {
     std::swap(everything, everything_again);
     evaluate({everything}, 0);
-  });
+  };
+  const double pack = seconds_of(prepare, 3);
   const double of_reference = variant_cost(network, {}).shared;
   costs.reference = {variant_cost(network, {}), {0, whole}, 0};
   costs.everything = {variant_cost(network, everything), {whole, 0}, pack};
