@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <numeric>
 #include <optional>
 
@@ -10,6 +11,7 @@
 #include "harness/progress.hpp"
 #include "host/cpu_kernels.hpp"
 #include "host/float_network.hpp"
+#include "host/parallel.hpp"
 #include "host/pass.hpp"
 
 namespace bitcluster {
@@ -35,8 +37,8 @@ struct Evaluator::Job {
   int classes = 0;
   std::vector<VariantCost> costs;
   std::vector<Extent> extents;
-  StopTest stop;
-  std::vector<Key> keys;  //!< of every variant; on the root only, and only if there is a journal
+  std::vector<StopTest> stops;  //!< of every variant; empty: none stops
+  std::vector<Key> keys;        //!< of every variant; on the root only, and only if there is a journal
 
   /// Logits of some variants (ascending) on a range of images, (variants, images, classes).
   std::function<std::vector<float>(std::span<const int> variants, int first_image, int images)> work;
@@ -87,7 +89,7 @@ class Evaluator::Sheet {
 
   /// Before the first tile, and before the results of all tiles are taken again.
   void start() {
-    looks_.emplace(job_.extents, job_.stop, images_);
+    looks_.emplace(job_.extents, job_.stops, images_);
     missing_.clear();
     for (int v = 0; v < variants_; ++v) {
       for (int block = 0; block < blocks_; ++block) {
@@ -233,7 +235,15 @@ std::vector<std::vector<ImageScore>> Evaluator::score_float(const std::vector<Fl
     job.work = [&request, prepared = std::shared_ptr<const FloatNetwork>()](std::span<const int>, int first,
                                                                             int count) mutable {
       if (!prepared) prepared = std::make_shared<const FloatNetwork>(request.network);
-      return prepared->run(preprocess(*request.images, request.input_table, first, count), count);
+      std::vector<float> logits;
+      const int at_once = float_images_per_thread * thread_count();
+      for (int done = 0; done < count; done += at_once) {
+        const int here = std::min(at_once, count - done);
+        const std::vector<float> part =
+            prepared->run(preprocess(*request.images, request.input_table, first + done, here), here);
+        logits.insert(logits.end(), part.begin(), part.end());
+      }
+      return logits;
     };
   }
   std::vector<std::vector<ImageScore>> results;
@@ -243,29 +253,50 @@ std::vector<std::vector<ImageScore>> Evaluator::score_float(const std::vector<Fl
 
 std::vector<Scores> Evaluator::score(const std::vector<ScoreRequest>& requests, const std::string& label) {
   std::vector<Job> jobs;
+  std::map<std::pair<const IntegerNetwork*, const Images*>, std::size_t> known;
+  struct Place {
+    std::size_t job, first, count;
+  };
+  std::vector<Place> places;                   // of the requests' variants
+  std::vector<std::vector<Variant>> variants;  // of the jobs
   for (const ScoreRequest& request : requests) {
+    const auto [place, is_new] = known.try_emplace({request.network.get(), request.images.get()}, jobs.size());
     const Network& network = request.network->network;
-    Job& job = jobs.emplace_back();
-    job.images = request.images;
-    job.classes = network.classes();
-    job.extents = request.extents;
-    job.stop = request.stop;
+    if (is_new) {
+      Job& job = jobs.emplace_back();
+      job.images = request.images;
+      job.classes = network.classes();
+      variants.emplace_back();
+    }
+    Job& job = jobs[place->second];
+    std::vector<Variant>& of_job = variants[place->second];
+    places.push_back({place->second, of_job.size(), request.variants.size()});
+    of_job.insert(of_job.end(), request.variants.begin(), request.variants.end());
     for (const Variant& variant : request.variants) job.costs.push_back(variant_cost(network, variant));
-    job.work = [&request, classes = job.classes](std::span<const int> chosen, int first, int count) {
+    job.extents.insert(job.extents.end(), request.extents.begin(), request.extents.end());
+    job.extents.resize(of_job.size(), {request.images->count, false});
+    job.stops.resize(of_job.size(), request.stop);
+    job.work = [&of = variants, index = place->second, &request](std::span<const int> chosen, int first, int count) {
       std::vector<Variant> some;
-      for (const int v : chosen) some.push_back(request.variants[v]);
-      std::vector<float> logits(some.size() * count * classes);
+      for (const int v : chosen) some.push_back(of[index][v]);
+      std::vector<float> logits(some.size() * count * request.network->network.classes());
       request.backend.evaluate({request.images->image(first), count}, some, logits);
       return logits;
     };
-    if (!journal_) continue;
     for (const Variant& variant : request.variants) {
+      if (!journal_) break;
       std::vector<Key> keys = keys_.of(request.network);
       for (const WeightChange& change : variant) keys[1 + change.layer] = keys_.of(change.weights)[0];
       job.keys.push_back(KeyBuilder().add(std::span<const Key>(keys)).key());
     }
   }
-  return run(std::move(jobs), label);
+  const std::vector<Scores> scores = run(std::move(jobs), label);
+  std::vector<Scores> results;
+  for (const Place& place : places) {
+    const auto first = scores[place.job].begin() + std::ptrdiff_t(place.first);
+    results.emplace_back(first, first + std::ptrdiff_t(place.count));
+  }
+  return results;
 }
 
 }  // namespace bitcluster

@@ -15,6 +15,9 @@
 
 namespace bitcluster {
 
+/// Images that are in float32 at once, per thread.
+inline constexpr int float_images_per_thread = 16;
+
 /// Products of one image.
 VariantCost variant_cost(const Network& network, const Variant& variant);
 
@@ -42,9 +45,10 @@ struct FloatRequest {
 /// Scores images with the help of all ranks. Every call is collective, takes requests for any number of networks, so
 /// that there is work for all ranks, and gives the same scores on every rank, whatever their number: a task is some
 /// variants on a range of images, and no score depends on which task it was part of. Later images of a variant that may
-/// stop are begun before its looks only where a rank would have to wait otherwise, and do not count then. Scores are
-/// recorded per variant and block of images, under the content of network, weights, images and labels: none is worked
-/// out twice, neither by a resumed run nor within one.
+/// stop are begun before its looks only where a rank would have to wait otherwise, and do not count then. Requests for
+/// one network on the same images are scored as one. With a journal, scores are recorded per variant and block of
+/// images, under the content of network, weights, images and labels: none is worked out twice, neither by a resumed run
+/// nor within one.
 class Evaluator {
  public:
   /// journal: on the root, null without one.

@@ -21,7 +21,9 @@ Key content_key(const Network& network) {
     builder.add(double(layer.low)).add(double(layer.high));
     if (const auto* convolution = std::get_if<Convolution>(&layer.operation)) {
       add(builder, convolution->window);
-      builder.add(std::int64_t(convolution->groups)).add(std::span<const float>(convolution->weights));
+      builder.add(std::int64_t(convolution->groups))
+          .add(std::int64_t(convolution->fully_connected))
+          .add(std::span<const float>(convolution->weights));
       builder.add(std::span<const float>(convolution->bias));
     } else if (const auto* pool = std::get_if<Pool>(&layer.operation)) {
       add(builder, pool->window);

@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstdio>
 #include <functional>
 #include <limits>
 #include <map>
 #include <memory>
 #include <queue>
+#include <set>
 #include <tuple>
 
 #include "harness/engine.hpp"
@@ -103,25 +103,24 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Assumed, not measured here: a pipelined broadcast at half of what a 100
-// Gbit/s network carries, and, with a single rank, what bench_ranks measured
-// for messages between ranks of one node (analysis/benchmarks.md).
+// Assumed, not measured here: a pipelined broadcast at half of what a 100 Gbit/s network carries, and, with a single
+// rank, what bench_ranks measured for messages between ranks of one node (analysis/benchmarks.md).
 constexpr double broadcast_bytes_per_s = 6e9;
 constexpr Overheads assumed{.message = 0.5e-3, .serve = 0.055e-3};
 
-/// Program, libraries, MPI and tensors of a chunk of images: what a rank needs
-/// beside images and weights [byte].
+/// Program, libraries, MPI and tensors of a chunk of images: what a rank needs beside images and weights [byte].
 constexpr double resident_bytes = 150e6;
 
-/// Time of one call, the least of some: other programs on this machine only
-/// ever add to it.
-double seconds_of(const std::function<void()>& action, int fewest = 1) {
+/// Time of one call, the least of some: other programs on this machine only ever add to it. together: the ranks that
+/// all have to make the same number of calls; null for what one does alone.
+double seconds_of(const std::function<void()>& action, const Ranks* together = nullptr, int fewest = 1) {
   constexpr double enough = 0.3;  // [s]
   double least = std::numeric_limits<double>::infinity(), spent = 0;
   for (int call = 0; call < fewest || spent < enough; ++call) {
     const Clock::time_point start = Clock::now();
     action();
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    if (together) together->largest(std::span(&seconds, 1));
     least = std::min(least, seconds);
     spent += seconds;
   }
@@ -134,15 +133,15 @@ struct Line {
   double operator()(double count) const { return fixed + each * count; }
 };
 
-Line line_through(int few, int many, const std::function<void(int)>& action) {
+Line line_through(int few, int many, const std::function<void(int)>& action, const Ranks* together = nullptr) {
   action(many);  // memory that later calls find
-  const double at_few = seconds_of([&] { action(few); }), at_many = seconds_of([&] { action(many); });
+  const double at_few = seconds_of([&] { action(few); }, together);
+  const double at_many = seconds_of([&] { action(many); }, together);
   const double each = std::max(0.0, (at_many - at_few) / (many - few));
   return {std::max(0.0, at_few - each * few), each};
 }
 
-/// One variant of a round, in products, as tiles are cut, and in seconds, as
-/// they take.
+/// One variant of a round, in products, as tiles are cut, and in seconds, as they take.
 struct Work {
   VariantCost products, seconds;
   double pack = 0;  // [s] per tile
@@ -192,7 +191,7 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
   Progress progress(ranks.root(), model.name + ": measure", 6);
   const Dataset data = Dataset::load(model.data);
   Network network;
-  costs.import = seconds_of([&] { network = inputs.network(model.onnx); });
+  costs.import = seconds_of([&] { network = inputs.network(model.onnx); }, &ranks);
   network.name = model.name;
   const std::vector<float> table = data.input_table();
   const auto count_of = [&](const std::string& split, int limit) {
@@ -208,7 +207,9 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
 
   // a chunk of images for every thread; see choose_chunk() of the CPU backend
   const int threads = thread_count(), wanted = 16 * threads;
-  costs.read = line_through(1, 16 * wanted, [&](int n) { inputs.images(data, config.search.split, n, network); });
+  const int available = inputs.images(data, config.search.split, 16 * wanted, network)->count;
+  costs.read =
+      line_through(1, std::max(2, available), [&](int n) { inputs.images(data, config.search.split, n, network); });
   const auto shared_images = inputs.images(data, config.search.split, wanted, network);
   const Images& images = *shared_images;
   const int count = images.count;
@@ -234,8 +235,7 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
     if (size < fewest_shared_weights) costs.small_weights += double(size);
   }
   costs.small_weights /= costs.weights;
-  // formats differ, filters of one length hardly: a part of the largest layer
-  // stands for all
+  // formats differ, filters of one length hardly: a part of the largest layer stands for all
   int largest = layers[0];
   for (const int layer : layers) {
     if (integer.weights[layer].values.size() > integer.weights[largest].values.size()) largest = layer;
@@ -252,8 +252,7 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
   }
   progress.update(3);
 
-  // layers changed to weights of the same kind: what they are does not change
-  // the time
+  // layers changed to weights of the same kind: what they are does not change the time
   std::vector<std::shared_ptr<const QuantizedWeights>> other(network.layers.size());
   Variant everything, everything_again;
   for (const int layer : layers) {
@@ -273,12 +272,11 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
     std::swap(everything, everything_again);
     evaluate({everything}, 0);
   };
-  const double pack = seconds_of(prepare, 3);
+  const double pack = seconds_of(prepare, nullptr, 3);
   const double of_reference = variant_cost(network, {}).shared;
   costs.reference = {variant_cost(network, {}), {0, whole}, 0};
   costs.everything = {variant_cost(network, everything), {whole, 0}, pack};
-  // time of what follows from a layer on, by its products: measured at some
-  // layers, straight in between
+  // time of what follows from a layer on, by its products: measured at some layers, straight in between
   std::map<double, double> suffix = {{0, 0}, {of_reference, whole}};
   constexpr int measured_layers = 4;
   for (int i = 1; i <= measured_layers; ++i) {
@@ -319,11 +317,14 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
              integer.formats[input].is_signed},
             walker);
   };
+  std::set<Design> searched;
   for (const Accelerator& accelerator : accelerators) {
     const bool own_weights = accelerator.design == Design::bitcluster;
     const bool other_weights =
         own_weights || (accelerator.design == Design::pragmatic_weights && !config.search.pruned.empty());
-    if (!emulation && !other_weights) continue;
+    // the first of its design is what a search minimises the costs of
+    const bool has_costs = other_weights && searched.insert(accelerator.design).second;
+    if (!emulation && !has_costs) continue;
     // some layers stand for all, by products
     double seconds = 0, products = 0;
     const int step = std::max(1, costs.layers / 6);
@@ -343,7 +344,7 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
       // M-BC and L-BC; integer and BitPruner
       std::vector<LayerTask>& emulated_tasks = looks ? costs.emulation_per_image : costs.emulation_once;
       if (emulation) emulated_tasks.insert(emulated_tasks.end(), other_weights ? 2 : 1, task);
-      if (!other_weights) continue;
+      if (!has_costs) continue;
       costs.search_costs.insert(costs.search_costs.end(),
                                 own_weights ? config.search.candidates.size() : config.search.pruned.size(), task);
     }
@@ -352,7 +353,7 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
   return costs;
 }
 
-/// What one search has scored in a round.
+/// What the searches of one model have scored in a round.
 struct Round {
   std::vector<Work> variants;
   int images = 0;  // of the split
@@ -383,10 +384,9 @@ std::vector<TaskTime> tile_times(const std::vector<Round>& rounds, int ranks) {
 }
 
 struct Prediction {
-  double serial = 0;  // every rank does it, or waits for it [s]
-  double baseline = 0, first = 0, probes = 0, test = 0,
-         emulation = 0;  // distributed [s]
-  double bytes = 0;      // of one rank
+  double serial = 0;                                                    // every rank does it, or waits for it [s]
+  double baseline = 0, first = 0, probes = 0, test = 0, emulation = 0;  // distributed [s]
+  double bytes = 0;                                                     // of one rank
   long tasks = 0;
   double wall() const { return serial + baseline + first + probes + test + emulation; }
 };
@@ -432,8 +432,7 @@ Prediction predict(std::span<const Costs> models, const Config& config, int base
     result.serial += costs.import;
     read(costs, costs.calibration_images);
     result.serial += costs.calibrate((costs.calibration_images + ranks - 1) / ranks);
-    // every rank does some filters of the large layers and gets the rest; the
-    // reference twice, for the terms in /layers
+    // every rank does some filters of the large layers and gets the rest; the reference twice, for the terms in /layers
     const double quantize = 2 * costs.quantize_reference + costs.quantize_candidates;
     result.serial += quantize * (costs.small_weights + (1 - costs.small_weights) / ranks) +
                      several * double(2 + formats) * costs.weights * sizeof(std::int16_t) / broadcast_bytes_per_s;
@@ -448,18 +447,17 @@ Prediction predict(std::span<const Costs> models, const Config& config, int base
     cost_tasks.insert(cost_tasks.end(), costs.search_costs.begin(), costs.search_costs.end());
     Work probe = costs.everything;
     probe.may_stop = search.early_stop;
-    for (const std::size_t candidates : {search.candidates.size(), search.pruned.size()}) {
-      if (candidates == 0) continue;
-      Round& round = first.emplace_back();
-      round.images = costs.search_images;
-      round.variants.assign(candidates, probe);
-      round.variants.push_back(costs.reference);
-      for (Work alone : costs.alone) {
-        alone.images = search.sensitivity_images;
-        round.variants.insert(round.variants.end(), candidates, alone);
-      }
-      probes.push_back({std::vector<Work>(search.probes, probe), costs.search_images});
+    // both searches of a model are scored as one
+    Round& round = first.emplace_back();
+    round.images = costs.search_images;
+    round.variants.assign(formats, probe);
+    round.variants.push_back(costs.reference);
+    for (Work alone : costs.alone) {
+      alone.images = search.sensitivity_images;
+      round.variants.insert(round.variants.end(), formats, alone);
     }
+    const std::size_t searches = search.pruned.empty() ? 1 : 2;
+    probes.push_back({std::vector<Work>(searches * search.probes, probe), costs.search_images});
   }
   distribute(result.first, in_order(cost_tasks), double(cost_tasks.size()) * sizeof(LayerEmulation));
   score(result.first, first);
@@ -474,8 +472,7 @@ Prediction predict(std::span<const Costs> models, const Config& config, int base
   }
   score(result.test, tested);
 
-  // of one image after the other; a rank that comes to an image computes its
-  // activations
+  // of one image after the other; a rank that comes to an image computes its activations
   int emulated_images = 0;
   for (const Costs& costs : models) emulated_images = std::max(emulated_images, costs.emulated_images);
   std::vector<TaskTime> tasks;
@@ -497,18 +494,21 @@ Prediction predict(std::span<const Costs> models, const Config& config, int base
   }
   distribute(result.emulation, tasks, double(tasks.size()) * sizeof(LayerEmulation));
 
-  // float, int16 of the reference and of all candidates, packed reference and
-  // float network, packed variants of a tile
-  double images = 0;
+  // float, int16 of the reference and of all candidates, packed reference, float network and assignment of the last
+  // tile; images, once for models that share them, and those under way in float32
+  std::map<std::string, double> images;
+  double in_float = 0;
   result.bytes = resident_bytes;
   for (const Costs& costs : models) {
-    const double per_weight = 4 + 2 + 2 * double(formats) + 1 + 4;
-    const double in_tile = double(std::max(std::size_t(search.probes), formats + 1));
-    result.bytes += per_weight * costs.weights;
-    images = std::max({images, costs.image_bytes * std::max(costs.search_images, costs.test_images),
-                       16.0 * costs.image_bytes * costs.calibration_images / 4 + in_tile * costs.weights});
+    result.bytes += (4 + 2 + 2 * double(formats) + 1 + 4 + 1) * costs.weights;
+    double& of_data = images[costs.data];
+    of_data = std::max(of_data, costs.image_bytes * std::max(costs.search_images, costs.test_images));
+    const int calibration_images = (costs.calibration_images + ranks - 1) / ranks;
+    in_float = std::max(in_float, sizeof(float) * costs.image_bytes *
+                                      std::max(calibration_images, float_images_per_thread * thread_count()));
   }
-  result.bytes += images;
+  for (const auto& [data, bytes] : images) result.bytes += bytes;
+  result.bytes += in_float;
   return result;
 }
 
@@ -516,17 +516,15 @@ Overheads measure_overheads(const Ranks& ranks) {
   if (ranks.size() == 1) return assumed;
   constexpr long tasks = 2000;
   const auto empty = [](long) { return Payload(); };
-  const double seconds = seconds_of([&] { ranks.distribute({tasks, empty, {}, {}, {}, {}}); });
+  const double seconds = seconds_of([&] { ranks.distribute({tasks, empty, {}, {}, {}, {}}); }, &ranks);
   return {assumed.message, seconds / double(tasks)};
 }
 
 void print_row(const std::string& name, int ranks, double one_rank, const Prediction& prediction, int ranks_per_node) {
   const Prediction& p = prediction;
-  std::printf(
-      "%-12s %6d %11.1f %6.1f %8.1f %9.1f %9.1f %9.1f %9.1f %9.1f %8ld "
-      "%8.2f %8.1f\n",
-      name.c_str(), ranks, p.wall(), 100 * one_rank / (ranks * p.wall()), p.serial, p.baseline, p.first, p.probes,
-      p.test, p.emulation, p.tasks, p.bytes * 1e-9, p.bytes * 1e-9 * std::min(ranks, ranks_per_node));
+  std::printf("%-12s %6d %11.1f %6.1f %8.1f %9.1f %9.1f %9.1f %9.1f %9.1f %8ld %8.2f %8.1f\n", name.c_str(), ranks,
+              p.wall(), 100 * one_rank / (ranks * p.wall()), p.serial, p.baseline, p.first, p.probes, p.test,
+              p.emulation, p.tasks, p.bytes * 1e-9, p.bytes * 1e-9 * std::min(ranks, ranks_per_node));
 }
 
 }  // namespace
@@ -545,12 +543,9 @@ void plan(const Ranks& ranks, const Config& config, const std::vector<Accelerato
   const int ranks_per_node = std::max(1, omp_get_num_procs() / thread_count());
   std::printf("Costs measured on %s: %s\n", ranks.host().c_str(), engine.backends[0]->description().c_str());
   std::printf(
-      "Assumed: %.2f ms for a message between ranks, %.3f ms of the "
-      "root per task (%s), broadcasts at %.0f GB/s; all\n"
-      "rounds of the search with all their assignments; %d ranks per "
-      "node. Serial: what all ranks do or wait\nfor; "
-      "first: uniform and single layers. Models run side by side; "
-      "efficiency is against one rank.\n\n",
+      "Assumed: %.2f ms for a message between ranks, %.3f ms of the root per task (%s), broadcasts at %.0f GB/s; all\n"
+      "rounds of the search with all their assignments; %d ranks per node. Models run side by side; efficiency is\n"
+      "against one rank. Serial: what all ranks do or wait for; first: uniform and single layers.\n\n",
       1e3 * overheads.message, 1e3 * overheads.serve,
       ranks.size() > 1 ? "the latter measured now" : "see analysis/benchmarks.md", 1e-9 * broadcast_bytes_per_s,
       ranks_per_node);

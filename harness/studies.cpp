@@ -105,12 +105,14 @@ void Studies::search(const std::vector<Accelerator>& accelerators) {
     const Stopwatch watch;
     const std::vector<Scores> scores = evaluator_.score(
         requests, label("search round " + std::to_string(round) + ", " + counted(assignments, "assignment")));
-    for (std::size_t i = 0; i < asking.size(); ++i) asking[i]->take(scores[i], seconds_each(watch, requests));
+    const double seconds = seconds_each(watch, requests);
+    for (std::size_t i = 0; i < asking.size(); ++i) asking[i]->take(scores[i], seconds);
   }
   for (CandidateSearch& search : searches) search.finish();
 }
 
 void Studies::test() {
+  for (const auto& study : studies_) study->drop_images();
   for (const auto& study : studies_) study->read_test_images();
   score_float(config_.search.test_split);
   std::vector<ScoreRequest> requests;
@@ -118,7 +120,8 @@ void Studies::test() {
   const Stopwatch watch;
   const std::vector<Scores> scores =
       evaluator_.score(requests, label("integer, " + config_.search.test_split + " split"));
-  for (std::size_t i = 0; i < studies_.size(); ++i) studies_[i]->take_test(scores[i], seconds_each(watch, requests));
+  const double seconds = seconds_each(watch, requests);
+  for (std::size_t i = 0; i < studies_.size(); ++i) studies_[i]->take_test(scores[i], seconds);
 }
 
 void Studies::assign_uniformly() {
@@ -161,6 +164,7 @@ std::vector<LayerEmulation> Studies::emulate(const std::vector<EmulationTask>& t
 }
 
 void Studies::emulate(const std::vector<Basis>& bases) {
+  for (const auto& study : studies_) study->drop_images();
   std::vector<EmulationTask> tasks;
   for (const auto& study : studies_) {
     const std::vector<EmulationTask> own = study->emulation_tasks(bases);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
 
 #include "harness/rows.hpp"
@@ -87,9 +86,12 @@ void Study::read_search_images() {
   held_.emplace(*backend_, images_->pixels);
 }
 
-void Study::read_test_images() {
+void Study::drop_images() {
   held_.reset();
-  images_.reset();  // before the others are read
+  images_.reset();
+}
+
+void Study::read_test_images() {
   images_ = inputs_->images(data_, config_->search.test_split, config_->search.test_images, network());
 }
 
@@ -112,8 +114,6 @@ void Study::take_test(const Scores& scores, double seconds) {
 }
 
 std::vector<EmulationTask> Study::emulation_tasks(const std::vector<Basis>& bases) {
-  held_.reset();
-  images_.reset();
   images_ = inputs_->images(data_, config_->emulation.split, config_->emulation.images, network());
   observed_ = -1;
   std::vector<EmulationTask> tasks;

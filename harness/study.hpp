@@ -80,9 +80,11 @@ class Study {
   std::int64_t products(int weighted) const { return multiply_accumulates(network(), layers_[weighted]); }
   Results& results() { return results_; }
 
-  /// The images that are scored from now on, instead of those before. Collective.
+  /// The images that are scored from now on. Collective.
   void read_search_images();
   void read_test_images();
+  /// Makes room for others; all studies that share them have to.
+  void drop_images();
 
   FloatRequest float_request() const { return {network_->network, images_, input_table_}; }
   /// What the others' loss is measured against; a row of /evaluations. seconds: of an evaluation, in all that follows.

@@ -45,7 +45,7 @@ std::vector<Tile> cut(std::span<const Demand> demands, int ranks) {
   /// Variants of one demand that are cut together in one stage.
   struct Group {
     int demand, stage;
-    double beside;                         // per tile
+    double beside;                         // per tile, of all variants
     std::vector<std::vector<int>> wanted;  // (blocks): variants
   };
   std::vector<Group> groups;
@@ -112,7 +112,9 @@ std::vector<Tile> cut(std::span<const Demand> demands, int ranks) {
         first = end;
         continue;
       }
-      const double least = std::min(work_per_tile * group.beside, whole / ranks);
+      double beside = 0;
+      for (const int variant : variants) beside += demand.costs[variant].tile;
+      const double least = std::min(work_per_tile * beside, whole / ranks);
       const double target =
           std::max(least, std::clamp(left / (2 * ranks), whole * (ranks > 1 ? smallest_share : largest_share) / ranks,
                                      whole * largest_share / ranks));
@@ -146,9 +148,9 @@ std::vector<Tile> cut(std::span<const Demand> demands, int ranks) {
   return tiles;
 }
 
-Looks::Looks(std::vector<Extent> extents, StopTest stop, int images)
+Looks::Looks(std::vector<Extent> extents, std::vector<StopTest> stops, int images)
     : extents_(std::move(extents)),
-      stop_(std::move(stop)),
+      stops_(std::move(stops)),
       ends_(stage_ends(blocks_of(images))),
       arrived_(extents_.size(), std::vector<char>(blocks_of(images))),
       whole_(extents_.size()),
@@ -164,7 +166,7 @@ void Looks::arrive(int variant, int block, std::span<const ImageScore> scores) {
   for (std::size_t& look = looks_[variant]; look < ends_.size() && ends_[look] <= whole; ++look) {
     const int seen = ends_[look] * block_images;
     if (seen >= extents_[variant].images) return;
-    if (stop_(scores.first(seen))) {
+    if (stops_[variant](scores.first(seen))) {
       images_[variant] = seen;
       return;
     }

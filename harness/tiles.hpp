@@ -57,7 +57,8 @@ using StopTest = std::function<bool(std::span<const ImageScore> first)>;
 /// come in any order; what is found depends on their scores alone.
 class Looks {
  public:
-  Looks(std::vector<Extent> extents, StopTest stop, int images);
+  /// stops: of every variant; those that may stop have one.
+  Looks(std::vector<Extent> extents, std::vector<StopTest> stops, int images);
 
   /// The scores of one more block are there; scores: of all images of the variant.
   void arrive(int variant, int block, std::span<const ImageScore> scores);
@@ -67,7 +68,7 @@ class Looks {
 
  private:
   std::vector<Extent> extents_;
-  StopTest stop_;
+  std::vector<StopTest> stops_;
   std::vector<int> ends_;                   //!< blocks before a look
   std::vector<std::vector<char>> arrived_;  //!< (variants, blocks)
   std::vector<int> whole_;                  //!< blocks that are there, from the first on

@@ -216,6 +216,14 @@ TEST(CudaOnCpu, BackendFitsItsMemory) {
   }
   EXPECT_GT(needed, std::size_t(1000));       // the smallest were refused
   EXPECT_LT(needed, std::size_t(200) << 10);  // weights take 32 KiB, an image 20 KiB
+  cuda_on_cpu::set_device(1, needed);         // not enough for two
+  EXPECT_THROW(
+      {
+        const auto backend = make_cuda_backend(0, 0.5);
+        backend->load(builder.network());
+        backend->evaluate({pixels.data(), count}, variants, logits);
+      },
+      Error);
   cuda_on_cpu::set_device(0, std::size_t(4) << 30);
   EXPECT_THROW(make_cuda_backend(0), Error);
   cuda_on_cpu::set_device(1, std::size_t(4) << 30);

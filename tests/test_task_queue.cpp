@@ -33,7 +33,7 @@ TEST(TaskQueue, KeepsToAKind) {
 }
 
 /// With one rank others of a kind are looked for among 4 tasks.
-TEST(TaskQueue, DoesNotLeaveTheFirstBehindFor) {
+TEST(TaskQueue, DoesNotLeaveTheFirstFarBehind) {
   std::vector<int> kinds(100, 0);
   for (int i = 0; i < 100; i += 5) kinds[i] = 1;
   TaskQueue queue(kinds, 1);

@@ -168,7 +168,7 @@ int images_after(int count, const Extent& extent, const StopTest& stop, unsigned
   std::vector<int> order((extent.images + block_images - 1) / block_images);
   std::iota(order.begin(), order.end(), 0);
   std::shuffle(order.begin(), order.end(), std::mt19937(seed));
-  Looks looks({extent}, stop, count);
+  Looks looks({extent}, {stop}, count);
   const std::vector<ImageScore> scores(count);
   for (const int block : order) looks.arrive(0, block, scores);
   EXPECT_EQ(looks.stopped(0), looks.images(0) < extent.images);
@@ -191,9 +191,21 @@ TEST(Looks, StopAtTheFirstLookThatSaysSoInAnyOrder) {
   }
 }
 
+TEST(Looks, EveryVariantHasItsOwnTest) {
+  const StopTest always = [](std::span<const ImageScore>) { return true; };
+  const StopTest never = [](std::span<const ImageScore>) { return false; };
+  Looks looks({{4000, true}, {4000, true}, {4000, false}}, {always, never, always}, 4000);
+  const std::vector<ImageScore> scores(4000);
+  for (int block = 0; block < 32; ++block) {
+    for (int variant = 0; variant < 3; ++variant) looks.arrive(variant, block, scores);
+  }
+  EXPECT_EQ(looks.images(0), 512);
+  EXPECT_EQ(looks.images(1), 4000);
+  EXPECT_EQ(looks.images(2), 4000);
+}
+
 TEST(Looks, WaitForAllImagesBeforeThem) {
-  Looks looks(
-      {{4000, true}}, [](std::span<const ImageScore>) { return true; }, 4000);
+  Looks looks({{4000, true}}, {[](std::span<const ImageScore>) { return true; }}, 4000);
   const std::vector<ImageScore> scores(4000);
   for (const int block : {0, 1, 2, 4, 5, 6, 7}) looks.arrive(0, block, scores);
   EXPECT_FALSE(looks.stopped(0));
