@@ -5,7 +5,7 @@
 namespace bitcluster {
 
 /// Tasks per rank among which others of a kind are looked for: few enough for the order to remain, enough for ranks to
-/// keep their kind for a while. --plan on six ImageNet shapes and 512 ranks: 0 takes 3 % longer, 16 1 %.
+/// keep their kind for a while. Chosen by replays of --plan: see analysis/benchmarks.md.
 constexpr long window_per_rank = 4;
 
 TaskQueue::TaskQueue(const std::vector<int>& kinds, int ranks)
