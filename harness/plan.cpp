@@ -9,6 +9,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <optional>
 #include <queue>
 #include <set>
 #include <tuple>
@@ -222,7 +223,10 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
   costs.calibrate = line_through(few, many, [&](int n) {
     calibration = calibrate(network, some(n), n, config.calibration.method, config.calibration.percentile);
   });
-  costs.run_float = line_through(few, std::min(4 * few, count), [&](int n) { run_float(network, some(n), n); });
+  std::optional<FloatNetwork> prepared;
+  costs.run_float.fixed = seconds_of([&] { prepared.emplace(network); });
+  const int in_float = std::min(4 * threads, count);  // as many as share a reading of the weights on every thread
+  costs.run_float.each = seconds_of([&] { prepared->run(some(in_float), in_float); }) / in_float;
   progress.update(2);
 
   const Quantizer quantizer = quantizer_of(backend);
