@@ -56,6 +56,7 @@ class CudaBackend final : public Backend {
 
   std::string description() const override { return description_; }
   void load(const IntegerNetwork& network) override;
+  bool can_hold() const override { return true; }
   void hold(std::span<const std::uint8_t> pixels) override;
   void evaluate(ImageBatch images, std::span<const Variant> variants, std::span<float> logits) override;
   void observe_inputs(ImageBatch images, const Variant& variant, const InputObserver& observer) override;

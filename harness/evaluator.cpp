@@ -48,7 +48,7 @@ struct Evaluator::Job {
 /// The scores of one job, block by block.
 class Evaluator::Sheet {
  public:
-  Sheet(Job job, const Ranks& ranks, Journal* journal, const std::vector<Key>* of_blocks)
+  Sheet(Job job, const Ranks& ranks, Journal* journal, const std::vector<Key>& of_blocks)
       : job_(std::move(job)),
         journal_(journal),
         variants_(int(job_.costs.size())),
@@ -60,7 +60,7 @@ class Evaluator::Sheet {
     job_.extents.resize(variants_, {images_, false});
     asked_ = job_.extents;
     std::iota(same_.begin(), same_.end(), 0);
-    if (journal_) find(*of_blocks);
+    if (journal_) find(of_blocks);
     ranks.broadcast(known_);
     ranks.broadcast(std::as_writable_bytes(std::span(same_)));
     share_found(ranks);
@@ -191,7 +191,7 @@ std::vector<Scores> Evaluator::run(std::vector<Job> jobs, const std::string& lab
   std::vector<Sheet> sheets;
   std::vector<Demand> demands;
   for (Job& job : jobs) {
-    const std::vector<Key>* of_blocks = journal_ ? &keys_.of(job.images) : nullptr;
+    const std::vector<Key>& of_blocks = keys_.of(ranks_, job.images);
     sheets.emplace_back(std::move(job), ranks_, journal_, of_blocks);
     demands.push_back(sheets.back().demand());
   }
@@ -281,7 +281,7 @@ std::vector<Scores> Evaluator::score(const std::vector<ScoreRequest>& requests, 
       std::vector<Variant> some;
       for (const int v : chosen) some.push_back(of[index][v]);
       std::vector<float> logits(some.size() * count * request.network->network.classes());
-      request.backend.evaluate({request.images->image(first), count}, some, logits);
+      request.backend.evaluate({request.images->pixels(first, count).data(), count}, some, logits);
       return logits;
     };
     for (const Variant& variant : request.variants) {

@@ -1,5 +1,9 @@
 #include "harness/inputs.hpp"
 
+#include <algorithm>
+
+#include "harness/journal.hpp"
+#include "host/error.hpp"
 #include "host/onnx_import.hpp"
 
 namespace bitcluster {
@@ -20,19 +24,36 @@ Network Inputs::network(const std::string& path) const {
   return import_onnx(std::move(file), path);
 }
 
+Images Inputs::read(const Dataset& data, const std::string& split, int limit) const {
+  Images images;
+  if (data.reads_anywhere()) {
+    ranks_.on_all([&] { images = data.read(split, limit); });
+    const Key key = KeyBuilder().add(std::span<const std::int32_t>(images.labels)).key();
+    const auto keys = ranks_.gather(std::to_string(key[0])), hosts = ranks_.gather(ranks_.host());
+    const auto other = std::ranges::find_if(keys, [&](const std::string& text) { return text != keys[0]; });
+    if (other == keys.end()) return images;
+    throw Error("cannot read split '" + split + "' of '" + data.path() + "'",
+                hosts[0] + " and " + hosts[other - keys.begin()] + " have different files of that name",
+                "put one file where all nodes see it");
+  }
+  ranks_.on_root([&] { images = data.read(split, limit); });
+  Shape shape = images.shape;
+  ranks_.broadcast(std::as_writable_bytes(std::span(&shape, 1)));
+  std::vector<std::int32_t> labels = std::move(images.labels);
+  share(labels);
+  std::vector<std::uint8_t> pixels(labels.size() * shape.size());
+  if (ranks_.root()) std::ranges::copy(images.pixels(0, images.count), pixels.begin());
+  share(pixels);
+  return Images(split, shape, std::move(labels), pixels);
+}
+
 std::shared_ptr<const Images> Inputs::images(const Dataset& data, const std::string& split, int limit,
                                              const Network& network, std::optional<std::uint64_t> seed) const {
   std::weak_ptr<const Images>& known = read_[{data.path(), split, limit, seed}];
   std::shared_ptr<const Images> result = known.lock();
   if (!result) {
-    Images images;
-    ranks_.on_root([&] { images = data.read(split, limit); });
-    images.split = split;
-    ranks_.broadcast(std::as_writable_bytes(std::span(&images.shape, 1)));
-    ranks_.broadcast(std::as_writable_bytes(std::span(&images.count, 1)));
-    share(images.pixels);
-    share(images.labels);
-    if (seed) shuffle(images, *seed);
+    Images images = read(data, split, limit);
+    if (seed) images.shuffle(*seed);
     known = result = std::make_shared<const Images>(std::move(images));
   }
   check_fits(*result, network);

@@ -17,7 +17,8 @@
 namespace bitcluster {
 
 /// Reads models and images once, on the root, and gives them to all ranks: from GPU to GPU where they are joined, else
-/// by MPI. All calls are collective; what the root cannot read is the same error on all ranks.
+/// by MPI. Of images that can be read anywhere in their file every rank reads what it works on. All calls are
+/// collective; what a rank cannot read is the same error on all of them.
 class Inputs {
  public:
   /// gpus: null without.
@@ -36,6 +37,7 @@ class Inputs {
 
   template <class T>
   void share(std::vector<T>& values) const;
+  Images read(const Dataset& data, const std::string& split, int limit) const;
 
   const Ranks& ranks_;
   NcclGroup* gpus_;

@@ -85,35 +85,48 @@ std::vector<Key> content_keys(const IntegerNetwork& network) {
   return keys;
 }
 
-std::vector<Key> content_keys(const QuantizedWeights& weights) { return {content_key(weights)}; }
-
-std::vector<Key> content_keys(const Images& images) {
-  std::vector<Key> keys;
-  const std::size_t size = images.shape.size();
-  for (int first = 0; first < images.count; first += block_images) {
-    const int count = std::min(block_images, images.count - first);
-    keys.push_back(KeyBuilder()
-                       .add(std::span<const std::uint8_t>(images.pixels).subspan(first * size, count * size))
-                       .add(std::span<const std::int32_t>(images.labels).subspan(first, count))
-                       .key());
-  }
+std::vector<Key> content_keys(const Ranks& ranks, const Images& images) {
+  const int blocks = (images.count + block_images - 1) / block_images;
+  std::vector<Key> keys(static_cast<std::size_t>(blocks));
+  std::vector<int> starts;  // of every rank [byte]
+  const auto first_of = [&](int rank) { return int(std::int64_t(blocks) * rank / ranks.size()); };
+  for (int rank = 0; rank <= ranks.size(); ++rank) starts.push_back(int(first_of(rank) * sizeof(Key)));
+  ranks.on_all([&] {
+    for (int block = first_of(ranks.rank()); block < first_of(ranks.rank() + 1); ++block) {
+      const int first = block * block_images, count = std::min(block_images, images.count - first);
+      keys[block] = KeyBuilder()
+                        .add(images.pixels(first, count))
+                        .add(std::span<const std::int32_t>(images.labels).subspan(first, count))
+                        .key();
+    }
+  });
+  ranks.join(std::as_writable_bytes(std::span(keys)), starts);
   return keys;
 }
 
 }  // namespace
 
 template <class T>
-const std::vector<Key>& KeyCache::find(const std::shared_ptr<const T>& object) {
+const std::vector<Key>& KeyCache::find(const std::shared_ptr<const T>& object,
+                                       const std::function<std::vector<Key>()>& make) {
   auto& [owner, keys] = keys_[object.get()];
   if (owner.expired()) {  // new, or another object was at this address
+    keys = make();
     owner = object;
-    keys = content_keys(*object);
   }
   return keys;
 }
 
-const std::vector<Key>& KeyCache::of(const std::shared_ptr<const IntegerNetwork>& network) { return find(network); }
-const std::vector<Key>& KeyCache::of(const std::shared_ptr<const QuantizedWeights>& weights) { return find(weights); }
-const std::vector<Key>& KeyCache::of(const std::shared_ptr<const Images>& images) { return find(images); }
+const std::vector<Key>& KeyCache::of(const std::shared_ptr<const IntegerNetwork>& network) {
+  return find(network, [&] { return content_keys(*network); });
+}
+
+const std::vector<Key>& KeyCache::of(const std::shared_ptr<const QuantizedWeights>& weights) {
+  return find(weights, [&] { return std::vector<Key>{content_key(*weights)}; });
+}
+
+const std::vector<Key>& KeyCache::of(const Ranks& ranks, const std::shared_ptr<const Images>& images) {
+  return find(images, [&] { return content_keys(ranks, *images); });
+}
 
 }  // namespace bitcluster

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "harness/journal.hpp"
+#include "harness/ranks.hpp"
 #include "host/accelerator.hpp"
 #include "host/dataset.hpp"
 #include "host/integer_network.hpp"
@@ -33,12 +35,13 @@ class KeyCache {
   const std::vector<Key>& of(const std::shared_ptr<const IntegerNetwork>& network);
   /// One.
   const std::vector<Key>& of(const std::shared_ptr<const QuantizedWeights>& weights);
-  /// Pixels and labels of every block.
-  const std::vector<Key>& of(const std::shared_ptr<const Images>& images);
+  /// Pixels and labels of every block. Collective: every rank reads its share of the images, which also shows that all
+  /// of them can be read.
+  const std::vector<Key>& of(const Ranks& ranks, const std::shared_ptr<const Images>& images);
 
  private:
   template <class T>
-  const std::vector<Key>& find(const std::shared_ptr<const T>& object);
+  const std::vector<Key>& find(const std::shared_ptr<const T>& object, const std::function<std::vector<Key>()>& make);
 
   std::map<const void*, std::pair<std::weak_ptr<const void>, std::vector<Key>>> keys_;  // by address
 };

@@ -172,7 +172,8 @@ struct Costs {
   int calibration_images = 0, search_images = 0, test_images = 0, emulated_images = 0;
   double image_bytes = 0, weights = 0;
   double import = 0;
-  Line read, calibrate, run_float;                             // per image
+  Line read, calibrate, run_float;                             // per image; read: of one rank for itself
+  bool shared_reading = false;                                 // every rank reads what it works on
   double quantize_reference = 0;                               // all layers
   double small_weights = 0;                                    // share of the weights that every rank quantizes
   double quantize_candidates = 0;                              // all layers in all formats
@@ -209,14 +210,20 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
   // a chunk of images for every thread; see choose_chunk() of the CPU backend
   const int threads = thread_count(), wanted = 16 * threads;
   const int available = inputs.images(data, config.search.split, 16 * wanted, network)->count;
-  costs.read =
-      line_through(1, std::max(2, available), [&](int n) { inputs.images(data, config.search.split, n, network); });
+  costs.shared_reading = data.reads_anywhere();
+  costs.read = line_through(
+      1, std::max(2, available),
+      [&](int n) {
+        const auto read = inputs.images(data, config.search.split, n, network, std::uint64_t(config.seed));
+        read->pixels(0, read->count);
+      },
+      &ranks);
   const auto shared_images = inputs.images(data, config.search.split, wanted, network);
-  const Images& images = *shared_images;
-  const int count = images.count;
+  const int count = shared_images->count;
+  const std::uint8_t* const bytes = shared_images->pixels(0, count).data();
   progress.update(1);
 
-  const std::vector<float> pixels = preprocess(images, table, 0, count);
+  const std::vector<float> pixels = preprocess(*shared_images, table, 0, count);
   const auto some = [&](int n) { return std::span(pixels).first(n * network.input().size()); };
   const int few = std::max(1, std::min(threads, count / 2)), many = std::min(2 * few, count);
   Calibration calibration;
@@ -267,7 +274,7 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
   backend.load(integer);
   const auto evaluate = [&](const std::vector<Variant>& variants, int n) {
     std::vector<float> logits(variants.size() * n * network.classes());
-    backend.evaluate({images.pixels.data(), n}, variants, logits);
+    backend.evaluate({bytes, n}, variants, logits);
   };
   evaluate({everything}, count);
   const double whole = seconds_of([&] { evaluate({{}}, count); }) / count;
@@ -305,12 +312,12 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
   }
   progress.update(4);
 
-  costs.keys = seconds_of([&] { KeyBuilder().add(std::span<const std::uint8_t>(images.pixels)).key(); }) /
-               double(images.pixels.size());
+  const std::span<const std::uint8_t> all_bytes = shared_images->pixels(0, count);
+  costs.keys = seconds_of([&] { KeyBuilder().add(all_bytes).key(); }) / double(all_bytes.size());
   std::vector<std::vector<std::int16_t>> activations;
   costs.observe = seconds_of([&] {
     activations.clear();
-    backend.observe_inputs({images.pixels.data(), 1}, {}, [&](int, int, std::span<const std::int16_t> values) {
+    backend.observe_inputs({bytes, 1}, {}, [&](int, int, std::span<const std::int16_t> values) {
       activations.emplace_back(values.begin(), values.end());
     });
   });
@@ -363,18 +370,18 @@ struct Round {
   int images = 0;  // of the split
 };
 
-/// The tiles of what all searches have scored at once on these ranks.
-std::vector<TaskTime> tile_times(const std::vector<Round>& rounds, int ranks) {
+/// The tiles of what all searches have scored at once on these ranks. images: of all tiles of a model, added up.
+std::vector<TaskTime> tile_times(const std::vector<Round>& rounds, int ranks, std::vector<double>& images) {
   std::vector<Demand> demands;
   std::vector<std::vector<VariantCost>> seconds;
-  for (const auto& [variants, images] : rounds) {
+  for (const auto& [variants, of_split] : rounds) {
     Demand& demand = demands.emplace_back();
     std::vector<VariantCost>& of_round = seconds.emplace_back();
-    demand.images = images;
-    demand.known.resize(variants.size() * std::size_t((images + block_images - 1) / block_images));
+    demand.images = of_split;
+    demand.known.resize(variants.size() * std::size_t((of_split + block_images - 1) / block_images));
     for (const Work& work : variants) {
       demand.costs.push_back(work.products);
-      demand.extents.push_back({work.images > 0 ? std::min(work.images, images) : images, work.may_stop});
+      demand.extents.push_back({work.images > 0 ? std::min(work.images, of_split) : of_split, work.may_stop});
       of_round.push_back(work.seconds);
     }
   }
@@ -382,6 +389,7 @@ std::vector<TaskTime> tile_times(const std::vector<Round>& rounds, int ranks) {
   for (const Tile& tile : cut(demands, ranks)) {
     double pack = 0;
     for (const int variant : tile.variants) pack += rounds[tile.demand].variants[variant].pack;
+    images[tile.demand] += tile.images;
     tasks.push_back({cost_of(seconds[tile.demand], tile.variants) * tile.images, pack, tile.kind});
   }
   return tasks;
@@ -405,20 +413,33 @@ Prediction predict(std::span<const Costs> models, const Config& config, int base
     result.tasks += long(tasks.size());
     result.serial += several * result_bytes / broadcast_bytes_per_s;
   };
+  std::vector<double> worked_on(models.size());  // images, tile by tile, since they were read last
   const auto score = [&](double& wall, const std::vector<Round>& rounds) {
     double results = 0;
     for (const Round& round : rounds) results += double(round.variants.size()) * round.images;
-    distribute(wall, tile_times(rounds, ranks), results * sizeof(ImageScore));
+    distribute(wall, tile_times(rounds, ranks, worked_on), results * sizeof(ImageScore));
   };
-  const auto read = [&](const Costs& costs, int images) {
-    result.serial += costs.read(images) + images * costs.image_bytes * (costs.keys + several / broadcast_bytes_per_s);
+  /// A rank reads those that it has a part in naming and those of its tiles, at worst others in every tile, or the root
+  /// reads all for all.
+  const auto read = [&](const Costs& costs, int images, double of_tiles) {
+    const double share = double(images) / ranks, bytes = images * costs.image_bytes;
+    const double read = costs.shared_reading ? std::min(double(images), share + of_tiles / ranks) : images;
+    result.serial += costs.read(read) + share * costs.image_bytes * costs.keys +
+                     (costs.shared_reading ? 0 : several * bytes / broadcast_bytes_per_s);
+    return read * costs.image_bytes;
   };
-  /// Models with the same images read them once.
+  /// Models with the same images read them once. What a rank holds of them [byte].
   const auto read_once = [&](int Costs::*images) {
-    std::map<std::string, int> known;
+    std::map<std::string, double> of_tiles;
+    double held = 0;
+    for (std::size_t i = 0; i < models.size(); ++i) of_tiles[models[i].data] += std::exchange(worked_on[i], 0);
     for (const Costs& costs : models) {
-      if (known.emplace(costs.data, 0).second) read(costs, costs.*images);
+      const auto found = of_tiles.find(costs.data);
+      if (found == of_tiles.end()) continue;
+      held += read(costs, costs.*images, found->second);
+      of_tiles.erase(found);
     }
+    return held;
   };
   const auto score_float = [&](double& wall, int Costs::*images) {
     std::vector<Round> rounds;
@@ -434,7 +455,7 @@ Prediction predict(std::span<const Costs> models, const Config& config, int base
 
   for (const Costs& costs : models) {
     result.serial += costs.import;
-    read(costs, costs.calibration_images);
+    read(costs, costs.calibration_images, 0);
     result.serial += costs.calibrate((costs.calibration_images + ranks - 1) / ranks);
     // every rank does some filters of the large layers and gets the rest; the reference twice, for the terms in /layers
     const double quantize = 2 * costs.quantize_reference + costs.quantize_candidates;
@@ -443,7 +464,6 @@ Prediction predict(std::span<const Costs> models, const Config& config, int base
     // on the root: names of all weights
     result.serial += costs.keys * costs.weights * double(2 * sizeof(float) + (1 + formats) * sizeof(std::int16_t));
   }
-  read_once(&Costs::search_images);
   score_float(result.baseline, &Costs::search_images);
   std::vector<LayerTask> cost_tasks;
   std::vector<Round> first, probes;
@@ -466,8 +486,8 @@ Prediction predict(std::span<const Costs> models, const Config& config, int base
   distribute(result.first, in_order(cost_tasks), double(cost_tasks.size()) * sizeof(LayerEmulation));
   score(result.first, first);
   for (int round = 0; round < search.choice_rounds + search.refine_rounds; ++round) score(result.probes, probes);
+  const double held_in_search = read_once(&Costs::search_images);
 
-  read_once(&Costs::test_images);
   score_float(result.test, &Costs::test_images);
   std::vector<Round> tested;
   for (const Costs& costs : models) {
@@ -475,6 +495,7 @@ Prediction predict(std::span<const Costs> models, const Config& config, int base
     tested.back().variants.push_back(costs.reference);
   }
   score(result.test, tested);
+  const double held_in_test = read_once(&Costs::test_images);
 
   // of one image after the other; a rank that comes to an image computes its activations
   int emulated_images = 0;
@@ -500,19 +521,15 @@ Prediction predict(std::span<const Costs> models, const Config& config, int base
 
   // float, int16 of the reference and of all candidates, packed reference, float network and assignment of the last
   // tile; images, once for models that share them, and those under way in float32
-  std::map<std::string, double> images;
   double in_float = 0;
   result.bytes = resident_bytes;
   for (const Costs& costs : models) {
     result.bytes += (4 + 2 + 2 * double(formats) + 1 + 4 + 1) * costs.weights;
-    double& of_data = images[costs.data];
-    of_data = std::max(of_data, costs.image_bytes * std::max(costs.search_images, costs.test_images));
     const int calibration_images = (costs.calibration_images + ranks - 1) / ranks;
     in_float = std::max(in_float, sizeof(float) * costs.image_bytes *
                                       std::max(calibration_images, float_images_per_thread * thread_count()));
   }
-  for (const auto& [data, bytes] : images) result.bytes += bytes;
-  result.bytes += in_float;
+  result.bytes += std::max(held_in_search, held_in_test) + in_float;
   return result;
 }
 

@@ -15,7 +15,6 @@
 #include <mutex>
 #include <numeric>
 #include <source_location>
-#include <stdexcept>
 #include <thread>
 
 #include "harness/interruption.hpp"
@@ -315,7 +314,24 @@ void Ranks::on_root(const std::function<void()>& action) const {
   message.resize(std::size_t(length));
   broadcast(std::as_writable_bytes(std::span(message)));
   if (failure) std::rethrow_exception(failure);
-  throw std::runtime_error(message);
+  throw SharedFailure(message);
+}
+
+void Ranks::on_all(const std::function<void()>& action) const {
+  std::exception_ptr failure;
+  std::string message;
+  try {
+    action();
+  } catch (const std::exception& error) {
+    failure = std::current_exception();
+    message = error.what();
+  }
+  const std::vector<std::string> messages = gather(message);
+  const auto failed = std::find_if(messages.begin(), messages.end(), [](const auto& text) { return !text.empty(); });
+  if (failed == messages.end()) return;
+  if (!root()) throw SharedFailure(*failed);
+  if (failure) std::rethrow_exception(failure);
+  throw std::runtime_error(*failed);
 }
 
 void Ranks::broadcast(std::span<std::byte> bytes, std::size_t chunk) const {

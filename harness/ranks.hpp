@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,12 @@ struct TaskList {
   std::function<void(long task, const Payload& payload)> keep;  //!< sees every new result; may be empty
   std::function<bool(long task)> needed = {};  //!< whether a task that nobody has begun is still wanted; empty: always
   std::vector<int> kinds = {};                 //!< of every task: see TaskQueue; empty: of none
+};
+
+/// A failure that the root has met, too, and reports.
+class SharedFailure : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
 };
 
 /// The MPI ranks of this run. Exactly one object lives, in main().
@@ -58,8 +65,12 @@ class Ranks {
   std::vector<std::string> gather(const std::string& text) const;
   std::vector<std::string> gather_on_node(const std::string& text) const;  //!< of the ranks of this node
 
-  /// Runs `action` on the root. What it throws is thrown on all ranks, with the same message.
+  /// Runs `action` on the root. What it throws is thrown on all ranks, with the same message: a SharedFailure on the
+  /// others.
   void on_root(const std::function<void()>& action) const;
+
+  /// The same for an action that every rank runs: the message is that of the lowest rank that throws.
+  void on_all(const std::function<void()>& action) const;
 
   /// Gives the root's bytes to all ranks, in messages of `chunk` bytes (MPI counts them in an int).
   void broadcast(std::span<std::byte> bytes, std::size_t chunk = std::size_t(1) << 30) const;

@@ -83,7 +83,7 @@ Study::Study(const Inputs& inputs, const Ranks& ranks, Backend& backend, const C
 void Study::read_search_images() {
   const Config::SearchOptions& options = config_->search;
   images_ = inputs_->images(data_, options.split, options.images, network(), std::uint64_t(config_->seed));
-  held_.emplace(*backend_, images_->pixels);
+  if (backend_->can_hold()) held_.emplace(*backend_, images_->pixels(0, images_->count));
 }
 
 void Study::drop_images() {
@@ -165,7 +165,7 @@ Key Study::key(const EmulationTask& task, KeyCache& keys) const {
   builder.add("emulation").add(std::span<const Key>(keys.of(network_))).add(content_key(*task.accelerator));
   builder.add(std::int64_t(task.layer)).add(std::int64_t(task.choice != reference));
   if (task.choice != reference) builder.add(keys.of(weights_->get(task.layer, task.choice))[0]);
-  if (task.image >= 0) builder.add(std::span(images_->image(task.image), images_->shape.size()));
+  if (task.image >= 0) builder.add(images_->pixels(task.image, 1));
   return builder.key();
 }
 

@@ -41,6 +41,9 @@ class Backend {
   /// Makes `network` the one that the other calls use; it must outlive them.
   virtual void load(const IntegerNetwork& network) = 0;
 
+  /// Whether hold() would do anything.
+  virtual bool can_hold() const = 0;
+
   /// Keeps a copy of these pixels where the backend works, if there is room, for evaluate() calls on any part of them.
   /// They must stay as they are until the next hold(); an empty one lets go.
   virtual void hold(std::span<const std::uint8_t> pixels) = 0;

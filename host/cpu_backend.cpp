@@ -45,6 +45,7 @@ class CpuBackend final : public Backend {
   }
 
   void load(const IntegerNetwork& network) override;
+  bool can_hold() const override { return false; }
   void hold(std::span<const std::uint8_t>) override {}
   void evaluate(ImageBatch images, std::span<const Variant> variants, std::span<float> logits) override;
   void observe_inputs(ImageBatch images, const Variant& variant, const InputObserver& observer) override;

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <random>
 
 #include "host/error.hpp"
@@ -38,19 +39,10 @@ struct Extent {
   Shape shape;
 };
 
-/// Where the images of one source go: appended, as stored, (count, h, w, c).
-struct Destination {
-  std::vector<std::uint8_t>& pixels;
-  std::vector<std::int32_t>& labels;
-
-  /// Room for `count` more images and labels.
-  std::pair<std::uint8_t*, std::int32_t*> grow(std::int64_t count, const Shape& shape) {
-    const std::size_t image = pixels.size(), label = labels.size();
-    pixels.resize(image + std::size_t(count) * shape.size());
-    labels.resize(label + std::size_t(count));
-    return {pixels.data() + image, labels.data() + label};
-  }
-};
+/// Reads images [first, first + count) of one source as stored, (count, h, w, c), and their labels; a format that reads
+/// anywhere takes null for what is not wanted.
+using SourceReader =
+    std::function<void(std::int64_t first, std::int64_t count, std::uint8_t* pixels, std::int32_t* labels)>;
 
 // ---- CIFAR-10, binary version: per image one label byte, then the planes R, G, B of 32 x 32 bytes
 // (https://www.cs.toronto.edu/~kriz/cifar.html)
@@ -69,19 +61,20 @@ Extent measure_cifar10(const Source& source) {
   return {size / cifar_record, cifar_shape};
 }
 
-void read_cifar10(const Source& source, std::int64_t first, std::int64_t count, Destination to) {
-  std::ifstream file(source.images, std::ios::binary);
-  file.seekg(first * cifar_record);
-  auto [pixels, labels] = to.grow(count, cifar_shape);
-  std::array<char, cifar_record> record;
-  const std::size_t plane = std::size_t(cifar_shape.height) * cifar_shape.width;
-  for (std::int64_t i = 0; i < count; ++i) {
-    if (!file.read(record.data(), cifar_record)) reject_file(source.images, "reading it fails");
-    *labels++ = std::uint8_t(record[0]);
-    for (std::size_t position = 0; position < plane; ++position) {
-      for (std::size_t c = 0; c < 3; ++c) *pixels++ = std::uint8_t(record[1 + c * plane + position]);
+SourceReader open_cifar10(const Source& source) {
+  return [source](std::int64_t first, std::int64_t count, std::uint8_t* pixels, std::int32_t* labels) {
+    std::ifstream file(source.images, std::ios::binary);
+    file.seekg(first * cifar_record);
+    std::array<char, cifar_record> record;
+    const std::size_t plane = std::size_t(cifar_shape.height) * cifar_shape.width;
+    for (std::int64_t i = 0; i < count; ++i) {
+      if (!file.read(record.data(), cifar_record)) reject_file(source.images, "reading it fails");
+      *labels++ = std::uint8_t(record[0]);
+      for (std::size_t position = 0; position < plane; ++position) {
+        for (std::size_t c = 0; c < 3; ++c) *pixels++ = std::uint8_t(record[1 + c * plane + position]);
+      }
     }
-  }
+  };
 }
 
 // ---- IDX: big-endian magic (0, 0, type, dimensions) and extents, then the bytes (LeCun, the MNIST database)
@@ -156,17 +149,18 @@ Extent measure_idx(const Source& source) {
   return {extents[0], {1, int(extents[1]), int(extents[2])}};
 }
 
-void read_idx(const Source& source, std::int64_t first, std::int64_t count, Destination to) {
-  const Shape shape = measure_idx(source).shape;
-  auto [pixels, labels] = to.grow(count, shape);
-  IdxFile images(source.images, idx_images_magic, 3);
-  images.skip(first * std::int64_t(shape.size()));
-  images.read(pixels, std::size_t(count) * shape.size());
-  IdxFile label_file(source.labels, idx_labels_magic, 1);
-  label_file.skip(first);
-  std::vector<std::uint8_t> bytes(static_cast<std::size_t>(count));
-  label_file.read(bytes.data(), bytes.size());
-  std::copy(bytes.begin(), bytes.end(), labels);
+SourceReader open_idx(const Source& source) {
+  const std::size_t size = measure_idx(source).shape.size();
+  return [source, size](std::int64_t first, std::int64_t count, std::uint8_t* pixels, std::int32_t* labels) {
+    IdxFile images(source.images, idx_images_magic, 3);
+    images.skip(first * std::int64_t(size));
+    images.read(pixels, std::size_t(count) * size);
+    IdxFile label_file(source.labels, idx_labels_magic, 1);
+    label_file.skip(first);
+    std::vector<std::uint8_t> bytes(static_cast<std::size_t>(count));
+    label_file.read(bytes.data(), bytes.size());
+    std::copy(bytes.begin(), bytes.end(), labels);
+  };
 }
 
 // ---- Packed: HDF5 of analysis/pack_images.py: /images uint8 (n, h, w, c), /labels int32 (n)
@@ -225,26 +219,33 @@ Extent measure_packed(const Source& source) {
   return {std::int64_t(extents[0]), {int(extents[3]), int(extents[1]), int(extents[2])}};
 }
 
-void read_packed(const Source& source, std::int64_t first, std::int64_t count, Destination to) {
-  const Shape shape = measure_packed(source).shape;
-  auto [pixels, labels] = to.grow(count, shape);
-  const Hdf5Id file = open_hdf5(source.images);
-  PackedDataset(file, source.images, "images", 4).read(H5T_NATIVE_UINT8, first, count, pixels);
-  PackedDataset(file, source.images, "labels", 1).read(H5T_NATIVE_INT32, first, count, labels);
+SourceReader open_packed(const Source& source) {
+  struct Packed {
+    Hdf5Id file;
+    PackedDataset images, labels;
+    explicit Packed(const std::string& path)
+        : file(open_hdf5(path)), images(file, path, "images", 4), labels(file, path, "labels", 1) {}
+  };
+  return [packed = std::make_shared<const Packed>(source.images)](std::int64_t first, std::int64_t count,
+                                                                  std::uint8_t* pixels, std::int32_t* labels) {
+    if (pixels) packed->images.read(H5T_NATIVE_UINT8, first, count, pixels);
+    if (labels) packed->labels.read(H5T_NATIVE_INT32, first, count, labels);
+  };
 }
 
-/// A file format: how much a source holds, and its images [first, first + count).
+/// A file format: how much a source holds, and how it is read.
 struct Format {
   const char* name;
   bool labels_apart;  // files come as pairs: images, labels
   int channels;       // 0: the file says
+  bool reads_anywhere;
   Extent (*measure)(const Source&);
-  void (*read)(const Source&, std::int64_t first, std::int64_t count, Destination);
+  SourceReader (*open)(const Source&);
 };
 
-constexpr Format formats[] = {{"cifar10", false, 3, measure_cifar10, read_cifar10},
-                              {"idx", true, 1, measure_idx, read_idx},
-                              {"packed", false, 0, measure_packed, read_packed}};
+constexpr Format formats[] = {{"cifar10", false, 3, false, measure_cifar10, open_cifar10},
+                              {"idx", true, 1, false, measure_idx, open_idx},
+                              {"packed", false, 0, true, measure_packed, open_packed}};
 
 struct Split {
   std::vector<Source> sources;  // one after the other
@@ -302,6 +303,58 @@ struct Dataset::Description {
   std::string channels;           // RGB, BGR, gray
   std::map<std::string, Split> splits;
 };
+
+Images::Images(std::string of_split, const Shape& of_images, std::vector<std::int32_t> of_labels,
+               std::span<const std::uint8_t> of_pixels)
+    : split(std::move(of_split)),
+      shape(of_images),
+      count(int(of_labels.size())),
+      labels(std::move(of_labels)),
+      pixels_(of_pixels.size()) {
+  std::copy(of_pixels.begin(), of_pixels.end(), place(0));
+}
+
+Images::Images(std::string of_split, const Shape& of_images, std::vector<std::int32_t> of_labels, ImageReader reader)
+    : split(std::move(of_split)),
+      shape(of_images),
+      count(int(of_labels.size())),
+      labels(std::move(of_labels)),
+      pixels_(count * shape.size()),
+      reader_(std::move(reader)),
+      order_(labels.size()),
+      read_(labels.size()) {
+  std::iota(order_.begin(), order_.end(), 0);
+}
+
+std::span<const std::uint8_t> Images::pixels(int first, int wanted) const {
+  const int end = first + wanted;
+  for (int image = first; reader_ && image < end;) {
+    int next = image + 1;
+    if (!read_[image]) {
+      while (next < end && !read_[next] && order_[next] == order_[next - 1] + 1) ++next;
+      reader_(order_[image], next - image, place(image));
+      std::fill(read_.begin() + image, read_.begin() + next, true);
+    }
+    image = next;
+  }
+  return {place(first), wanted * shape.size()};
+}
+
+void Images::shuffle(std::uint64_t seed) {
+  // Fisher and Yates; not std::shuffle, whose order the standard leaves open
+  std::mt19937_64 random(seed);
+  for (int i = count - 1; i > 0; --i) {
+    const int other = int(random() % std::uint64_t(i + 1));  // its bias, below 2^-32, does not matter
+    if (other == i) continue;
+    std::swap(labels[i], labels[other]);
+    if (reader_) {
+      std::swap(order_[i], order_[other]);
+    } else {
+      std::swap_ranges(place(i), place(i + 1), place(other));
+    }
+  }
+  read_.assign(read_.size(), false);
+}
 
 Dataset::Dataset(std::unique_ptr<Description> description) : description_(std::move(description)) {}
 Dataset::~Dataset() = default;
@@ -432,31 +485,54 @@ Images Dataset::read(const std::string& split_name, int limit) const {
   }
   if (limit > 0) count = std::min<std::int64_t>(count, limit);
 
-  Images images;
-  images.split = split_name;
-  images.shape = extents.front().shape;
+  const Shape shape = extents.front().shape;
   const int channels = data.channels == "gray" ? 1 : 3;
-  if (images.shape.channels != channels) {
+  if (shape.channels != channels) {
     throw Error("cannot use '" + split.sources[0].images + "' as " + data.channels,
-                "its images have " + std::to_string(images.shape.channels) + " channels",
-                images.shape.channels == 1 ? "use channels = \"gray\"" : "use channels = \"RGB\" or \"BGR\"");
+                "its images have " + std::to_string(shape.channels) + " channels",
+                shape.channels == 1 ? "use channels = \"gray\"" : "use channels = \"RGB\" or \"BGR\"");
   }
-  images.count = int(count);
-  images.pixels.reserve(std::size_t(count) * images.shape.size());
-  std::int64_t skip = split.first;
-  for (std::size_t s = 0; s < split.sources.size() && count > 0; ++s) {
-    const std::int64_t here = std::min(count, std::max<std::int64_t>(extents[s].count - skip, 0));
-    if (here > 0) data.format->read(split.sources[s], skip, here, {images.pixels, images.labels});
+  struct Part {
+    std::int64_t first, count;  // of the source
+    SourceReader read;
+  };
+  std::vector<Part> parts;
+  std::int64_t skip = split.first, left = count;
+  for (std::size_t s = 0; s < split.sources.size() && left > 0; ++s) {
+    const std::int64_t here = std::min(left, std::max<std::int64_t>(extents[s].count - skip, 0));
+    if (here > 0) parts.push_back({skip, here, data.format->open(split.sources[s])});
     skip = std::max<std::int64_t>(skip - extents[s].count, 0);
-    count -= here;
+    left -= here;
   }
-  if (data.channels == "BGR") {
-    for (std::size_t position = 0; position < images.pixels.size(); position += 3) {
-      std::swap(images.pixels[position], images.pixels[position + 2]);
+  /// Images [first, first + wanted) of the split.
+  const auto read = [parts, size = shape.size(), reversed = data.channels == "BGR"](
+                        std::int64_t first, std::int64_t wanted, std::uint8_t* pixels, std::int32_t* labels) {
+    std::int64_t offset = 0;  // of the part
+    for (const Part& part : parts) {
+      const std::int64_t begin = std::clamp<std::int64_t>(first - offset, 0, part.count);
+      const std::int64_t end = std::clamp<std::int64_t>(first + wanted - offset, 0, part.count);
+      offset += part.count;
+      if (begin == end) continue;
+      part.read(part.first + begin, end - begin, pixels, labels);
+      if (pixels && reversed) {
+        for (std::size_t i = 0; i < std::size_t(end - begin) * size; i += 3) std::swap(pixels[i], pixels[i + 2]);
+      }
+      if (pixels) pixels += std::size_t(end - begin) * size;
+      if (labels) labels += end - begin;
     }
+  };
+  std::vector<std::int32_t> labels(static_cast<std::size_t>(count));
+  if (data.format->reads_anywhere) {
+    read(0, count, nullptr, labels.data());
+    return Images(split_name, shape, std::move(labels),
+                  [read](int first, int wanted, std::uint8_t* pixels) { read(first, wanted, pixels, nullptr); });
   }
-  return images;
+  std::vector<std::uint8_t> pixels(std::size_t(count) * shape.size());
+  read(0, count, pixels.data(), labels.data());
+  return Images(split_name, shape, std::move(labels), pixels);
 }
+
+bool Dataset::reads_anywhere() const { return description_->format->reads_anywhere; }
 
 std::vector<float> Dataset::input_table() const {
   const Description& data = *description_;
@@ -488,19 +564,6 @@ void check_fits(const Images& images, const Network& network) {
   }
 }
 
-void shuffle(Images& images, std::uint64_t seed) {
-  // Fisher and Yates; not std::shuffle, whose order the standard leaves open
-  std::mt19937_64 random(seed);
-  const std::size_t size = images.shape.size();
-  for (int i = images.count - 1; i > 0; --i) {
-    const int other = int(random() % std::uint64_t(i + 1));  // its bias, below 2^-32, does not matter
-    if (other == i) continue;
-    std::swap_ranges(images.pixels.data() + i * size, images.pixels.data() + (i + 1) * size,
-                     images.pixels.data() + other * size);
-    std::swap(images.labels[i], images.labels[other]);
-  }
-}
-
 std::vector<float> preprocess(const Images& images, const std::vector<float>& input_table, int first, int count) {
   const auto channels = std::size_t(images.shape.channels);
   if (input_table.size() != channels * 256) {
@@ -513,7 +576,7 @@ std::vector<float> preprocess(const Images& images, const std::vector<float>& in
     throw Error("cannot preprocess images from " + std::to_string(first) + " on",
                 "there are only " + std::to_string(images.count) + " images", "ask for fewer");
   }
-  const std::uint8_t* bytes = images.image(first);
+  const std::uint8_t* bytes = images.pixels(first, count).data();
   std::vector<float> values(std::size_t(count) * images.shape.size());
   for (std::size_t position = 0; position < values.size(); ++position) {
     values[position] = input_table[(position % channels) * 256 + bytes[position]];

@@ -53,6 +53,24 @@ bool failure_reaches_all(const Ranks& ranks) {
   return false;
 }
 
+/// An action runs on all ranks; what the last one throws, alone or with others, is thrown on all.
+bool failure_of_any_reaches_all(const Ranks& ranks) {
+  int runs = 0;
+  ranks.on_all([&] { ++runs; });
+  if (runs != 1) return false;
+  for (const int first : {ranks.size() - 1, ranks.size() / 2}) {
+    try {
+      ranks.on_all([&] {
+        if (ranks.rank() >= first) throw Error("rank " + std::to_string(ranks.rank()), "broken", "look");
+      });
+      return false;
+    } catch (const std::exception& error) {
+      if (error.what() != "rank " + std::to_string(first) + ": broken; look") return false;
+    }
+  }
+  return true;
+}
+
 /// Layers whose filters are fewer than the ranks, many, and too small to be shared.
 bool shared_quantization_is_right(const Ranks& ranks) {
   std::mt19937 random(1);
@@ -84,9 +102,10 @@ bool shared_calibration_is_right(const Ranks& ranks) {
   convolution.weights = {1, -0.5f, 0.25f, 2};
   convolution.bias = {0.125f, -1};
   network.layers.push_back({"layer", convolution, {0}, {2, 5, 5}});
-  Images images{"calibration", {2, 5, 5}, 3, {}, {0, 0, 0}};
   std::mt19937 random(1);
-  for (int i = 0; i < 3 * 50; ++i) images.pixels.push_back(std::uint8_t(random()));
+  std::vector<std::uint8_t> pixels(3 * 50);
+  for (std::uint8_t& pixel : pixels) pixel = std::uint8_t(random());
+  const Images images("calibration", {2, 5, 5}, {0, 0, 0}, pixels);
   std::vector<float> table(2 * 256);
   for (std::size_t i = 0; i < table.size(); ++i) table[i] = float(i % 256) / 128 - 1;
   for (const CalibrationMethod method :
@@ -127,6 +146,7 @@ int main(int argc, char** argv) {
   require(ranks, int(ranks.gather_on_node("x").size()) == ranks.local_size(), "the texts of the node");
   require(ranks, broadcast_is_right(ranks), "the root's bytes");
   require(ranks, failure_reaches_all(ranks), "the root's failure");
+  require(ranks, failure_of_any_reaches_all(ranks), "the failure of some ranks");
   require(ranks, shared_quantization_is_right(ranks), "the weights of one rank alone");
   require(ranks, shared_calibration_is_right(ranks), "the scales of one rank alone");
   return 0;

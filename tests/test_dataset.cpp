@@ -88,7 +88,7 @@ TEST_F(DatasetFiles, ReadsCifarAcrossFiles) {
   EXPECT_EQ(images.shape, (Shape{3, 32, 32}));
   ASSERT_EQ(images.count, 6);
   ASSERT_EQ(images.labels.size(), 6u);
-  ASSERT_EQ(images.pixels.size(), 6u * 3072);
+  ASSERT_EQ(images.pixels(0, 6).size(), 6u * 3072);
   expect_cifar(images, 3, false);
   expect_cifar(load("format = 'cifar10'\n" + std::string(bgr) + split).read("test"), 3, true);
 }
@@ -150,7 +150,7 @@ TEST_F(DatasetFiles, ReadsPlainAndCompressedIdx) {
     EXPECT_EQ(images.shape, (Shape{1, 2, 3}));
     ASSERT_EQ(images.count, 3);
     EXPECT_EQ(images.labels, (std::vector<std::int32_t>{5, 4, 3}));
-    for (int i = 0; i < 18; ++i) EXPECT_EQ(images.pixels[i], std::uint8_t((4 * 6 + i) * 7));
+    for (int i = 0; i < 18; ++i) EXPECT_EQ(images.image(0)[i], std::uint8_t((4 * 6 + i) * 7));
   }
 }
 
@@ -176,16 +176,27 @@ TEST_F(DatasetFiles, RejectsBadIdxFiles) {
   EXPECT_MESSAGE(read("['none', 'labels']"), "no such file");
 }
 
+/// Chunks of one image with a checksum, as the packing script writes them.
 void write_packed(const std::string& path, const Bytes& pixels, std::vector<hsize_t> extents,
                   const std::vector<std::int32_t>& labels) {
   const Hdf5Id file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose, "");
   const auto put = [&](const char* name, hid_t type, std::vector<hsize_t> size, const void* values) {
     const Hdf5Id space(H5Screate_simple(int(size.size()), size.data(), nullptr), H5Sclose, "");
-    const Hdf5Id dataset(H5Dcreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Dclose, "");
+    const Hdf5Id chunks(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "");
+    std::vector<hsize_t> chunk = size;
+    chunk[0] = 1;
+    hdf5_check(H5Pset_chunk(chunks, int(chunk.size()), chunk.data()), "");
+    hdf5_check(H5Pset_fletcher32(chunks), "");
+    const Hdf5Id dataset(H5Dcreate2(file, name, type, space, H5P_DEFAULT, chunks, H5P_DEFAULT), H5Dclose, "");
     hdf5_check(H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values), "");
   };
   put("images", H5T_NATIVE_UINT8, extents, pixels.data());
   put("labels", H5T_NATIVE_INT32, {labels.size()}, labels.data());
+}
+
+Bytes bytes_of(const Images& images) {
+  const std::span<const std::uint8_t> pixels = images.pixels(0, images.count);
+  return {pixels.begin(), pixels.end()};
 }
 
 TEST_F(DatasetFiles, ReadsPackedImages) {
@@ -193,12 +204,14 @@ TEST_F(DatasetFiles, ReadsPackedImages) {
   for (std::size_t i = 0; i < pixels.size(); ++i) pixels[i] = std::uint8_t(i);
   write_packed(path("p.h5"), pixels, {4, 2, 5, 3}, {900, 1, 700, 3});
   const std::string split = "[splits.test]\nfiles = ['p.h5']\nfirst = 1\ncount = 2\n";
-  const Images images = load("format = 'packed'\n" + std::string(rgb) + split).read("test");
-  EXPECT_EQ(images.shape, (Shape{3, 2, 5}));
-  EXPECT_EQ(images.labels, (std::vector<std::int32_t>{1, 700}));
-  EXPECT_EQ(images.pixels, Bytes(pixels.begin() + 30, pixels.begin() + 90));
-  const Images reversed = load("format = 'packed'\n" + std::string(bgr) + split).read("test");
-  EXPECT_EQ(Bytes(reversed.pixels.begin(), reversed.pixels.begin() + 6), (Bytes{32, 31, 30, 35, 34, 33}));
+  {
+    const Images images = load("format = 'packed'\n" + std::string(rgb) + split).read("test");
+    EXPECT_EQ(images.shape, (Shape{3, 2, 5}));
+    EXPECT_EQ(images.labels, (std::vector<std::int32_t>{1, 700}));
+    EXPECT_EQ(bytes_of(images), Bytes(pixels.begin() + 30, pixels.begin() + 90));
+    const Images reversed = load("format = 'packed'\n" + std::string(bgr) + split).read("test");
+    EXPECT_EQ(Bytes(reversed.image(0), reversed.image(0) + 6), (Bytes{32, 31, 30, 35, 34, 33}));
+  }
   EXPECT_MESSAGE(load("format = 'packed'\n" + std::string(gray) + split).read("test"), "3 channels");
 
   write_packed(path("p.h5"), pixels, {4, 2, 5, 3}, {900, 1, 700});
@@ -208,6 +221,56 @@ TEST_F(DatasetFiles, ReadsPackedImages) {
   EXPECT_EQ(load("format = 'packed'\n" + std::string(gray) + split).read("test").shape, (Shape{1, 10, 3}));
   write("p.h5", {1, 2, 3});
   EXPECT_MESSAGE(load("format = 'packed'\n" + std::string(rgb) + split).read("test"), "p.h5");
+}
+
+TEST_F(DatasetFiles, ReadsPackedImagesWhenTheyAreAskedFor) {
+  // images 0 to 9 of 2 x 1 in two files; every byte says its image
+  for (const int file : {0, 1}) {
+    Bytes pixels;
+    for (int byte = 0; byte < 5 * 6; ++byte) pixels.push_back(std::uint8_t(10 * (5 * file + byte / 6) + byte % 6));
+    write_packed(path("p" + std::to_string(file) + ".h5"), pixels, {5, 2, 1, 3}, {0, 1, 2, 3, 4});
+  }
+  const std::string split = "[splits.test]\nfiles = ['p0.h5', 'p1.h5']\nfirst = 1\ncount = 8\n";
+  const Dataset data = load("format = 'packed'\n" + std::string(rgb) + split);
+  EXPECT_TRUE(data.reads_anywhere());
+  const Bytes all = bytes_of(data.read("test"));
+  ASSERT_EQ(all.size(), 8u * 6);
+  for (int image = 0; image < 8; ++image) EXPECT_EQ(all[image * 6], 10 * (1 + image));
+
+  const Dataset bgr_data = load("format = 'packed'\n" + std::string(bgr) + split);
+  for (const Dataset* source : {&data, &bgr_data}) {
+    const Bytes expected = bytes_of(source->read("test"));
+    // in parts, over the end of a file, and again
+    const Images images = source->read("test");
+    for (const auto& [first, count] : {std::pair{6, 1}, {2, 3}, {2, 3}, {0, 8}, {7, 1}, {3, 0}}) {
+      const std::span<const std::uint8_t> part = images.pixels(first, count);
+      EXPECT_EQ(Bytes(part.begin(), part.end()),
+                Bytes(expected.begin() + first * 6, expected.begin() + (first + count) * 6));
+    }
+    // in another order, read before or after it was decided
+    Images early = source->read("test"), late = source->read("test");
+    bytes_of(early);
+    early.shuffle(3);
+    late.shuffle(3);
+    EXPECT_EQ(bytes_of(early), bytes_of(late));
+    EXPECT_NE(bytes_of(early), expected);
+    Images whole("test", early.shape, source->read("test").labels, expected);
+    whole.shuffle(3);
+    EXPECT_EQ(bytes_of(whole), bytes_of(late));
+    EXPECT_EQ(whole.labels, late.labels);
+  }
+
+  // what is damaged is found when it is read
+  std::fstream file(path("p1.h5"), std::ios::in | std::ios::out | std::ios::binary);
+  const std::string bytes(std::istreambuf_iterator<char>(file), {});
+  const std::size_t place = bytes.find("\x50\x51\x52\x53\x54\x55");
+  ASSERT_NE(place, std::string::npos);
+  file.seekp(std::streamoff(place)).put('\0');
+  file.close();
+  const Images images = data.read("test");
+  EXPECT_EQ(*images.image(6), 70);
+  EXPECT_MESSAGE(images.image(7), "cannot read dataset 'images' of '" + path("p1.h5"));
+  EXPECT_MESSAGE(images.image(7), "cannot read dataset 'images' of '" + path("p1.h5"));  // still not there
 }
 
 TEST_F(DatasetFiles, ReadsWhatThePackingScriptWrites) {
@@ -294,14 +357,14 @@ TEST_F(DatasetFiles, PreprocessesAsWorkedByHand) {
 
 TEST(Shuffle, KeepsImagesAndLabelsTogether) {
   const auto made = [](std::uint64_t seed) {
-    Images images;
-    images.shape = {2, 1, 3};
-    images.count = 100;
-    for (int image = 0; image < images.count; ++image) {
-      for (int byte = 0; byte < 6; ++byte) images.pixels.push_back(std::uint8_t(image + byte));
-      images.labels.push_back(image);
+    Bytes pixels;
+    std::vector<std::int32_t> labels;
+    for (int image = 0; image < 100; ++image) {
+      for (int byte = 0; byte < 6; ++byte) pixels.push_back(std::uint8_t(image + byte));
+      labels.push_back(image);
     }
-    shuffle(images, seed);
+    Images images("test", {2, 1, 3}, labels, pixels);
+    images.shuffle(seed);
     return images;
   };
   const Images shuffled = made(1);
@@ -325,7 +388,7 @@ TEST(CheckFits, NamesTheImageAndTheLabel) {
   Network network;
   network.name = "small";
   network.layers = {{"input", Input{}, {}, {3, 32, 32}}, {"fc", Function{}, {0}, {9, 1, 1}}};
-  Images images{"test", {3, 32, 32}, 3, Bytes(3 * 3072), {0, 8, 3}};
+  Images images("test", {3, 32, 32}, {0, 8, 3}, Bytes(3 * 3072));
   EXPECT_EQ(message_of([&] { check_fits(images, network); }), "");
   images.labels[1] = 9;
   EXPECT_MESSAGE(check_fits(images, network), "image 1 has label 9, the network has 9 classes");

@@ -5,6 +5,7 @@ import shutil
 import struct
 import subprocess
 
+import h5py
 import numpy
 import pandas
 import pytest
@@ -124,6 +125,56 @@ def test_tables_do_not_depend_on_ranks(program, config, one_rank, tmp_path, rank
     assert process.stdout == one_rank[0].stdout
     assert_equal_tables(one_rank[1], output)
     assert results.load(output).provenance["ranks"] == ranks
+
+
+@pytest.fixture(scope="module")
+def packed(config, tmp_path_factory):
+    """The same config on the same images in a packed file, as the packing script writes it."""
+    folder = tmp_path_factory.mktemp("packed")
+    data = (ROOT / "configs/data/fashion_mnist.toml").read_text().replace('"idx"', '"packed"')
+    for part in ("train", "t10k"):
+        with gzip.open(f"{FASHION}/{part}-images-idx3-ubyte.gz") as file:
+            images = numpy.frombuffer(file.read(), numpy.uint8, offset=16).reshape(-1, 28, 28, 1)
+        with gzip.open(f"{FASHION}/{part}-labels-idx1-ubyte.gz") as file:
+            labels = numpy.frombuffer(file.read(), numpy.uint8, offset=8)
+        with h5py.File(folder / f"{part}.h5", "w") as file:
+            file.create_dataset("images", data=images, chunks=(1, 28, 28, 1), fletcher32=True)
+            file["labels"] = labels.astype(numpy.int32)
+        data = data.replace(f'"{FASHION}/{part}-images-idx3-ubyte.gz", "{FASHION}/{part}-labels-idx1-ubyte.gz"',
+                            f'"{folder}/{part}.h5"')
+    (folder / "data.toml").write_text(data)
+    path = folder / "packed.toml"
+    path.write_text(config.read_text().replace(f"{ROOT}/configs/data/fashion_mnist.toml", f"{folder}/data.toml"))
+    return path
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_tables_do_not_depend_on_who_reads_the_images(program, packed, one_rank, tmp_path, ranks):
+    output = tmp_path / "results.h5"
+    process = program("run", packed, "-o", output, ranks=ranks)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout == one_rank[0].stdout
+    assert_equal_tables(one_rank[1], output)
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_damaged_image_is_found_before_the_long_work(program, packed, tmp_path, ranks):
+    for file in ("train.h5", "t10k.h5"):
+        shutil.copy(packed.parent / file, tmp_path)
+    with h5py.File(tmp_path / "train.h5") as file:
+        place = file["images"].id.get_chunk_info_by_coord((50000 + 4990, 0, 0, 0)).byte_offset
+    with open(tmp_path / "train.h5", "r+b") as file:
+        file.seek(place + 300)
+        byte = file.read(1)
+        file.seek(place + 300)
+        file.write(bytes([byte[0] ^ 1]))
+    (tmp_path / "data.toml").write_text((packed.parent / "data.toml").read_text().replace(f"{packed.parent}/", ""))
+    config = tmp_path / "config.toml"
+    config.write_text(packed.read_text().replace(str(packed.parent), str(tmp_path)).replace("images = 150", "images = 5000"))
+    output = tmp_path / "out.h5"
+    process = program("run", config, "-o", output, ranks=ranks)
+    assert_clean_failure(process, output, "cannot read dataset 'images'", "train.h5")
+    assert "float, search split" not in process.stderr
 
 
 def assert_equal_tables(left, right):
