@@ -206,14 +206,15 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
   std::vector<ImageScore> scores;
   double seconds = 0, terms = 0;
   std::string encoding;
-  const auto timed = [&](const std::function<std::vector<ImageScore>()>& work) {
-    const auto start = std::chrono::steady_clock::now();
-    scores = work();
-    seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  };
   const std::string label = network.name + ": " + options.weights + ", " + options.split + " split";
+  const auto timed = [&](const Batch& batch) {
+    const auto start = std::chrono::steady_clock::now();
+    BatchResult result = evaluator.work_on(batch, label);
+    seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return result;
+  };
   if (options.weights == "float") {
-    timed([&] { return evaluator.score_float({{network, images, input_table}}, label)[0]; });
+    scores = timed({.floats = {{network, images, input_table}}}).floats[0];
   } else {
     if (ranks.root() && data.overlap("calibration", options.split)) {
       std::fprintf(
@@ -245,7 +246,7 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
     terms /= weights;
     encoding = to_string(options.format.encoding);
     backend.load(*integer);
-    timed([&] { return evaluator.score({{backend, integer, images, {variant}}}, label)[0][0]; });
+    scores = timed({.requests = {{backend, integer, images, {variant}}}}).scores[0][0];
   }
   const Accuracy accuracy = summarize(scores);
   const double unknown =
@@ -265,14 +266,14 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
 void search(const Ranks& ranks, const StudyOptions& options) {
   study_models(ranks, options, {true, false}, [](Studies& studies, const std::vector<Basis>& bases) {
     studies.search(bases[0].accelerators);
-    studies.test();
+    studies.conclude(true, {});
   });
 }
 
 void emulate(const Ranks& ranks, const StudyOptions& options) {
   study_models(ranks, options, {false, true}, [](Studies& studies, const std::vector<Basis>& bases) {
     studies.assign_uniformly();
-    studies.emulate(bases);
+    studies.conclude(false, bases);
   });
 }
 
@@ -332,8 +333,9 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
     std::memcpy(payload.data(), &emulation, sizeof emulation);
     return payload;
   };
-  Progress progress(ranks.root(), name + ": emulate", long(tasks.size()));
-  const auto payloads = ranks.distribute({long(tasks.size()), work, [&](long done) { progress.update(done); }, {}, {}});
+  Progress progress(ranks.root(), name + ": emulate", double(tasks.size()));
+  const auto payloads =
+      ranks.distribute({long(tasks.size()), work, [&](double done) { progress.update(done); }, {}, {}});
 
   // sums over the images, in their order
   struct Row {
@@ -361,8 +363,7 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
 void run(const Ranks& ranks, const StudyOptions& options) {
   study_models(ranks, options, {true, true}, [](Studies& studies, const std::vector<Basis>& bases) {
     studies.search(bases[0].accelerators);
-    studies.test();
-    studies.emulate(bases);
+    studies.conclude(true, bases);
   });
 }
 

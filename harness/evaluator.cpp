@@ -187,43 +187,15 @@ class Evaluator::Sheet {
   std::optional<Looks> looks_;
 };
 
-std::vector<Scores> Evaluator::run(std::vector<Job> jobs, const std::string& label) {
-  std::vector<Sheet> sheets;
-  std::vector<Demand> demands;
-  for (Job& job : jobs) {
-    const std::vector<Key>& of_blocks = keys_.of(ranks_, job.images);
-    sheets.emplace_back(std::move(job), ranks_, journal_, of_blocks);
-    demands.push_back(sheets.back().demand());
-  }
-  const std::vector<Tile> tiles = cut(demands, ranks_.size());
-  Progress progress(ranks_.root(), label, long(tiles.size()));
-  TaskList list;
-  list.tasks = long(tiles.size());
-  for (const Tile& tile : tiles) list.kinds.push_back(tile.kind);
-  list.work = [&](long task) { return sheets[tiles[task].demand].work(tiles[task]); };
-  list.done = [&](long done) { progress.update(done); };
-  list.keep = [&](long task, const Payload& payload) { sheets[tiles[task].demand].take(tiles[task], payload, true); };
-  list.needed = [&](long task) { return sheets[tiles[task].demand].needs(tiles[task]); };
-  const auto payloads = ranks_.distribute(list);
-
-  // the same looks on all ranks, at the same scores
-  for (Sheet& sheet : sheets) sheet.start();
-  for (long task = 0; task < list.tasks; ++task) {
-    sheets[tiles[task].demand].take(tiles[task], payloads[task], false);
-  }
-  std::vector<Scores> results;
-  for (const Sheet& sheet : sheets) results.push_back(sheet.result());
-  return results;
-}
-
-std::vector<std::vector<ImageScore>> Evaluator::score_float(const std::vector<FloatRequest>& requests,
-                                                            const std::string& label) {
-  std::vector<Job> jobs;
+void Evaluator::add(const std::vector<FloatRequest>& requests, Jobs& jobs) {
   for (const FloatRequest& request : requests) {
-    Job& job = jobs.emplace_back();
+    jobs.places.push_back({jobs.jobs.size(), 0, 1});
+    jobs.variants.emplace_back();
+    Job& job = jobs.jobs.emplace_back();
     job.images = request.images;
     job.classes = request.network.classes();
     job.costs = {variant_cost(request.network, {})};
+    job.costs[0].shared *= float_products;
     if (journal_) {
       // float sums differ between instruction sets
       job.keys.push_back(KeyBuilder()
@@ -247,37 +219,29 @@ std::vector<std::vector<ImageScore>> Evaluator::score_float(const std::vector<Fl
       return logits;
     };
   }
-  std::vector<std::vector<ImageScore>> results;
-  for (Scores& scores : run(std::move(jobs), label)) results.push_back(std::move(scores[0]));
-  return results;
 }
 
-std::vector<Scores> Evaluator::score(const std::vector<ScoreRequest>& requests, const std::string& label) {
-  std::vector<Job> jobs;
+void Evaluator::add(const std::vector<ScoreRequest>& requests, Jobs& jobs) {
   std::map<std::pair<const IntegerNetwork*, const Images*>, std::size_t> known;
-  struct Place {
-    std::size_t job, first, count;
-  };
-  std::vector<Place> places;                   // of the requests' variants
-  std::vector<std::vector<Variant>> variants;  // of the jobs
   for (const ScoreRequest& request : requests) {
-    const auto [place, is_new] = known.try_emplace({request.network.get(), request.images.get()}, jobs.size());
+    const auto [place, is_new] = known.try_emplace({request.network.get(), request.images.get()}, jobs.jobs.size());
     const Network& network = request.network->network;
     if (is_new) {
-      Job& job = jobs.emplace_back();
+      Job& job = jobs.jobs.emplace_back();
       job.images = request.images;
       job.classes = network.classes();
-      variants.emplace_back();
+      jobs.variants.emplace_back();
     }
-    Job& job = jobs[place->second];
-    std::vector<Variant>& of_job = variants[place->second];
-    places.push_back({place->second, of_job.size(), request.variants.size()});
+    Job& job = jobs.jobs[place->second];
+    std::vector<Variant>& of_job = jobs.variants[place->second];
+    jobs.places.push_back({place->second, of_job.size(), request.variants.size()});
     of_job.insert(of_job.end(), request.variants.begin(), request.variants.end());
     for (const Variant& variant : request.variants) job.costs.push_back(variant_cost(network, variant));
     job.extents.insert(job.extents.end(), request.extents.begin(), request.extents.end());
     job.extents.resize(of_job.size(), {request.images->count, false});
     job.stops.resize(of_job.size(), request.stop);
-    job.work = [&of = variants, index = place->second, &request](std::span<const int> chosen, int first, int count) {
+    job.work = [&of = jobs.variants, index = place->second, &request](std::span<const int> chosen, int first,
+                                                                      int count) {
       std::vector<Variant> some;
       for (const int v : chosen) some.push_back(of[index][v]);
       std::vector<float> logits(some.size() * count * request.network->network.classes());
@@ -291,13 +255,67 @@ std::vector<Scores> Evaluator::score(const std::vector<ScoreRequest>& requests, 
       job.keys.push_back(KeyBuilder().add(std::span<const Key>(keys)).key());
     }
   }
-  const std::vector<Scores> scores = run(std::move(jobs), label);
-  std::vector<Scores> results;
-  for (const Place& place : places) {
-    const auto first = scores[place.job].begin() + std::ptrdiff_t(place.first);
-    results.emplace_back(first, first + std::ptrdiff_t(place.count));
+}
+
+BatchResult Evaluator::work_on(const Batch& batch, const std::string& label) {
+  Jobs jobs;
+  add(batch.floats, jobs);
+  add(batch.requests, jobs);
+  std::vector<Sheet> sheets;
+  std::vector<Demand> demands;
+  for (Job& job : jobs.jobs) {
+    const std::vector<Key>& of_blocks = keys_.of(ranks_, job.images);
+    sheets.emplace_back(std::move(job), ranks_, journal_, of_blocks);
+    demands.push_back(sheets.back().demand());
   }
-  return results;
+  const std::vector<Tile> tiles = cut(demands, ranks_.size());
+
+  // the other tasks, then the tiles
+  const TaskList& others = batch.others;
+  const auto tile_of = [&](long task) -> const Tile& { return tiles[task - others.tasks]; };
+  const auto sheet_of = [&](long task) -> Sheet& { return sheets[tile_of(task).demand]; };
+  TaskList list;
+  list.tasks = others.tasks + long(tiles.size());
+  list.traits = others.traits;
+  for (const Tile& tile : tiles) {
+    list.traits.push_back({tile.cost, tile.kind, tile.demand});
+  }
+  list.work = [&](long task) { return task < others.tasks ? others.work(task) : sheet_of(task).work(tile_of(task)); };
+  list.find = [&](long task) { return task < others.tasks && others.find ? others.find(task) : std::nullopt; };
+  list.keep = [&](long task, const Payload& payload) {
+    if (task >= others.tasks) {
+      sheet_of(task).take(tile_of(task), payload, true);
+    } else if (others.keep) {
+      others.keep(task, payload);
+    }
+  };
+  list.needed = [&](long task) { return task < others.tasks || sheet_of(task).needs(tile_of(task)); };
+  double whole = 0;
+  for (const TaskTraits& task : list.traits) whole += task.cost;
+  Progress progress(ranks_.root(), label, whole);
+  list.done = [&](double done) { progress.update(done); };
+  std::vector<Payload> payloads = ranks_.distribute(list);
+
+  // the same looks on all ranks, at the same scores
+  for (Sheet& sheet : sheets) sheet.start();
+  for (long task = others.tasks; task < list.tasks; ++task) {
+    sheet_of(task).take(tile_of(task), payloads[task], false);
+  }
+  BatchResult result;
+  std::vector<Scores> scores;
+  for (const Sheet& sheet : sheets) scores.push_back(sheet.result());
+  for (std::size_t i = 0; i < jobs.places.size(); ++i) {
+    const Place& place = jobs.places[i];
+    const auto first = scores[place.job].begin() + std::ptrdiff_t(place.first);
+    if (i < batch.floats.size()) {
+      result.floats.push_back(*first);
+    } else {
+      result.scores.emplace_back(first, first + std::ptrdiff_t(place.count));
+    }
+  }
+  payloads.resize(std::size_t(others.tasks));
+  result.others = std::move(payloads);
+  return result;
 }
 
 }  // namespace bitcluster

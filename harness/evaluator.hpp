@@ -18,6 +18,10 @@ namespace bitcluster {
 /// Images that are in float32 at once, per thread.
 inline constexpr int float_images_per_thread = 16;
 
+/// A product in float32 takes about as long as this many in integers: 2 to 4 (--plan of VGG-16, ResNet-50 and
+/// MobileNetV2, AVX2 and AVX-512 VNNI).
+inline constexpr double float_products = 3;
+
 /// Products of one image.
 VariantCost variant_cost(const Network& network, const Variant& variant);
 
@@ -42,13 +46,25 @@ struct FloatRequest {
   const std::vector<float>& input_table;
 };
 
-/// Scores images with the help of all ranks. Every call is collective, takes requests for any number of networks, so
-/// that there is work for all ranks, and gives the same scores on every rank, whatever their number: a task is some
-/// variants on a range of images, and no score depends on which task it was part of. Later images of a variant that may
-/// stop are begun before its looks only where a rank would have to wait otherwise, and do not count then. Requests for
-/// one network on the same images are scored as one. With a journal, scores are recorded per variant and block of
-/// images, under the content of network, weights, images and labels: none is worked out twice, neither by a resumed run
-/// nor within one.
+/// What all ranks work on at once, so that there is work for all of them.
+struct Batch {
+  std::vector<ScoreRequest> requests = {};
+  std::vector<FloatRequest> floats = {};
+  TaskList others = {};  //!< begun before the scores; what they cost: in products
+};
+
+struct BatchResult {
+  std::vector<Scores> scores;                   //!< (requests)
+  std::vector<std::vector<ImageScore>> floats;  //!< (floats)
+  std::vector<Payload> others;
+};
+
+/// Scores images with the help of all ranks. Every call is collective and gives the same scores on every rank, whatever
+/// their number: a task is some variants on a range of images, and no score depends on which task it was part of. Later
+/// images of a variant that may stop are begun before its looks only where a rank would have to wait otherwise, and do
+/// not count then. Requests for one network on the same images are scored as one. With a journal, scores are recorded
+/// per variant and block of images, under the content of network, weights, images and labels: none is worked out twice,
+/// neither by a resumed run nor within one.
 class Evaluator {
  public:
   /// journal: on the root, null without one.
@@ -58,14 +74,22 @@ class Evaluator {
   Journal* journal() { return journal_; }
   KeyCache& keys() { return keys_; }
 
-  /// (requests)
-  std::vector<Scores> score(const std::vector<ScoreRequest>& requests, const std::string& label);
-  std::vector<std::vector<ImageScore>> score_float(const std::vector<FloatRequest>& requests, const std::string& label);
+  BatchResult work_on(const Batch& batch, const std::string& label);
 
  private:
   struct Job;
   class Sheet;
-  std::vector<Scores> run(std::vector<Job> jobs, const std::string& label);
+  /// The jobs of some requests, and where in them the variants of every request are.
+  struct Place {
+    std::size_t job, first, count;
+  };
+  struct Jobs {
+    std::vector<Job> jobs;
+    std::vector<std::vector<Variant>> variants;  // (jobs)
+    std::vector<Place> places;                   // (requests)
+  };
+  void add(const std::vector<ScoreRequest>& requests, Jobs& jobs);
+  void add(const std::vector<FloatRequest>& requests, Jobs& jobs);
 
   const Ranks& ranks_;
   Journal* journal_;

@@ -40,12 +40,12 @@ Schedule simulate(std::span<const TaskTime> tasks, int ranks, const Overheads& o
     }
   };
   struct Worker {
-    int asked = 0, busy = 0, kind = -1;
+    int asked = 0, busy = 0;
     double free = 0;
   };
-  std::vector<int> kinds;
-  for (const TaskTime& task : tasks) kinds.push_back(task.kind);
-  TaskQueue queue(kinds, ranks);
+  std::vector<TaskTraits> traits;
+  for (const TaskTime& task : tasks) traits.push_back(task.traits);
+  TaskQueue queue(std::move(traits), ranks);
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events;
   std::vector<Worker> workers(ranks);
   events.push({0, false, 0, false});
@@ -55,10 +55,8 @@ Schedule simulate(std::span<const TaskTime> tasks, int ranks, const Overheads& o
   Schedule schedule;
   /// Seconds of the next task for a rank.
   const auto take = [&](int rank) {
-    const TaskTime& task = tasks[queue.take(workers[rank].kind)];
-    const bool prepared = task.kind >= 0 && task.kind == workers[rank].kind;
-    workers[rank].kind = task.kind;
-    const double seconds = task.work + (prepared ? 0 : task.preparation);
+    const long task = queue.take(rank);
+    const double seconds = tasks[task].work + (queue.begin(rank, task) ? tasks[task].preparation : 0);
     schedule.busy += seconds;
     return seconds;
   };
@@ -90,7 +88,7 @@ Schedule simulate(std::span<const TaskTime> tasks, int ranks, const Overheads& o
       --worker.busy;
       schedule.makespan = std::max(schedule.makespan, served);
     }
-    while (worker.asked > 0 && queue.left() > 0 && (worker.busy == 0 || queue.left() >= ranks)) {
+    while (worker.asked > 0 && queue.left() > 0 && (worker.busy == 0 || queue.enough_for_all())) {
       worker.free = std::max(worker.free, served + overheads.message) + take(event.rank);
       events.push({worker.free + overheads.message, true, event.rank, true});
       ++worker.busy;
@@ -152,16 +150,21 @@ struct Work {
 
 /// Emulation of one layer on one accelerator.
 struct LayerTask {
-  double products = 0;  // by which tasks are ordered
+  double cost = 0;  // see emulation_cost()
   double seconds = 0;
+  int image = -1;
 };
 
 /// Emulation tasks in the order in which Studies hands them out.
-std::vector<TaskTime> in_order(std::vector<LayerTask> tasks) {
-  std::stable_sort(tasks.begin(), tasks.end(),
-                   [](const LayerTask& a, const LayerTask& b) { return a.products > b.products; });
+std::vector<TaskTime> in_order(const std::vector<LayerTask>& tasks, int ranks) {
+  std::vector<double> costs;
+  std::vector<int> images;
+  for (const LayerTask& task : tasks) {
+    costs.push_back(task.cost);
+    images.push_back(task.image);
+  }
   std::vector<TaskTime> times;
-  for (const LayerTask& task : tasks) times.push_back({task.seconds});
+  for (const std::size_t i : emulation_order(costs, images, ranks)) times.push_back({tasks[i].seconds, 0, {costs[i]}});
   return times;
 }
 
@@ -193,7 +196,8 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
   Progress progress(ranks.root(), model.name + ": measure", 6);
   const Dataset data = Dataset::load(model.data);
   Network network;
-  costs.import = seconds_of([&] { network = inputs.network(model.onnx); }, &ranks);
+  // more than once: the first call gets memory that a virtual machine has to be given first
+  costs.import = seconds_of([&] { network = inputs.network(model.onnx); }, &ranks, 2);
   network.name = model.name;
   const std::vector<float> table = data.input_table();
   const auto count_of = [&](const std::string& split, int limit) {
@@ -351,7 +355,7 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
     const bool looks = looks_at_activations(accelerator.design);
     for (int i = 0; i < costs.layers; ++i) {
       const double own = double(multiply_accumulates(network, layers[i]));
-      const LayerTask task{own, seconds * own / std::max(1.0, products)};
+      const LayerTask task{emulation_cost(accelerator, own), seconds * own / std::max(1.0, products)};
       // M-BC and L-BC; integer and BitPruner
       std::vector<LayerTask>& emulated_tasks = looks ? costs.emulation_per_image : costs.emulation_once;
       if (emulation) emulated_tasks.insert(emulated_tasks.end(), other_weights ? 2 : 1, task);
@@ -390,17 +394,19 @@ std::vector<TaskTime> tile_times(const std::vector<Round>& rounds, int ranks, st
     double pack = 0;
     for (const int variant : tile.variants) pack += rounds[tile.demand].variants[variant].pack;
     images[tile.demand] += tile.images;
-    tasks.push_back({cost_of(seconds[tile.demand], tile.variants) * tile.images, pack, tile.kind});
+    tasks.push_back(
+        {cost_of(seconds[tile.demand], tile.variants) * tile.images, pack, {tile.cost, tile.kind, tile.demand}});
   }
   return tasks;
 }
 
 struct Prediction {
-  double serial = 0;                                                    // every rank does it, or waits for it [s]
-  double baseline = 0, first = 0, probes = 0, test = 0, emulation = 0;  // distributed [s]
-  double bytes = 0;                                                     // of one rank
+  double serial = 0;  // every rank does it, or waits for it [s]
+  double baseline = 0, first = 0, probes = 0,
+         test = 0;   // distributed [s]; costs with the baseline, emulation with the test
+  double bytes = 0;  // of one rank
   long tasks = 0;
-  double wall() const { return serial + baseline + first + probes + test + emulation; }
+  double wall() const { return serial + baseline + first + probes + test; }
 };
 
 /// Of models that are studied side by side.
@@ -414,10 +420,14 @@ Prediction predict(std::span<const Costs> models, const Config& config, int base
     result.serial += several * result_bytes / broadcast_bytes_per_s;
   };
   std::vector<double> worked_on(models.size());  // images, tile by tile, since they were read last
-  const auto score = [&](double& wall, const std::vector<Round>& rounds) {
-    double results = 0;
-    for (const Round& round : rounds) results += double(round.variants.size()) * round.images;
-    distribute(wall, tile_times(rounds, ranks, worked_on), results * sizeof(ImageScore));
+  /// others: begun before.
+  const auto score = [&](double& wall, const std::vector<Round>& rounds, const std::vector<LayerTask>& others = {}) {
+    double results = double(others.size()) * sizeof(LayerEmulation);
+    for (const Round& round : rounds) results += double(round.variants.size()) * round.images * sizeof(ImageScore);
+    std::vector<TaskTime> tasks = in_order(others, ranks);
+    const std::vector<TaskTime> tiles = tile_times(rounds, ranks, worked_on);
+    tasks.insert(tasks.end(), tiles.begin(), tiles.end());
+    distribute(wall, tasks, results);
   };
   /// A rank reads those that it has a part in naming and those of its tiles, at worst others in every tile, or the root
   /// reads all for all.
@@ -441,14 +451,14 @@ Prediction predict(std::span<const Costs> models, const Config& config, int base
     }
     return held;
   };
-  const auto score_float = [&](double& wall, int Costs::*images) {
+  const auto float_rounds = [&](int Costs::*images) {
     std::vector<Round> rounds;
     for (const Costs& costs : models) {
-      Work work{{costs.reference.products.shared, 0}, {costs.run_float.each, 0}, costs.run_float.fixed};
-      work.products.tile = costs.reference.products.tile;
+      Work work{costs.reference.products, {0, costs.run_float.each}, costs.run_float.fixed};
+      work.products.shared *= float_products;
       rounds.push_back({{work}, costs.*images});
     }
-    score(wall, rounds);
+    return rounds;
   };
   const Config::SearchOptions& search = config.search;  // its numbers of rounds are upper bounds
   const std::size_t formats = search.candidates.size() + search.pruned.size();
@@ -464,7 +474,6 @@ Prediction predict(std::span<const Costs> models, const Config& config, int base
     // on the root: names of all weights
     result.serial += costs.keys * costs.weights * double(2 * sizeof(float) + (1 + formats) * sizeof(std::int16_t));
   }
-  score_float(result.baseline, &Costs::search_images);
   std::vector<LayerTask> cost_tasks;
   std::vector<Round> first, probes;
   for (const Costs& costs : models) {
@@ -483,41 +492,36 @@ Prediction predict(std::span<const Costs> models, const Config& config, int base
     const std::size_t searches = search.pruned.empty() ? 1 : 2;
     probes.push_back({std::vector<Work>(searches * search.probes, probe), costs.search_images});
   }
-  distribute(result.first, in_order(cost_tasks), double(cost_tasks.size()) * sizeof(LayerEmulation));
+  score(result.baseline, float_rounds(&Costs::search_images), cost_tasks);
   score(result.first, first);
   for (int round = 0; round < search.choice_rounds + search.refine_rounds; ++round) score(result.probes, probes);
   const double held_in_search = read_once(&Costs::search_images);
 
-  score_float(result.test, &Costs::test_images);
-  std::vector<Round> tested;
+  std::vector<Round> tested = float_rounds(&Costs::test_images);
   for (const Costs& costs : models) {
-    tested.push_back({std::vector<Work>(search.pruned.empty() ? 2 : 3, costs.everything), costs.test_images});
-    tested.back().variants.push_back(costs.reference);
+    Round& round = tested.emplace_back();
+    round.images = costs.test_images;
+    round.variants.assign(search.pruned.empty() ? 2 : 3, costs.everything);
+    round.variants.push_back(costs.reference);
   }
-  score(result.test, tested);
-  const double held_in_test = read_once(&Costs::test_images);
-
-  // of one image after the other; a rank that comes to an image computes its activations
-  int emulated_images = 0;
-  for (const Costs& costs : models) emulated_images = std::max(emulated_images, costs.emulated_images);
-  std::vector<TaskTime> tasks;
-  for (int image = 0; image < emulated_images; ++image) {
-    std::vector<LayerTask> of_image;
-    for (const Costs& costs : models) {
-      if (image >= costs.emulated_images) continue;
-      const double count = bases * double(costs.emulation_per_image.size());
-      const double observe = costs.observe * std::min(double(ranks), count) / std::max(1.0, count);
-      for (int basis = 0; basis < bases; ++basis) {
-        if (image == 0) of_image.insert(of_image.end(), costs.emulation_once.begin(), costs.emulation_once.end());
+  worked_on.resize(tested.size());
+  // a rank that comes to an image computes its activations
+  std::vector<LayerTask> emulated;
+  for (const Costs& costs : models) {
+    const double count = bases * double(costs.emulation_per_image.size());
+    const double observe = costs.observe * std::min(double(ranks), count) / std::max(1.0, count);
+    for (int basis = 0; basis < bases; ++basis) {
+      emulated.insert(emulated.end(), costs.emulation_once.begin(), costs.emulation_once.end());
+      for (int image = 0; image < costs.emulated_images; ++image) {
         for (const LayerTask& task : costs.emulation_per_image) {
-          of_image.push_back({task.products, task.seconds + observe});
+          emulated.push_back({task.cost, task.seconds + observe, image});
         }
       }
     }
-    const std::vector<TaskTime> times = in_order(std::move(of_image));
-    tasks.insert(tasks.end(), times.begin(), times.end());
   }
-  distribute(result.emulation, tasks, double(tasks.size()) * sizeof(LayerEmulation));
+  score(result.test, tested, emulated);
+  for (std::size_t i = models.size(); i < worked_on.size(); ++i) worked_on[i - models.size()] += worked_on[i];
+  const double held_in_test = read_once(&Costs::test_images);
 
   // float, int16 of the reference and of all candidates, packed reference, float network and assignment of the last
   // tile; images, once for models that share them, and those under way in float32
@@ -543,9 +547,9 @@ Overheads measure_overheads(const Ranks& ranks) {
 
 void print_row(const std::string& name, int ranks, double one_rank, const Prediction& prediction, int ranks_per_node) {
   const Prediction& p = prediction;
-  std::printf("%-12s %6d %11.1f %6.1f %8.1f %9.1f %9.1f %9.1f %9.1f %9.1f %8ld %8.2f %8.1f\n", name.c_str(), ranks,
-              p.wall(), 100 * one_rank / (ranks * p.wall()), p.serial, p.baseline, p.first, p.probes, p.test,
-              p.emulation, p.tasks, p.bytes * 1e-9, p.bytes * 1e-9 * std::min(ranks, ranks_per_node));
+  std::printf("%-12s %6d %11.1f %6.1f %8.1f %9.1f %9.1f %9.1f %9.1f %8ld %8.2f %8.1f\n", name.c_str(), ranks, p.wall(),
+              100 * one_rank / (ranks * p.wall()), p.serial, p.baseline, p.first, p.probes, p.test, p.tasks,
+              p.bytes * 1e-9, p.bytes * 1e-9 * std::min(ranks, ranks_per_node));
 }
 
 }  // namespace
@@ -566,12 +570,14 @@ void plan(const Ranks& ranks, const Config& config, const std::vector<Accelerato
   std::printf(
       "Assumed: %.2f ms for a message between ranks, %.3f ms of the root per task (%s), broadcasts at %.0f GB/s; all\n"
       "rounds of the search with all their assignments; %d ranks per node. Models run side by side; efficiency is\n"
-      "against one rank. Serial: what all ranks do or wait for; first: uniform and single layers.\n\n",
+      "against one rank. Serial: what all ranks do or wait for; float: with emulation for the costs of candidates; "
+      "first:\n"
+      "uniform and single layers; test: float, integer, and all emulation.\n\n",
       1e3 * overheads.message, 1e3 * overheads.serve,
       ranks.size() > 1 ? "the latter measured now" : "see analysis/benchmarks.md", 1e-9 * broadcast_bytes_per_s,
       ranks_per_node);
-  std::printf("%-12s %6s %11s %6s %8s %9s %9s %9s %9s %9s %8s %8s %8s\n", "model", "ranks", "wall s", "eff. %",
-              "serial", "float", "first", "probes", "test", "emulate", "tasks", "GB/rank", "GB/node");
+  std::printf("%-12s %6s %11s %6s %8s %9s %9s %9s %9s %8s %8s %8s\n", "model", "ranks", "wall s", "eff. %", "serial",
+              "float", "first", "probes", "test", "tasks", "GB/rank", "GB/node");
   for (const Costs& costs : models) {
     const Prediction alone = predict(std::span(&costs, 1), config, bases, 1, overheads);
     print_row(costs.name, 1, alone.wall(), alone, ranks_per_node);

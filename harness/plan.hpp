@@ -20,8 +20,8 @@ struct Overheads {
 /// How long a task takes [s].
 struct TaskTime {
   double work = 0;
-  double preparation = 0;  //!< where the rank's task before was of another kind
-  int kind = -1;           //!< see TaskQueue
+  double preparation = 0;  //!< where the rank is not prepared for its kind
+  TaskTraits traits;       //!< as the scheduler sees it
 };
 
 struct Schedule {

@@ -17,11 +17,11 @@ std::string duration(double seconds) {
 
 }  // namespace
 
-Progress::Progress(bool visible, std::string label, long total)
+Progress::Progress(bool visible, std::string label, double total)
     : visible_(visible),
       terminal_(isatty(STDERR_FILENO)),
       label_(std::move(label)),
-      total_(std::max(1L, total)),
+      total_(total),
       start_(std::chrono::steady_clock::now()),
       last_shown_(start_) {
   if (visible_ && terminal_) show(false);
@@ -31,7 +31,7 @@ Progress::~Progress() {
   if (visible_) show(true);
 }
 
-void Progress::update(long done) {
+void Progress::update(double done) {
   done_ = done;
   const auto now = std::chrono::steady_clock::now();
   const double since = std::chrono::duration<double>(now - last_shown_).count();
@@ -42,7 +42,7 @@ void Progress::update(long done) {
 
 void Progress::show(bool last) {
   const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  const double fraction = double(done_) / double(total_);
+  const double fraction = total_ > 0 ? std::min(1.0, done_ / total_) : 0;
   std::string text = label_;
   text.resize(std::max<std::size_t>(text.size(), 40), ' ');
   if (terminal_) {

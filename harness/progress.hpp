@@ -9,17 +9,17 @@ namespace bitcluster {
 /// left is elapsed time x remaining work / done work. Silent on ranks that are not asked to show anything.
 class Progress {
  public:
-  Progress(bool visible, std::string label, long total);
+  Progress(bool visible, std::string label, double total);
   ~Progress();
 
-  void update(long done);
+  void update(double done);
 
  private:
   void show(bool last);
 
   bool visible_, terminal_;
   std::string label_;
-  long total_, done_ = 0;
+  double total_, done_ = 0;
   std::chrono::steady_clock::time_point start_, last_shown_;
 };
 

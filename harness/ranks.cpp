@@ -18,7 +18,6 @@
 #include <thread>
 
 #include "harness/interruption.hpp"
-#include "harness/task_queue.hpp"
 #include "host/error.hpp"
 
 namespace bitcluster {
@@ -55,15 +54,14 @@ class Coordinator {
         workers_(workers + 1),
         list_(list),
         results_(results),
-        queue_(list.kinds.empty() ? std::vector<int>(std::size_t(list.tasks), -1) : list.kinds, workers + 1) {
+        queue_(list.traits.empty() ? std::vector<TaskTraits>(std::size_t(list.tasks)) : list.traits, workers + 1) {
     for (long task = 0; list.find && task < list.tasks; ++task) {
       if (auto payload = list.find(task)) {
         results_[task] = std::move(*payload);
         queue_.remove(task);
-        ++finished_;
+        count(task);
       }
     }
-    if (list_.done && finished_ > 0) list_.done(finished_);
     if (open_ > 0) thread_ = std::thread([this] { serve(); });
   }
 
@@ -71,13 +69,12 @@ class Coordinator {
   long take(int rank = 0) {
     const std::lock_guard lock(mutex_);
     while (queue_.left() > 0 && !stopped_ && !interruption_asked()) {
-      const long task = queue_.take(workers_[rank].kind);
+      const long task = queue_.take(rank);
       if (!list_.needed || list_.needed(task)) {
-        workers_[rank].kind = queue_.kind(task);
+        queue_.begin(rank, task);
         return task;
       }
-      ++finished_;
-      if (list_.done) list_.done(finished_);
+      count(task);
     }
     return list_.tasks;
   }
@@ -86,8 +83,7 @@ class Coordinator {
     const std::lock_guard lock(mutex_);
     if (list_.keep) list_.keep(task, payload);
     results_[task] = std::move(payload);
-    ++finished_;
-    if (list_.done) list_.done(finished_);
+    count(task);
   }
 
   void wait() {
@@ -101,8 +97,13 @@ class Coordinator {
   struct Worker {
     int asked = 0;  // for tasks, without an answer
     int busy = 0;   // tasks that it has
-    int kind = -1;  // of its last task
   };
+
+  void count(long task) {
+    ++finished_;
+    cost_finished_ += queue_.cost(task);
+    if (list_.done) list_.done(cost_finished_);
+  }
 
   void serve() {
     try {
@@ -160,7 +161,7 @@ class Coordinator {
 
   bool enough_for_all() {
     const std::lock_guard lock(mutex_);
-    return queue_.left() == 0 || queue_.left() >= long(workers_.size());
+    return queue_.left() == 0 || queue_.enough_for_all();
   }
 
   int open_;                     // questions that no worker has yet been answered with "there is none"
@@ -171,6 +172,7 @@ class Coordinator {
   std::mutex mutex_;  // of what follows, and of all calls to the list's functions
   TaskQueue queue_;
   long finished_ = 0;
+  double cost_finished_ = 0;
   std::exception_ptr failure_;
   std::thread thread_;
 };

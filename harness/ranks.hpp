@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "harness/task_queue.hpp"
+
 namespace bitcluster {
 
 /// What a task computed, as bytes; every rank must be able to read it.
@@ -23,11 +25,11 @@ struct TaskList {
   std::function<Payload(long task)> work;  //!< must give the same bytes on any rank
 
   // On the root, from one thread at a time:
-  std::function<void(long done)> done;                          //!< sees the number of finished tasks; may be empty
+  std::function<void(double done)> done;                        //!< sees what the finished tasks cost; may be empty
   std::function<std::optional<Payload>(long task)> find;        //!< what is known already; may be empty
   std::function<void(long task, const Payload& payload)> keep;  //!< sees every new result; may be empty
   std::function<bool(long task)> needed = {};  //!< whether a task that nobody has begun is still wanted; empty: always
-  std::vector<int> kinds = {};                 //!< of every task: see TaskQueue; empty: of none
+  std::vector<TaskTraits> traits = {};         //!< of every task; empty: all are alike
 };
 
 /// A failure that the root has met, too, and reports.

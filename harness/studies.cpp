@@ -1,14 +1,13 @@
 #include "harness/studies.hpp"
 
-#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <map>
-#include <numeric>
 #include <tuple>
 
 #include "harness/progress.hpp"
 #include "harness/rows.hpp"
+#include "harness/tiles.hpp"
 
 namespace bitcluster {
 namespace {
@@ -25,12 +24,70 @@ std::string counted(std::size_t count, const std::string& thing) {
   return std::to_string(count) + " " + thing + (count == 1 ? "" : "s");
 }
 
-/// Its share of the wall time of all that ran at once [s].
-double seconds_each(const Stopwatch& watch, const std::vector<ScoreRequest>& requests) {
-  std::size_t variants = 0;
-  for (const ScoreRequest& request : requests) variants += request.variants.size();
-  return watch.seconds() / double(variants);
+/// Of every evaluation, its share of the wall time of a batch [s].
+double seconds_each(const Stopwatch& watch, const Batch& batch) {
+  std::size_t evaluations = batch.floats.size();
+  for (const ScoreRequest& request : batch.requests) evaluations += request.variants.size();
+  return watch.seconds() / double(evaluations);
 }
+
+/// Emulations as tasks of a batch.
+class EmulationList {
+ public:
+  EmulationList(const std::vector<EmulationTask>& tasks, Evaluator& evaluator, Walker* walker)
+      : tasks_(tasks), walker_(walker), journal_(evaluator.journal()) {
+    std::vector<double> costs;
+    std::vector<int> images;
+    for (const EmulationTask& task : tasks) {
+      costs.push_back(emulation_cost(*task.accelerator, double(task.study->products(task.layer))));
+      images.push_back(task.image);
+    }
+    order_ = emulation_order(costs, images, evaluator.ranks().size());
+    for (const std::size_t i : order_) {
+      traits_.push_back({costs[i]});
+      if (journal_) keys_.push_back(tasks[i].study->key(tasks[i], evaluator.keys()));
+    }
+  }
+
+  /// What it refers to must outlive it.
+  TaskList list() const {
+    TaskList list;
+    list.tasks = long(order_.size());
+    list.traits = traits_;
+    list.work = [this](long index) {
+      const EmulationTask& task = tasks_[order_[index]];
+      const LayerEmulation emulation = task.study->emulate(task, walker_);
+      Payload payload(sizeof emulation);
+      std::memcpy(payload.data(), &emulation, sizeof emulation);
+      return payload;
+    };
+    if (!journal_) return list;
+    list.find = [this](long index) -> std::optional<Payload> {
+      const auto found = journal_->find(keys_[index]);
+      if (!found) return std::nullopt;
+      return Payload(found->begin(), found->end());
+    };
+    list.keep = [this](long index, const Payload& payload) { journal_->append(keys_[index], payload); };
+    return list;
+  }
+
+  /// (tasks)
+  std::vector<LayerEmulation> emulations(const std::vector<Payload>& payloads) const {
+    std::vector<LayerEmulation> result(order_.size());
+    for (std::size_t i = 0; i < order_.size(); ++i) {
+      std::memcpy(&result[order_[i]], payloads[i].data(), sizeof(LayerEmulation));
+    }
+    return result;
+  }
+
+ private:
+  const std::vector<EmulationTask>& tasks_;
+  Walker* walker_;
+  Journal* journal_;  // on the root, null elsewhere
+  std::vector<std::size_t> order_;
+  std::vector<TaskTraits> traits_;  // in this order, as the keys
+  std::vector<Key> keys_;
+};
 
 }  // namespace
 
@@ -50,15 +107,6 @@ std::string Studies::label(const std::string& step) const {
   return (models.size() == 1 ? models[0].name : std::to_string(models.size()) + " models") + ": " + step;
 }
 
-void Studies::score_float(const std::string& split) {
-  std::vector<FloatRequest> requests;
-  for (const auto& study : studies_) requests.push_back(study->float_request());
-  const Stopwatch watch;
-  std::vector<std::vector<ImageScore>> scores = evaluator_.score_float(requests, label("float, " + split + " split"));
-  const double seconds = watch.seconds() / double(studies_.size());
-  for (std::size_t i = 0; i < studies_.size(); ++i) studies_[i]->take_float(std::move(scores[i]), seconds);
-}
-
 std::vector<CandidateSearch> Studies::begin_searches(const std::vector<Accelerator>& accelerators) {
   std::vector<CandidateSearch> searches;
   Progress progress(evaluator_.ranks().root(), label("quantize the candidates"), long(studies_.size()));
@@ -73,7 +121,6 @@ std::vector<CandidateSearch> Studies::begin_searches(const std::vector<Accelerat
 
 void Studies::search(const std::vector<Accelerator>& accelerators) {
   for (const auto& study : studies_) study->read_search_images();
-  score_float(config_.search.split);
   std::vector<CandidateSearch> searches = begin_searches(accelerators);
   std::vector<EmulationTask> tasks;  // of all searches
   std::vector<std::size_t> ends;
@@ -82,7 +129,16 @@ void Studies::search(const std::vector<Accelerator>& accelerators) {
     tasks.insert(tasks.end(), own.begin(), own.end());
     ends.push_back(tasks.size());
   }
-  const std::vector<LayerEmulation> costs = emulate(tasks, "costs of the candidates");
+  const EmulationList list(tasks, evaluator_, walker_);
+  Batch first;
+  first.others = list.list();
+  for (const auto& study : studies_) first.floats.push_back(study->float_request());
+  const Stopwatch watch;
+  const BatchResult found =
+      evaluator_.work_on(first, label("float, " + config_.search.split + " split, and costs of the candidates"));
+  const double seconds = seconds_each(watch, first);
+  for (std::size_t i = 0; i < studies_.size(); ++i) studies_[i]->take_float(found.floats[i], seconds);
+  const std::vector<LayerEmulation> costs = list.emulations(found.others);
   auto from = costs.begin();
   for (std::size_t i = 0; i < searches.size(); ++i) {
     const auto to = costs.begin() + std::ptrdiff_t(ends[i]);
@@ -91,87 +147,61 @@ void Studies::search(const std::vector<Accelerator>& accelerators) {
   }
 
   for (int round = 1;; ++round) {
-    std::vector<ScoreRequest> requests;
+    Batch batch;
     std::vector<CandidateSearch*> asking;
     std::size_t assignments = 0;
     for (CandidateSearch& search : searches) {
       if (auto request = search.next()) {
         assignments += request->variants.size();
-        requests.push_back(std::move(*request));
+        batch.requests.push_back(std::move(*request));
         asking.push_back(&search);
       }
     }
-    if (requests.empty()) break;
-    const Stopwatch watch;
-    const std::vector<Scores> scores = evaluator_.score(
-        requests, label("search round " + std::to_string(round) + ", " + counted(assignments, "assignment")));
-    const double seconds = seconds_each(watch, requests);
-    for (std::size_t i = 0; i < asking.size(); ++i) asking[i]->take(scores[i], seconds);
+    if (asking.empty()) break;
+    const Stopwatch of_round;
+    const std::vector<Scores> scores =
+        evaluator_
+            .work_on(batch, label("search round " + std::to_string(round) + ", " + counted(assignments, "assignment")))
+            .scores;
+    const double each = seconds_each(of_round, batch);
+    for (std::size_t i = 0; i < asking.size(); ++i) asking[i]->take(scores[i], each);
   }
   for (CandidateSearch& search : searches) search.finish();
-}
-
-void Studies::test() {
-  for (const auto& study : studies_) study->drop_images();
-  for (const auto& study : studies_) study->read_test_images();
-  score_float(config_.search.test_split);
-  std::vector<ScoreRequest> requests;
-  for (const auto& study : studies_) requests.push_back(study->test_request());
-  const Stopwatch watch;
-  const std::vector<Scores> scores =
-      evaluator_.score(requests, label("integer, " + config_.search.test_split + " split"));
-  const double seconds = seconds_each(watch, requests);
-  for (std::size_t i = 0; i < studies_.size(); ++i) studies_[i]->take_test(scores[i], seconds);
 }
 
 void Studies::assign_uniformly() {
   for (const auto& study : studies_) study->assign_uniformly();
 }
 
-std::vector<LayerEmulation> Studies::emulate(const std::vector<EmulationTask>& tasks, const std::string& step) {
-  // the dearest first, but one image after the other: a rank has activations of one at a time
-  std::vector<std::size_t> order(tasks.size());
-  std::iota(order.begin(), order.end(), std::size_t(0));
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    const auto key = [](const EmulationTask& task) { return std::pair(task.image, -task.study->products(task.layer)); };
-    return key(tasks[a]) < key(tasks[b]);
-  });
-  const auto work = [&](long index) {
-    const EmulationTask& task = tasks[order[index]];
-    const LayerEmulation emulation = task.study->emulate(task, walker_);
-    Payload payload(sizeof emulation);
-    std::memcpy(payload.data(), &emulation, sizeof emulation);
-    return payload;
-  };
-  Progress progress(evaluator_.ranks().root(), label(step), long(tasks.size()));
-  TaskList list{long(tasks.size()), work, [&](long done) { progress.update(done); }, {}, {}, {}};
-  std::vector<Key> keys;
-  if (Journal* const journal = evaluator_.journal()) {
-    for (const std::size_t i : order) keys.push_back(tasks[i].study->key(tasks[i], evaluator_.keys()));
-    list.find = [&keys, journal](long task) -> std::optional<Payload> {
-      const auto found = journal->find(keys[task]);
-      if (!found) return std::nullopt;
-      return Payload(found->begin(), found->end());
-    };
-    list.keep = [&keys, journal](long task, const Payload& payload) { journal->append(keys[task], payload); };
-  }
-  std::vector<LayerEmulation> emulations(tasks.size());
-  const std::vector<Payload> payloads = evaluator_.ranks().distribute(list);
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    std::memcpy(&emulations[order[i]], payloads[i].data(), sizeof(LayerEmulation));
-  }
-  return emulations;
-}
-
-void Studies::emulate(const std::vector<Basis>& bases) {
+void Studies::conclude(bool test, const std::vector<Basis>& bases) {
   for (const auto& study : studies_) study->drop_images();
+  Batch batch;
   std::vector<EmulationTask> tasks;
   for (const auto& study : studies_) {
+    if (test) {
+      study->read_test_images();
+      batch.floats.push_back(study->float_request());
+      batch.requests.push_back(study->test_request());
+    }
+    if (bases.empty()) continue;
     const std::vector<EmulationTask> own = study->emulation_tasks(bases);
     tasks.insert(tasks.end(), own.begin(), own.end());
   }
-  const std::vector<LayerEmulation> emulations = emulate(tasks, "emulate");
+  const EmulationList list(tasks, evaluator_, walker_);
+  batch.others = list.list();
+  std::string step = test ? config_.search.test_split + " split" : "emulate";
+  if (test && !bases.empty()) step += " and emulation";
+  const Stopwatch watch;
+  const BatchResult result = evaluator_.work_on(batch, label(step));
+  for (std::size_t i = 0; test && i < studies_.size(); ++i) {
+    const double seconds = seconds_each(watch, batch);
+    studies_[i]->take_float(result.floats[i], seconds);
+    studies_[i]->take_test(result.scores[i], seconds);
+  }
+  add_emulations(tasks, list.emulations(result.others));
+}
 
+void Studies::add_emulations(const std::vector<EmulationTask>& tasks, const std::vector<LayerEmulation>& emulations) {
   // sums over the images, in their order
   struct Row {
     const EmulationTask* task;

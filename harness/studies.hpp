@@ -24,22 +24,18 @@ class Studies {
   /// weights.
   void search(const std::vector<Accelerator>& accelerators);
 
-  /// Float, integer and the assignments found on the test split.
-  void test();
-
   /// Gives every layer the same candidate, for all candidates, instead of a search.
   void assign_uniformly();
 
-  /// All accelerators of all bases on all layers.
-  void emulate(const std::vector<Basis>& bases);
+  /// Float, integer and the assignments found: on the test split, if `test`, and on all accelerators of all bases.
+  void conclude(bool test, const std::vector<Basis>& bases);
 
   /// Rows of all models, model by model.
   void append_to(Results& results) const;
 
  private:
-  void score_float(const std::string& split);
   std::vector<CandidateSearch> begin_searches(const std::vector<Accelerator>& accelerators);
-  std::vector<LayerEmulation> emulate(const std::vector<EmulationTask>& tasks, const std::string& step);
+  void add_emulations(const std::vector<EmulationTask>& tasks, const std::vector<LayerEmulation>& emulations);
   std::string label(const std::string& step) const;
 
   Evaluator& evaluator_;

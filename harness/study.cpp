@@ -114,11 +114,11 @@ void Study::take_test(const Scores& scores, double seconds) {
 }
 
 std::vector<EmulationTask> Study::emulation_tasks(const std::vector<Basis>& bases) {
-  images_ = inputs_->images(data_, config_->emulation.split, config_->emulation.images, network());
+  emulated_ = inputs_->images(data_, config_->emulation.split, config_->emulation.images, network());
   observed_ = -1;
   std::vector<EmulationTask> tasks;
   for (const Basis& basis : bases) {
-    for (int image = 0; image < images_->count; ++image) {
+    for (int image = 0; image < emulated_->count; ++image) {
       for (const Accelerator& accelerator : basis.accelerators) {
         // without a look at activations one image stands for all
         const bool looks = looks_at_activations(accelerator.design);
@@ -126,7 +126,7 @@ std::vector<EmulationTask> Study::emulation_tasks(const std::vector<Basis>& base
         const auto add = [&](const Named& named) {
           for (int layer = 0; layer < int(layers_.size()); ++layer) {
             tasks.push_back({this, &basis, &accelerator, &named.name, layer, named.assignment[layer], image,
-                             looks ? 1 : images_->count});
+                             looks ? 1 : emulated_->count});
           }
         };
         if (accelerator.design != Design::bitcluster) add(integer_);
@@ -147,7 +147,7 @@ LayerEmulation Study::emulate(const EmulationTask& task, Walker* walker) {
   if (task.image >= 0) {
     if (task.image != observed_) {
       inputs_of_layers_.clear();
-      backend_->observe_inputs({images_->image(task.image), 1}, {},
+      backend_->observe_inputs({emulated_->image(task.image), 1}, {},
                                [&](int, int, std::span<const std::int16_t> values) {
                                  inputs_of_layers_.emplace_back(values.begin(), values.end());
                                });
@@ -165,7 +165,7 @@ Key Study::key(const EmulationTask& task, KeyCache& keys) const {
   builder.add("emulation").add(std::span<const Key>(keys.of(network_))).add(content_key(*task.accelerator));
   builder.add(std::int64_t(task.layer)).add(std::int64_t(task.choice != reference));
   if (task.choice != reference) builder.add(keys.of(weights_->get(task.layer, task.choice))[0]);
-  if (task.image >= 0) builder.add(images_->pixels(task.image, 1));
+  if (task.image >= 0) builder.add(emulated_->pixels(task.image, 1));
   return builder.key();
 }
 

@@ -137,7 +137,8 @@ class Study {
   Named integer_;
   std::vector<Named> found_;
 
-  std::shared_ptr<const Images> images_;  // that are scored or emulated
+  std::shared_ptr<const Images> images_;    // that are scored
+  std::shared_ptr<const Images> emulated_;  // whose activations are emulated
   std::optional<HeldImages> held_;
   std::vector<ImageScore> baseline_;                         // of the float network on them
   int observed_ = -1;                                        // image

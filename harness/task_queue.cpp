@@ -1,6 +1,7 @@
 #include "harness/task_queue.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace bitcluster {
 
@@ -8,35 +9,65 @@ namespace bitcluster {
 /// keep their kind for a while. Chosen by replays of --plan: see analysis/benchmarks.md.
 constexpr long window_per_rank = 4;
 
-TaskQueue::TaskQueue(const std::vector<int>& kinds, int ranks)
-    : kinds_(kinds), window_(window_per_rank * ranks), gone_(kinds.size()), left_(long(kinds.size())) {
-  const int most = kinds.empty() ? -1 : *std::max_element(kinds.begin(), kinds.end());
-  of_kind_.resize(most + 1);
-  first_of_kind_.resize(most + 1);
+/// The first task can wait while every rank has this many times its work before it: a dear task that is begun late is
+/// what all others wait for in the end. Chosen likewise.
+constexpr double slack = 4;
+
+TaskQueue::TaskQueue(std::vector<TaskTraits> tasks, int ranks)
+    : tasks_(std::move(tasks)),
+      ranks_(ranks),
+      window_(window_per_rank * ranks),
+      gone_(tasks_.size()),
+      left_(long(tasks_.size())) {
   for (long task = 0; task < left_; ++task) {
-    if (kinds[task] >= 0) of_kind_[kinds[task]].push_back(task);
+    const auto& [cost, kind, group] = tasks_[task];
+    cost_left_ += cost;
+    if (kind < 0) continue;
+    groups_ = std::max(groups_, group + 1);
+    if (kind >= int(of_kind_.size())) of_kind_.resize(kind + 1);
+    of_kind_[kind].push_back(task);
   }
+  first_of_kind_.resize(of_kind_.size());
+  prepared_.assign(std::size_t(ranks) * groups_, -1);
 }
 
 void TaskQueue::remove(long task) {
-  left_ -= !gone_[task];
+  if (gone_[task]) return;
   gone_[task] = true;
+  --left_;
+  cost_left_ -= tasks_[task].cost;
 }
 
-long TaskQueue::take(int kind) {
-  if (left_ == 0) return -1;
+bool TaskQueue::first_can_wait() {
   while (gone_[first_]) ++first_;
-  long task = first_;
-  if (kind >= 0) {
-    const std::vector<long>& same = of_kind_[kind];
-    std::size_t& first = first_of_kind_[kind];
-    while (first < same.size() && gone_[same[first]]) ++first;
-    // towards the end the order counts: what is dear must not be left for last
-    const long window = std::min(window_, left_ / 2);
-    if (first < same.size() && same[first] - first_ < window) task = same[first];
+  return cost_left_ > slack * tasks_[first_].cost * ranks_;
+}
+
+bool TaskQueue::enough_for_all() { return left_ >= ranks_ && first_can_wait(); }
+
+long TaskQueue::take(int rank) {
+  if (left_ == 0) return -1;
+  long task = -1;
+  if (first_can_wait()) {
+    for (int group = 0; group < groups_; ++group) {
+      const int kind = prepared_[std::size_t(rank) * groups_ + group];
+      if (kind < 0) continue;
+      const std::vector<long>& same = of_kind_[kind];
+      std::size_t& first = first_of_kind_[kind];
+      while (first < same.size() && gone_[same[first]]) ++first;
+      if (first == same.size() || same[first] - first_ >= window_) continue;
+      if (task < 0 || same[first] < task) task = same[first];
+    }
   }
+  if (task < 0) task = first_;
   remove(task);
   return task;
+}
+
+bool TaskQueue::begin(int rank, long task) {
+  const auto& [cost, kind, group] = tasks_[task];
+  if (kind < 0) return false;
+  return std::exchange(prepared_[std::size_t(rank) * groups_ + group], kind) != kind;
 }
 
 }  // namespace bitcluster

@@ -2,13 +2,18 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
+#include <tuple>
 #include <utility>
 
 namespace bitcluster {
 namespace {
 
-/// Images that a tile has at least: with fewer, reading the weights costs as much as using them.
-constexpr int least_images = 16;
+/// Images of a tile are a multiple of this many, which share a reading of the weights (see the CPU backend), or, where
+/// that would be this share of all that a rank does, of fewer that cost at least so many products: VGG-16's weights
+/// take 14 ms to read, four images (6e10) 360 ms to evaluate.
+constexpr int usual_grain = 16, least_grain = 4;
+constexpr double coarse_share = 1.0 / 10, least_cost = 2e10;
 
 /// The cost of a tile is 1 / (2 x ranks) of what is left, within these shares of the whole per rank.
 constexpr double largest_share = 1.0 / 8, smallest_share = 1.0 / 64;
@@ -119,8 +124,10 @@ std::vector<Tile> cut(std::span<const Demand> demands, int ranks) {
           std::max(least, std::clamp(left / (2 * ranks), whole * (ranks > 1 ? smallest_share : largest_share) / ranks,
                                      whole * largest_share / ranks));
       const double per_image = cost_of(demand.costs, variants);
-      const int count =
-          std::min(std::max(least_images, int(target / per_image) / least_images * least_images), end - first);
+      const bool coarse =
+          usual_grain * per_image > coarse_share * whole / ranks && least_grain * per_image >= least_cost;
+      const int grain = coarse ? least_grain : usual_grain;
+      const int count = std::min(std::max(grain, int(target / per_image) / grain * grain), end - first);
       // all variants, or where that is too much, as many at a time as the target allows
       Tile tile{group.demand, {}, first, count, 0, 0};
       for (const int variant : variants) {
@@ -146,6 +153,35 @@ std::vector<Tile> cut(std::span<const Demand> demands, int ranks) {
     tile.kind = kinds.try_emplace({tile.demand, tile.variants}, int(kinds.size())).first->second;
   }
   return tiles;
+}
+
+double emulation_cost(const Accelerator& accelerator, double products) {
+  // VGG-16 in 224x224, --plan: 1.5, 0.8, 0.1 ns per product and less for the others, where evaluation takes 0.006 to
+  // 0.02
+  switch (accelerator.design) {
+    case Design::tactical_e:
+      return 150 * products;
+    case Design::tactical_p:
+      return 80 * products;
+    case Design::laconic:
+      return 10 * products;
+    default:
+      return products;
+  }
+}
+
+std::vector<std::size_t> emulation_order(std::span<const double> costs, std::span<const int> images, int ranks) {
+  constexpr double dear_share = 1.0 / 3;  // of what one rank has to do
+  const double dear = dear_share * std::reduce(costs.begin(), costs.end()) / ranks;
+  std::vector<std::size_t> order(costs.size());
+  std::iota(order.begin(), order.end(), std::size_t(0));
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    const auto key = [&](std::size_t i) {
+      return std::tuple(costs[i] < dear, costs[i] < dear ? images[i] : 0, -costs[i]);
+    };
+    return key(a) < key(b);
+  });
+  return order;
 }
 
 Looks::Looks(std::vector<Extent> extents, std::vector<StopTest> stops, int images)

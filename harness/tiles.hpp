@@ -10,7 +10,7 @@
 
 namespace bitcluster {
 
-/// What a variant costs, in any unit, per image.
+/// What a variant costs, in products, per image.
 struct VariantCost {
   double own = 0;     //!< of the layers that it computes itself
   double shared = 0;  //!< of the reference's layers that it needs; variants of one tile share them
@@ -49,6 +49,14 @@ double cost_of(std::span<const VariantCost> costs, std::span<const int> variants
 /// last ones small, so that all ranks end at about the same time (guided self-scheduling: Polychronopoulos and Kuck,
 /// IEEE Trans. Computers C-36(12), 1987). No tile is so large that a kill loses much.
 std::vector<Tile> cut(std::span<const Demand> demands, int ranks);
+
+/// What emulating a layer costs, about, in the unit of VariantCost. products: of one image in the layer.
+double emulation_cost(const Accelerator& accelerator, double products);
+
+/// In which order emulations had best be begun: one image after the other, because a rank has activations of one at a
+/// time, and those of an image from the dearest on; but first of all what is dear for one rank.
+/// costs, images (those without come first): of every emulation.
+std::vector<std::size_t> emulation_order(std::span<const double> costs, std::span<const int> images, int ranks);
 
 /// Whether the scores of the first images make the others superfluous.
 using StopTest = std::function<bool(std::span<const ImageScore> first)>;

@@ -79,7 +79,7 @@ class CpuBackend final : public Backend {
   const Kernels& kernels_;
   const IntegerNetwork* network_ = nullptr;
   std::vector<LayerPlan> plans_;
-  Cache cache_;                        //!< changed weights of the last call
+  Cache cache_;                        //!< of the last call that had changed weights
   std::vector<Workspace> workspaces_;  //!< per thread
 };
 
@@ -128,12 +128,13 @@ int CpuBackend::choose_chunk(int count) const {
   return std::clamp((count + threads - 1) / threads, 1, chunk);
 }
 
-/// Weights that the call before had as well are packed already; the storage of its others is used again.
+/// Weights that the last call with changes had as well are packed already; the storage of its others is used again.
 std::vector<CpuBackend::ChangedWeights> CpuBackend::pack(std::span<const Variant> variants) {
   std::map<Cache::key_type, std::shared_ptr<const QuantizedWeights>> wanted;
   for (const Variant& variant : variants) {
     for (const WeightChange& change : variant) wanted[{change.layer, change.weights.get()}] = change.weights;
   }
+  if (wanted.empty()) return std::vector<ChangedWeights>(variants.size());
   BufferPool storage;
   for (auto entry = cache_.begin(); entry != cache_.end();) {
     if (wanted.contains(entry->first)) {

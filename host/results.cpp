@@ -92,7 +92,7 @@ Table evaluations_table() {
            split_column(), images_column(), top1_column(),
            real("top5", "1", "fraction of images whose label is among the five highest logits"), cross_entropy_column(),
            loss_column(), loss_low_column(), loss_high_column(),
-           real("seconds", "s", "wall time of the evaluation; of assignments evaluated at once, their equal share")},
+           real("seconds", "s", "wall time of the evaluation; of what ran at once, emulation included, an equal share")},
           {}};
 }
 

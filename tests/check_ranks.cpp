@@ -124,7 +124,7 @@ bool shared_calibration_is_right(const Ranks& ranks) {
 int main(int argc, char** argv) {
   Ranks ranks(argc, argv);
   for (const long tasks : {0L, 1L, 3L, 100L}) {
-    long last_done = 0;
+    double last_done = 0;
     const auto work = [](long task) {
       if (task % 7 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(20));  // tasks cost different amounts
       Payload payload(sizeof(long) * (task % 5));                                     // empty ones included
@@ -134,8 +134,8 @@ int main(int argc, char** argv) {
       }
       return payload;
     };
-    const auto results = ranks.distribute({tasks, work, [&](long done) { last_done = done; }, {}, {}});
-    bool right = long(results.size()) == tasks && (!ranks.root() || last_done == tasks);
+    const auto results = ranks.distribute({tasks, work, [&](double done) { last_done = done; }, {}, {}});
+    bool right = long(results.size()) == tasks && (!ranks.root() || last_done == double(tasks));
     for (long task = 0; task < tasks; ++task) right = right && results[task] == work(task);
     require(ranks, right, "the results of all tasks");
   }

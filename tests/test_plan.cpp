@@ -11,7 +11,7 @@ namespace {
 
 Schedule of(const std::vector<double>& seconds, int ranks, Overheads overheads = {}) {
   std::vector<TaskTime> tasks;
-  for (const double one : seconds) tasks.push_back({one});
+  for (const double one : seconds) tasks.push_back({one, 0, {one}});
   return simulate(tasks, ranks, overheads);
 }
 
@@ -54,10 +54,12 @@ TEST(Simulation, TheRootIsABottleneckForShortTasks) {
 /// until few tasks are left.
 TEST(Simulation, ARankThatHasPreparedKeepsToItsKind) {
   std::vector<TaskTime> tasks;
-  for (int i = 0; i < 200; ++i) tasks.push_back({1, 10, i % 2});
+  for (int i = 0; i < 200; ++i) tasks.push_back({1, 10, {1, i % 2}});
   const Schedule kept = simulate(tasks, 2, {});
   EXPECT_LE(kept.busy, 200 + 2 * 10 + 4 * 10);
-  for (TaskTime& task : tasks) task.kind = -1;
+  for (TaskTime& task : tasks) task.traits.kind = -1;
+  EXPECT_EQ(simulate(tasks, 2, {}).busy, 200);
+  for (int i = 0; i < 200; ++i) tasks[i].traits.kind = i;
   EXPECT_EQ(simulate(tasks, 2, {}).busy, 200 * 11);
 }
 
@@ -119,8 +121,12 @@ double step_by_step(const std::vector<int>& tasks, int ranks, int message, int s
         ++finished;
         last = std::max(last, served);
       }
-      while (worker.asked > 0 && next < long(tasks.size()) &&
-             (worker.busy == 0 || long(tasks.size()) - next >= ranks)) {
+      // a second task while there is one for everybody, and four times the work of the first for every rank
+      const auto enough = [&] {
+        return long(tasks.size()) - next >= ranks &&
+               std::accumulate(tasks.begin() + next, tasks.end(), 0) > 4 * tasks[next] * ranks;
+      };
+      while (worker.asked > 0 && next < long(tasks.size()) && (worker.busy == 0 || enough())) {
         worker.coming.emplace_back(served + message, tasks[next++]);
         ++worker.busy;
         --worker.asked;

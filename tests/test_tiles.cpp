@@ -106,6 +106,18 @@ TEST(Tiles, AreLargeWhereOthersHaveWorkForAllRanks) {
   EXPECT_LE(of_small(bitcluster::cut(std::vector<Demand>{small, large}, 64)), 2);
 }
 
+/// Images of a dear network are dealt in fours where sixteen would be much of what a rank does.
+TEST(Tiles, AreSmallWhereImagesAreDear) {
+  const auto sizes = [](double cost, int ranks) {
+    int least = 1000;
+    for (const Tile& tile : cut(demand_of({{cost, 0}}, 1280), ranks)) least = std::min(least, tile.images);
+    return least;
+  };
+  EXPECT_EQ(sizes(1e10, 64), 4);
+  EXPECT_EQ(sizes(1e10, 4), 16);
+  EXPECT_EQ(sizes(1e9, 64), 16);
+}
+
 TEST(Tiles, OfTheSameVariantsAreOfOneKind) {
   const std::vector<Demand> demands = {demand_of({{1, 0}, {1, 0}, {1, 5}, {2, 6}}, 3000), demand_of({{1, 0}}, 3000)};
   std::map<int, std::pair<int, std::vector<int>>> contents;
