@@ -22,7 +22,7 @@ inline constexpr int float_images_per_thread = 16;
 /// MobileNetV2, AVX2 and AVX-512 VNNI).
 inline constexpr double float_products = 3;
 
-/// Products of one image.
+/// In products of one image, by which what else takes time is counted, too.
 VariantCost variant_cost(const Network& network, const Variant& variant);
 
 /// Scores of variants, (variants)(images).

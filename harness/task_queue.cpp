@@ -9,9 +9,10 @@ namespace bitcluster {
 /// keep their kind for a while. Chosen by replays of --plan: see analysis/benchmarks.md.
 constexpr long window_per_rank = 4;
 
-/// The first task can wait while every rank has this many times its work before it: a dear task that is begun late is
-/// what all others wait for in the end. Chosen likewise.
-constexpr double slack = 4;
+/// The first task can wait for ranks that are prepared for others while all ranks have this many times its work before
+/// them, and one rank gets it ahead of time while they have so many times: a dear task that is begun late is what all
+/// others wait for in the end. Chosen likewise.
+constexpr double slack_to_wait = 2, slack_ahead = 4;
 
 TaskQueue::TaskQueue(std::vector<TaskTraits> tasks, int ranks)
     : tasks_(std::move(tasks)),
@@ -38,17 +39,17 @@ void TaskQueue::remove(long task) {
   cost_left_ -= tasks_[task].cost;
 }
 
-bool TaskQueue::first_can_wait() {
+bool TaskQueue::hides_first(double slack) {
   while (gone_[first_]) ++first_;
   return cost_left_ > slack * tasks_[first_].cost * ranks_;
 }
 
-bool TaskQueue::enough_for_all() { return left_ >= ranks_ && first_can_wait(); }
+bool TaskQueue::enough_for_all() { return left_ >= ranks_ && hides_first(slack_ahead); }
 
 long TaskQueue::take(int rank) {
   if (left_ == 0) return -1;
   long task = -1;
-  if (first_can_wait()) {
+  if (hides_first(slack_to_wait)) {
     for (int group = 0; group < groups_; ++group) {
       const int kind = prepared_[std::size_t(rank) * groups_ + group];
       if (kind < 0) continue;

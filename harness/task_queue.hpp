@@ -34,7 +34,8 @@ class TaskQueue {
   bool begin(int rank, long task);
 
  private:
-  bool first_can_wait();
+  /// Whether every rank has more than `slack` times the first task's work before it. There must be one left.
+  bool hides_first(double slack);
 
   std::vector<TaskTraits> tasks_;
   int ranks_, groups_ = 0;

@@ -80,11 +80,11 @@ TEST(TaskQueue, DoesNotLeaveTheFirstFarBehind) {
   EXPECT_EQ(next(queue, 0), 1);  // the next one of kind 1 is the 4th after it
 }
 
-/// When little is left, the order counts: here the first task costs more, or less, than a quarter of it per rank.
+/// When little is left, the order counts: here the first task costs more, or less, than half of it per rank.
 TEST(TaskQueue, BeginsWhatIsDearInTime) {
   for (const bool dear : {false, true}) {
     std::vector<TaskTraits> tasks = of_kinds({0, 1, 0, 0, 0, 0, 0, 0, 0, 0});
-    tasks[1].cost = dear ? 2.7 : 2.6;
+    tasks[1].cost = dear ? 8.1 : 7.9;
     TaskQueue queue(tasks, 1);
     EXPECT_EQ(next(queue, 0), 0);
     EXPECT_EQ(next(queue, 0), 2 - dear);
