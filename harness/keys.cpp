@@ -89,10 +89,10 @@ std::vector<Key> content_keys(const Ranks& ranks, const Images& images) {
   const int blocks = (images.count + block_images - 1) / block_images;
   std::vector<Key> keys(static_cast<std::size_t>(blocks));
   std::vector<int> starts;  // of every rank [byte]
-  const auto first_of = [&](int rank) { return int(std::int64_t(blocks) * rank / ranks.size()); };
-  for (int rank = 0; rank <= ranks.size(); ++rank) starts.push_back(int(first_of(rank) * sizeof(Key)));
+  for (int rank = 0; rank <= ranks.size(); ++rank) starts.push_back(int(ranks.first_of(blocks, rank) * sizeof(Key)));
   ranks.on_all([&] {
-    for (int block = first_of(ranks.rank()); block < first_of(ranks.rank() + 1); ++block) {
+    const int end = int(ranks.first_of(blocks, ranks.rank() + 1));
+    for (int block = int(ranks.first_of(blocks, ranks.rank())); block < end; ++block) {
       const int first = block * block_images, count = std::min(block_images, images.count - first);
       keys[block] = KeyBuilder()
                         .add(images.pixels(first, count))

@@ -177,8 +177,9 @@ int main(int argc, char** argv) {
   } catch (const Interrupted& interrupted) {
     if (ranks.root()) std::fprintf(stderr, "bitcluster: %s\n", interrupted.what());
     return interrupted_status;
-  } catch (const SharedFailure&) {
+  } catch (const SharedFailure& failure) {
     std::this_thread::sleep_for(std::chrono::seconds(30));  // the root reports it, and ends this rank
+    std::fprintf(stderr, "bitcluster: rank %d (%s): %s\n", ranks.rank(), ranks.host().c_str(), failure.what());
     ranks.abort();
   } catch (const std::exception& error) {
     // Mostly all ranks meet the same error. The root's message is then enough: it ends the others while they wait here.

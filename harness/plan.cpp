@@ -156,7 +156,7 @@ struct LayerTask {
 };
 
 /// Emulation tasks in the order in which Studies hands them out.
-std::vector<TaskTime> in_order(const std::vector<LayerTask>& tasks, int ranks) {
+std::vector<TaskTime> in_order(const std::vector<LayerTask>& tasks) {
   std::vector<double> costs;
   std::vector<int> images;
   for (const LayerTask& task : tasks) {
@@ -164,7 +164,8 @@ std::vector<TaskTime> in_order(const std::vector<LayerTask>& tasks, int ranks) {
     images.push_back(task.image);
   }
   std::vector<TaskTime> times;
-  for (const std::size_t i : emulation_order(costs, images, ranks)) times.push_back({tasks[i].seconds, 0, {costs[i]}});
+  for (const std::size_t i : emulation_order(costs, images, std::numeric_limits<double>::infinity()))
+    times.push_back({tasks[i].seconds, 0, {costs[i]}});
   return times;
 }
 
@@ -177,12 +178,14 @@ struct Costs {
   double import = 0;
   Line read, calibrate, run_float;                             // per image; read: of one rank for itself
   bool shared_reading = false;                                 // every rank reads what it works on
+  bool holds = false;                                          // the backend wants all that are searched on
   double quantize_reference = 0;                               // all layers
   double small_weights = 0;                                    // share of the weights that every rank quantizes
   double quantize_candidates = 0;                              // all layers in all formats
   std::vector<LayerTask> search_costs;                         // emulation of what is minimised
   double keys = 0;                                             // per byte of images
   Work reference, everything;                                  // per image
+  VariantCost in_float;                                        // products
   std::vector<Work> alone;                                     // (layers): one layer changed
   double observe = 0;                                          // inputs of all layers, per image
   std::vector<LayerTask> emulation_once, emulation_per_image;  // of one basis
@@ -215,6 +218,7 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
   const int threads = thread_count(), wanted = 16 * threads;
   const int available = inputs.images(data, config.search.split, 16 * wanted, network)->count;
   costs.shared_reading = data.reads_anywhere();
+  costs.holds = backend.can_hold();
   costs.read = line_through(
       1, std::max(2, available),
       [&](int n) {
@@ -289,6 +293,7 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
   };
   const double pack = seconds_of(prepare, nullptr, 3);
   const double of_reference = variant_cost(network, {}).shared;
+  costs.in_float = float_cost(network);
   costs.reference = {variant_cost(network, {}), {0, whole}, 0};
   costs.everything = {variant_cost(network, everything), {whole, 0}, pack};
   // time of what follows from a layer on, by its products: measured at some layers, straight in between
@@ -390,7 +395,7 @@ std::vector<TaskTime> tile_times(const std::vector<Round>& rounds, int ranks, st
     }
   }
   std::vector<TaskTime> tasks;
-  for (const Tile& tile : cut(demands, ranks)) {
+  for (const Tile& tile : cut(demands, ranks, thread_count())) {
     double pack = 0;
     for (const int variant : tile.variants) pack += rounds[tile.demand].variants[variant].pack;
     images[tile.demand] += tile.images;
@@ -424,29 +429,30 @@ Prediction predict(std::span<const Costs> models, const Config& config, int base
   const auto score = [&](double& wall, const std::vector<Round>& rounds, const std::vector<LayerTask>& others = {}) {
     double results = double(others.size()) * sizeof(LayerEmulation);
     for (const Round& round : rounds) results += double(round.variants.size()) * round.images * sizeof(ImageScore);
-    std::vector<TaskTime> tasks = in_order(others, ranks);
+    std::vector<TaskTime> tasks = in_order(others);
     const std::vector<TaskTime> tiles = tile_times(rounds, ranks, worked_on);
     tasks.insert(tasks.end(), tiles.begin(), tiles.end());
     distribute(wall, tasks, results);
   };
-  /// A rank reads those that it has a part in naming and those of its tiles, at worst others in every tile, or the root
-  /// reads all for all.
-  const auto read = [&](const Costs& costs, int images, double of_tiles) {
-    const double share = double(images) / ranks, bytes = images * costs.image_bytes;
-    const double read = costs.shared_reading ? std::min(double(images), share + of_tiles / ranks) : images;
-    result.serial += costs.read(read) + share * costs.image_bytes * costs.keys +
-                     (costs.shared_reading ? 0 : several * bytes / broadcast_bytes_per_s);
-    return read * costs.image_bytes;
+  /// What one rank reads, or the root for all, and what it then holds [byte].
+  const auto read = [&](const Costs& costs, double images, bool alone) {
+    result.serial += costs.read(images) + (alone ? 0 : several * images * costs.image_bytes / broadcast_bytes_per_s);
+    return images * costs.image_bytes;
   };
-  /// Models with the same images read them once. What a rank holds of them [byte].
-  const auto read_once = [&](int Costs::*images) {
+  /// Models with the same images read them once. A rank reads those that it has a part in naming and those of its
+  /// tiles, at worst others in every tile. What it holds of them [byte]; whole huge pages are about twice as much.
+  const auto read_once = [&](int Costs::*images, bool held_at_once) {
     std::map<std::string, double> of_tiles;
     double held = 0;
     for (std::size_t i = 0; i < models.size(); ++i) of_tiles[models[i].data] += std::exchange(worked_on[i], 0);
     for (const Costs& costs : models) {
       const auto found = of_tiles.find(costs.data);
       if (found == of_tiles.end()) continue;
-      held += read(costs, costs.*images, found->second);
+      const double all = costs.*images, share = all / ranks;
+      const bool partly = costs.shared_reading && !(held_at_once && costs.holds);
+      const double own = partly ? std::min(all, share + found->second / ranks) : all;
+      held += std::min(all * costs.image_bytes, (partly ? 2 : 1) * read(costs, own, costs.shared_reading));
+      result.serial += share * costs.image_bytes * costs.keys;
       of_tiles.erase(found);
     }
     return held;
@@ -454,9 +460,7 @@ Prediction predict(std::span<const Costs> models, const Config& config, int base
   const auto float_rounds = [&](int Costs::*images) {
     std::vector<Round> rounds;
     for (const Costs& costs : models) {
-      Work work{costs.reference.products, {0, costs.run_float.each}, costs.run_float.fixed};
-      work.products.shared *= float_products;
-      rounds.push_back({{work}, costs.*images});
+      rounds.push_back({{Work{costs.in_float, {0, costs.run_float.each}, costs.run_float.fixed}}, costs.*images});
     }
     return rounds;
   };
@@ -465,7 +469,8 @@ Prediction predict(std::span<const Costs> models, const Config& config, int base
 
   for (const Costs& costs : models) {
     result.serial += costs.import;
-    read(costs, costs.calibration_images, 0);
+    const double share = costs.shared_reading ? double(costs.calibration_images) / ranks : costs.calibration_images;
+    read(costs, share, costs.shared_reading);
     result.serial += costs.calibrate((costs.calibration_images + ranks - 1) / ranks);
     // every rank does some filters of the large layers and gets the rest; the reference twice, for the terms in /layers
     const double quantize = 2 * costs.quantize_reference + costs.quantize_candidates;
@@ -495,7 +500,7 @@ Prediction predict(std::span<const Costs> models, const Config& config, int base
   score(result.baseline, float_rounds(&Costs::search_images), cost_tasks);
   score(result.first, first);
   for (int round = 0; round < search.choice_rounds + search.refine_rounds; ++round) score(result.probes, probes);
-  const double held_in_search = read_once(&Costs::search_images);
+  const double held_in_search = read_once(&Costs::search_images, true);
 
   std::vector<Round> tested = float_rounds(&Costs::test_images);
   for (const Costs& costs : models) {
@@ -521,7 +526,7 @@ Prediction predict(std::span<const Costs> models, const Config& config, int base
   }
   score(result.test, tested, emulated);
   for (std::size_t i = models.size(); i < worked_on.size(); ++i) worked_on[i - models.size()] += worked_on[i];
-  const double held_in_test = read_once(&Costs::test_images);
+  const double held_in_test = read_once(&Costs::test_images, false);
 
   // float, int16 of the reference and of all candidates, packed reference, float network and assignment of the last
   // tile; images, once for models that share them, and those under way in float32
@@ -568,11 +573,11 @@ void plan(const Ranks& ranks, const Config& config, const std::vector<Accelerato
   const int ranks_per_node = std::max(1, omp_get_num_procs() / thread_count());
   std::printf("Costs measured on %s: %s\n", ranks.host().c_str(), engine.backends[0]->description().c_str());
   std::printf(
-      "Assumed: %.2f ms for a message between ranks, %.3f ms of the root per task (%s), broadcasts at %.0f GB/s; all\n"
-      "rounds of the search with all their assignments; %d ranks per node. Models run side by side; efficiency is\n"
-      "against one rank. Serial: what all ranks do or wait for; float: with emulation for the costs of candidates; "
-      "first:\n"
-      "uniform and single layers; test: float, integer, and all emulation.\n\n",
+      "Assumed: %.2f ms for a message between ranks, %.3f ms of the root per task (%s), broadcasts at %.0f GB/s,\n"
+      "files in memory; all rounds of the search with all their assignments; %d ranks per node. Models run side by "
+      "side;\n"
+      "efficiency is against one rank. Serial: what all ranks do or wait for; float: with emulation for the costs of\n"
+      "candidates; first: uniform and single layers; test: float, integer, and all emulation.\n\n",
       1e3 * overheads.message, 1e3 * overheads.serve,
       ranks.size() > 1 ? "the latter measured now" : "see analysis/benchmarks.md", 1e-9 * broadcast_bytes_per_s,
       ranks_per_node);

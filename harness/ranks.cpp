@@ -319,6 +319,8 @@ void Ranks::on_root(const std::function<void()>& action) const {
   throw SharedFailure(message);
 }
 
+long Ranks::first_of(long count, int rank) const { return count * rank / size_; }
+
 void Ranks::on_all(const std::function<void()>& action) const {
   std::exception_ptr failure;
   std::string message;
@@ -326,7 +328,7 @@ void Ranks::on_all(const std::function<void()>& action) const {
     action();
   } catch (const std::exception& error) {
     failure = std::current_exception();
-    message = error.what();
+    message = (root() ? "" : "rank " + std::to_string(rank_) + " on " + host_ + ": ") + error.what();
   }
   const std::vector<std::string> messages = gather(message);
   const auto failed = std::find_if(messages.begin(), messages.end(), [](const auto& text) { return !text.empty(); });

@@ -63,6 +63,9 @@ class Ranks {
   /// and Interrupted is thrown on all ranks.
   std::vector<Payload> distribute(const TaskList& list) const;
 
+  /// Where a rank's share of `count` things begins, which ends where that of the next rank begins.
+  long first_of(long count, int rank) const;
+
   /// One text of every rank, in rank order, on every rank.
   std::vector<std::string> gather(const std::string& text) const;
   std::vector<std::string> gather_on_node(const std::string& text) const;  //!< of the ranks of this node
@@ -71,7 +74,7 @@ class Ranks {
   /// others.
   void on_root(const std::function<void()>& action) const;
 
-  /// The same for an action that every rank runs: the message is that of the lowest rank that throws.
+  /// The same for an action that every rank runs: the message is that of the lowest rank that throws, and names it.
   void on_all(const std::function<void()>& action) const;
 
   /// Gives the root's bytes to all ranks, in messages of `chunk` bytes (MPI counts them in an int).

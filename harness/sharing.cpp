@@ -7,8 +7,8 @@ namespace bitcluster {
 
 Calibration calibrate(const Ranks& ranks, const Network& network, const Images& images,
                       const std::vector<float>& input_table, CalibrationMethod method, double percentile) {
-  const auto first_of = [&](int rank) { return int(long(images.count) * rank / ranks.size()); };
-  const int first = first_of(ranks.rank()), count = first_of(ranks.rank() + 1) - first;
+  const int first = int(ranks.first_of(images.count, ranks.rank()));
+  const int count = int(ranks.first_of(images.count, ranks.rank() + 1)) - first;
   const CalibrationShare share{first, [&](std::span<double> values) { ranks.largest(values); },
                                [&](std::span<std::int64_t> counts) { ranks.sum(counts); }};
   return calibrate(network, preprocess(images, input_table, first, count), count, method, percentile,
@@ -26,7 +26,7 @@ Quantizer shared_quantizer(const Ranks& ranks, Quantizer quantizer) {
     const std::size_t length = weights.size() / filters;
     std::vector<int> starts, value_starts, scale_starts;  // of every rank: filters, bytes
     for (int rank = 0; rank <= ranks.size(); ++rank) {
-      starts.push_back(int(long(filters) * rank / ranks.size()));
+      starts.push_back(int(ranks.first_of(filters, rank)));
       value_starts.push_back(int(starts.back() * length * sizeof(std::int16_t)));
       scale_starts.push_back(int(starts.back() * sizeof(float)));
     }

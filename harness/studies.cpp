@@ -2,7 +2,9 @@
 
 #include <chrono>
 #include <cstring>
+#include <limits>
 #include <map>
+#include <numeric>
 #include <tuple>
 
 #include "harness/progress.hpp"
@@ -34,7 +36,8 @@ double seconds_each(const Stopwatch& watch, const Batch& batch) {
 /// Emulations as tasks of a batch.
 class EmulationList {
  public:
-  EmulationList(const std::vector<EmulationTask>& tasks, Evaluator& evaluator, Walker* walker)
+  /// alone: the ranks have nothing else to do meanwhile.
+  EmulationList(const std::vector<EmulationTask>& tasks, bool alone, Evaluator& evaluator, Walker* walker)
       : tasks_(tasks), walker_(walker), journal_(evaluator.journal()) {
     std::vector<double> costs;
     std::vector<int> images;
@@ -42,7 +45,9 @@ class EmulationList {
       costs.push_back(emulation_cost(*task.accelerator, double(task.study->products(task.layer))));
       images.push_back(task.image);
     }
-    order_ = emulation_order(costs, images, evaluator.ranks().size());
+    constexpr double dear_share = 1.0 / 3;  // of what one rank has to do
+    const double share = std::reduce(costs.begin(), costs.end()) / evaluator.ranks().size();
+    order_ = emulation_order(costs, images, alone ? dear_share * share : std::numeric_limits<double>::infinity());
     for (const std::size_t i : order_) {
       traits_.push_back({costs[i]});
       if (journal_) keys_.push_back(tasks[i].study->key(tasks[i], evaluator.keys()));
@@ -129,7 +134,7 @@ void Studies::search(const std::vector<Accelerator>& accelerators) {
     tasks.insert(tasks.end(), own.begin(), own.end());
     ends.push_back(tasks.size());
   }
-  const EmulationList list(tasks, evaluator_, walker_);
+  const EmulationList list(tasks, false, evaluator_, walker_);
   Batch first;
   first.others = list.list();
   for (const auto& study : studies_) first.floats.push_back(study->float_request());
@@ -187,14 +192,14 @@ void Studies::conclude(bool test, const std::vector<Basis>& bases) {
     const std::vector<EmulationTask> own = study->emulation_tasks(bases);
     tasks.insert(tasks.end(), own.begin(), own.end());
   }
-  const EmulationList list(tasks, evaluator_, walker_);
+  const EmulationList list(tasks, !test, evaluator_, walker_);
   batch.others = list.list();
   std::string step = test ? config_.search.test_split + " split" : "emulate";
   if (test && !bases.empty()) step += " and emulation";
   const Stopwatch watch;
   const BatchResult result = evaluator_.work_on(batch, label(step));
+  const double seconds = test ? seconds_each(watch, batch) : 0;
   for (std::size_t i = 0; test && i < studies_.size(); ++i) {
-    const double seconds = seconds_each(watch, batch);
     studies_[i]->take_float(result.floats[i], seconds);
     studies_[i]->take_test(result.scores[i], seconds);
   }

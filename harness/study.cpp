@@ -116,6 +116,10 @@ void Study::take_test(const Scores& scores, double seconds) {
 std::vector<EmulationTask> Study::emulation_tasks(const std::vector<Basis>& bases) {
   emulated_ = inputs_->images(data_, config_->emulation.split, config_->emulation.images, network());
   observed_ = -1;
+  image_keys_.clear();
+  for (int image = 0; image < emulated_->count; ++image) {
+    image_keys_.push_back(KeyBuilder().add(emulated_->pixels(image, 1)).key());
+  }
   std::vector<EmulationTask> tasks;
   for (const Basis& basis : bases) {
     for (int image = 0; image < emulated_->count; ++image) {
@@ -125,8 +129,8 @@ std::vector<EmulationTask> Study::emulation_tasks(const std::vector<Basis>& base
         if (image > 0 && !looks) continue;
         const auto add = [&](const Named& named) {
           for (int layer = 0; layer < int(layers_.size()); ++layer) {
-            tasks.push_back({this, &basis, &accelerator, &named.name, layer, named.assignment[layer], image,
-                             looks ? 1 : emulated_->count});
+            tasks.push_back({this, &basis, &accelerator, &named.name, layer, named.assignment[layer],
+                             looks ? image : -1, looks ? 1 : emulated_->count});
           }
         };
         if (accelerator.design != Design::bitcluster) add(integer_);
@@ -165,7 +169,7 @@ Key Study::key(const EmulationTask& task, KeyCache& keys) const {
   builder.add("emulation").add(std::span<const Key>(keys.of(network_))).add(content_key(*task.accelerator));
   builder.add(std::int64_t(task.layer)).add(std::int64_t(task.choice != reference));
   if (task.choice != reference) builder.add(keys.of(weights_->get(task.layer, task.choice))[0]);
-  if (task.image >= 0) builder.add(emulated_->pixels(task.image, 1));
+  if (task.image >= 0) builder.add(image_keys_[task.image]);
   return builder.key();
 }
 

@@ -139,6 +139,7 @@ class Study {
 
   std::shared_ptr<const Images> images_;    // that are scored
   std::shared_ptr<const Images> emulated_;  // whose activations are emulated
+  std::vector<Key> image_keys_;             // of these
   std::optional<HeldImages> held_;
   std::vector<ImageScore> baseline_;                         // of the float network on them
   int observed_ = -1;                                        // image

@@ -11,7 +11,7 @@ namespace {
 
 /// Images of a tile are a multiple of this many, which share a reading of the weights (see the CPU backend), or, where
 /// that would be this share of all that a rank does, of fewer that cost at least so many products: VGG-16's weights
-/// take 14 ms to read, four images (6e10) 360 ms to evaluate.
+/// take 14 ms to read, four images (6e10) 360 ms to evaluate. Ranks of more threads work on more images at once anyway.
 constexpr int usual_grain = 16, least_grain = 4;
 constexpr double coarse_share = 1.0 / 10, least_cost = 2e10;
 
@@ -46,7 +46,7 @@ double cost_of(std::span<const VariantCost> costs, std::span<const int> variants
   return own + shared;
 }
 
-std::vector<Tile> cut(std::span<const Demand> demands, int ranks) {
+std::vector<Tile> cut(std::span<const Demand> demands, int ranks, int threads) {
   /// Variants of one demand that are cut together in one stage.
   struct Group {
     int demand, stage;
@@ -124,10 +124,11 @@ std::vector<Tile> cut(std::span<const Demand> demands, int ranks) {
           std::max(least, std::clamp(left / (2 * ranks), whole * (ranks > 1 ? smallest_share : largest_share) / ranks,
                                      whole * largest_share / ranks));
       const double per_image = cost_of(demand.costs, variants);
-      const bool coarse =
-          usual_grain * per_image > coarse_share * whole / ranks && least_grain * per_image >= least_cost;
+      const bool coarse = threads <= least_grain && least_grain * per_image >= least_cost &&
+                          usual_grain * per_image > coarse_share * whole / ranks;
       const int grain = coarse ? least_grain : usual_grain;
-      const int count = std::min(std::max(grain, int(target / per_image) / grain * grain), end - first);
+      const int wanted = int(std::min(target / per_image, double(end - first)));
+      const int count = std::min(std::max(grain, wanted / grain * grain), end - first);
       // all variants, or where that is too much, as many at a time as the target allows
       Tile tile{group.demand, {}, first, count, 0, 0};
       for (const int variant : variants) {
@@ -150,6 +151,9 @@ std::vector<Tile> cut(std::span<const Demand> demands, int ranks) {
   end_stage();
   std::map<std::pair<int, std::vector<int>>, int> kinds;
   for (Tile& tile : tiles) {
+    const std::vector<VariantCost>& costs = demands[tile.demand].costs;
+    tile.kind = -1;
+    if (std::all_of(tile.variants.begin(), tile.variants.end(), [&](int v) { return costs[v].tile == 0; })) continue;
     tile.kind = kinds.try_emplace({tile.demand, tile.variants}, int(kinds.size())).first->second;
   }
   return tiles;
@@ -170,14 +174,12 @@ double emulation_cost(const Accelerator& accelerator, double products) {
   }
 }
 
-std::vector<std::size_t> emulation_order(std::span<const double> costs, std::span<const int> images, int ranks) {
-  constexpr double dear_share = 1.0 / 3;  // of what one rank has to do
-  const double dear = dear_share * std::reduce(costs.begin(), costs.end()) / ranks;
+std::vector<std::size_t> emulation_order(std::span<const double> costs, std::span<const int> images, double dear) {
   std::vector<std::size_t> order(costs.size());
   std::iota(order.begin(), order.end(), std::size_t(0));
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
     const auto key = [&](std::size_t i) {
-      return std::tuple(costs[i] < dear, costs[i] < dear ? images[i] : 0, -costs[i]);
+      return std::tuple(costs[i] <= dear, costs[i] <= dear ? images[i] : 0, -costs[i]);
     };
     return key(a) < key(b);
   });

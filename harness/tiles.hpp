@@ -37,7 +37,7 @@ struct Tile {
   std::vector<int> variants;
   int first_image = 0, images = 0;
   double cost = 0;
-  int kind = 0;  //!< that all tiles of the same variants have in common
+  int kind = 0;  //!< that all tiles of the same variants have in common; -1: they need no preparation
 };
 
 /// What these variants cost together for one image.
@@ -48,15 +48,16 @@ double cost_of(std::span<const VariantCost> costs, std::span<const int> variants
 /// and so on; in each stage the dearest first. The first tiles are large, so that variants share what they can, the
 /// last ones small, so that all ranks end at about the same time (guided self-scheduling: Polychronopoulos and Kuck,
 /// IEEE Trans. Computers C-36(12), 1987). No tile is so large that a kill loses much.
-std::vector<Tile> cut(std::span<const Demand> demands, int ranks);
+/// threads: the most that a rank has.
+std::vector<Tile> cut(std::span<const Demand> demands, int ranks, int threads);
 
 /// What emulating a layer costs, about, in the unit of VariantCost. products: of one image in the layer.
 double emulation_cost(const Accelerator& accelerator, double products);
 
 /// In which order emulations had best be begun: one image after the other, because a rank has activations of one at a
-/// time, and those of an image from the dearest on; but first of all what is dear for one rank.
+/// time, and those of an image from the dearest on; but before all others those that cost more than `dear`.
 /// costs, images (those without come first): of every emulation.
-std::vector<std::size_t> emulation_order(std::span<const double> costs, std::span<const int> images, int ranks);
+std::vector<std::size_t> emulation_order(std::span<const double> costs, std::span<const int> images, double dear);
 
 /// Whether the scores of the first images make the others superfluous.
 using StopTest = std::function<bool(std::span<const ImageScore> first)>;

@@ -41,7 +41,7 @@ class Backend {
   /// Makes `network` the one that the other calls use; it must outlive them.
   virtual void load(const IntegerNetwork& network) = 0;
 
-  /// Whether hold() would do anything.
+  /// Whether hold() ever keeps anything.
   virtual bool can_hold() const = 0;
 
   /// Keeps a copy of these pixels where the backend works, if there is room, for evaluate() calls on any part of them.

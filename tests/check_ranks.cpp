@@ -65,7 +65,10 @@ bool failure_of_any_reaches_all(const Ranks& ranks) {
       });
       return false;
     } catch (const std::exception& error) {
-      if (error.what() != "rank " + std::to_string(first) + ": broken; look") return false;
+      const std::string text = "rank " + std::to_string(first) + ": broken; look";
+      const std::string where = first == 0 ? "" : "rank " + std::to_string(first) + " on " + ranks.host() + ": ";
+      const bool own = ranks.root() && first == 0;  // as it was thrown
+      if (error.what() != (own ? text : where + text)) return false;
     }
   }
   return true;

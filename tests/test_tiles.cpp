@@ -19,7 +19,9 @@ Demand demand_of(const std::vector<VariantCost>& costs, int images) {
           std::vector<std::byte>(costs.size() * blocks_of(images))};
 }
 
-std::vector<Tile> cut(const Demand& demand, int ranks) { return bitcluster::cut(std::span(&demand, 1), ranks); }
+std::vector<Tile> cut(const Demand& demand, int ranks, int threads = 1) {
+  return bitcluster::cut(std::span(&demand, 1), ranks, threads);
+}
 
 TEST(Tiles, CoverExactlyWhatIsNotKnown) {
   std::mt19937 random(1);
@@ -36,7 +38,7 @@ TEST(Tiles, CoverExactlyWhatIsNotKnown) {
       for (std::byte& one : demands.back().known) one = std::byte(pick(0, 3) < share);
       times.emplace_back(costs.size() * images);
     }
-    for (const Tile& tile : bitcluster::cut(demands, ranks)) {
+    for (const Tile& tile : bitcluster::cut(demands, ranks, 1)) {
       ASSERT_GT(tile.images, 0);
       ASSERT_FALSE(tile.variants.empty());
       for (const int variant : tile.variants) {
@@ -103,30 +105,44 @@ TEST(Tiles, AreLargeWhereOthersHaveWorkForAllRanks) {
     return std::count_if(tiles.begin(), tiles.end(), [](const Tile& tile) { return tile.demand == 0; });
   };
   EXPECT_EQ(of_small(cut(small, 64)), 1280 / 16);
-  EXPECT_LE(of_small(bitcluster::cut(std::vector<Demand>{small, large}, 64)), 2);
+  EXPECT_LE(of_small(bitcluster::cut(std::vector<Demand>{small, large}, 64, 1)), 2);
 }
 
 /// Images of a dear network are dealt in fours where sixteen would be much of what a rank does.
 TEST(Tiles, AreSmallWhereImagesAreDear) {
-  const auto sizes = [](double cost, int ranks) {
+  const auto sizes = [](double cost, int ranks, int threads = 1) {
     int least = 1000;
-    for (const Tile& tile : cut(demand_of({{cost, 0}}, 1280), ranks)) least = std::min(least, tile.images);
+    for (const Tile& tile : cut(demand_of({{cost, 0}}, 1280), ranks, threads)) least = std::min(least, tile.images);
     return least;
   };
   EXPECT_EQ(sizes(1e10, 64), 4);
   EXPECT_EQ(sizes(1e10, 4), 16);
   EXPECT_EQ(sizes(1e9, 64), 16);
+  EXPECT_EQ(sizes(1e10, 64, 16), 16);  // one for every thread
 }
 
 TEST(Tiles, OfTheSameVariantsAreOfOneKind) {
-  const std::vector<Demand> demands = {demand_of({{1, 0}, {1, 0}, {1, 5}, {2, 6}}, 3000), demand_of({{1, 0}}, 3000)};
+  const std::vector<Demand> demands = {demand_of({{1, 0, 1}, {1, 0, 1}, {1, 5, 1}, {2, 6, 1}}, 3000),
+                                       demand_of({{1, 0, 1}}, 3000), demand_of({{0, 1, 0}}, 3000)};
   std::map<int, std::pair<int, std::vector<int>>> contents;
-  for (const Tile& tile : bitcluster::cut(demands, 8)) {
+  for (const Tile& tile : bitcluster::cut(demands, 8, 1)) {
+    EXPECT_EQ(tile.kind < 0, tile.demand == 2);  // it needs no preparation
+    if (tile.kind < 0) continue;
     const auto content = std::pair(tile.demand, tile.variants);
     EXPECT_EQ(contents.try_emplace(tile.kind, content).first->second, content);
   }
   EXPECT_GE(contents.size(), 4u);
   for (const auto& [kind, content] : contents) EXPECT_LT(kind, int(contents.size()));
+}
+
+TEST(EmulationOrder, ImageByImageButWhatIsDearFirst) {
+  const std::vector<double> costs = {1, 5, 2, 9, 3, 8};
+  const std::vector<int> images = {1, 0, 0, 1, -1, 1};
+  using Order = std::vector<std::size_t>;
+  EXPECT_EQ(emulation_order(costs, images, 100), (Order{4, 1, 2, 3, 5, 0}));
+  EXPECT_EQ(emulation_order(costs, images, 8), (Order{3, 4, 1, 2, 5, 0}));
+  EXPECT_EQ(emulation_order(costs, images, 0), (Order{3, 5, 1, 4, 2, 0}));
+  EXPECT_EQ(emulation_order({}, {}, 0), Order{});
 }
 
 TEST(Tiles, NothingToDoGivesNone) {
@@ -135,7 +151,7 @@ TEST(Tiles, NothingToDoGivesNone) {
   EXPECT_TRUE(cut(known, 2).empty());
   EXPECT_TRUE(cut(demand_of({}, 300), 2).empty());
   EXPECT_TRUE(cut(demand_of({{1, 0}}, 0), 2).empty());
-  EXPECT_TRUE(bitcluster::cut({}, 2).empty());
+  EXPECT_TRUE(bitcluster::cut({}, 2, 1).empty());
 }
 
 TEST(Stages, CoverTheExtentsEachLookBeforeTheNext) {
@@ -149,7 +165,7 @@ TEST(Stages, CoverTheExtentsEachLookBeforeTheNext) {
     for (Extent& extent : extents) extent = {pick(1, images), pick(0, 1) == 1};
     std::vector<int> times(std::size_t(variants) * images);
     int stage = 0;
-    for (const Tile& tile : bitcluster::cut(demands, ranks)) {
+    for (const Tile& tile : bitcluster::cut(demands, ranks, 1)) {
       if (tile.demand == 1) {
         ASSERT_EQ(stage, 0);  // none of it may stop
         continue;
