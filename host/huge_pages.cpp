@@ -1,8 +1,7 @@
 // Large blocks of memory on huge pages. A network's weights, a split's images and an accelerator's tensors are
 // gigabytes that are used for a short time; the kernel hands out every 4 KiB page of them at first touch, which costs
-// 0.2 to 11 us (the latter on virtual machines: analysis/benchmarks.md), and huge pages need few TLB entries. Linux
-// gives them to those that ask (transparent_hugepage = madvise, Debian's default is always or madvise); elsewhere
-// nothing changes.
+// 11 us on the virtual machine of analysis/benchmarks.md, and huge pages need few TLB entries. Linux gives them to
+// those that ask, where transparent_hugepage is madvise; elsewhere nothing changes.
 
 #include <sys/mman.h>
 

@@ -84,16 +84,17 @@ Table sensitivity_table() {
 }
 
 Table evaluations_table() {
-  return {"evaluations",
-          {model_column(), assignment_column(), text("weights", "float, integer, bitcluster or bitpruner"),
-           encoding_column("a magnitude"),
-           real("terms_mean", "1",
-                "mean terms per weight that hardware spends: N of BitCluster, else the mean of the effectual bits"),
-           split_column(), images_column(), top1_column(),
-           real("top5", "1", "fraction of images whose label is among the five highest logits"), cross_entropy_column(),
-           loss_column(), loss_low_column(), loss_high_column(),
-           real("seconds", "s", "wall time of the evaluation; of what ran at once, emulation included, an equal share")},
-          {}};
+  return {
+      "evaluations",
+      {model_column(), assignment_column(), text("weights", "float, integer, bitcluster or bitpruner"),
+       encoding_column("a magnitude"),
+       real("terms_mean", "1",
+            "mean terms per weight that hardware spends: N of BitCluster, else the mean of the effectual bits"),
+       split_column(), images_column(), top1_column(),
+       real("top5", "1", "fraction of images whose label is among the five highest logits"), cross_entropy_column(),
+       loss_column(), loss_low_column(), loss_high_column(),
+       real("seconds", "s", "wall time of the evaluation; of what ran at once, emulation included, an equal share")},
+      {}};
 }
 
 Table assignments_table() {
