@@ -136,6 +136,7 @@ Line line_through(int few, int many, const std::function<void(int)>& action, con
   action(many);  // memory that later calls find
   const double at_few = seconds_of([&] { action(few); }, together);
   const double at_many = seconds_of([&] { action(many); }, together);
+  if (many == few) return {0, at_few / few};
   const double each = std::max(0.0, (at_many - at_few) / (many - few));
   return {std::max(0.0, at_few - each * few), each};
 }
@@ -233,11 +234,15 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
 
   const std::vector<float> pixels = preprocess(*shared_images, table, 0, count);
   const auto some = [&](int n) { return std::span(pixels).first(n * network.input().size()); };
-  const int few = std::max(1, std::min(threads, count / 2)), many = std::min(2 * few, count);
+  const int few = std::max(1, std::min(threads, count / 2));
   Calibration calibration;
-  costs.calibrate = line_through(few, many, [&](int n) {
+  const auto calibrate_on = [&](int n) {
     calibration = calibrate(network, some(n), n, config.calibration.method, config.calibration.percentile);
-  });
+  };
+  constexpr double enough = 0.5;  // [s]; with two images what they cost is lost in the noise
+  const double wanted_images = enough / seconds_of([&] { calibrate_on(few); }) * few;
+  const int many = std::min(count, std::max(2 * few, int(std::min(wanted_images, double(count)))));
+  costs.calibrate = line_through(few, many, calibrate_on);
   std::optional<FloatNetwork> prepared;
   costs.run_float.fixed = seconds_of([&] { prepared.emplace(network); });
   const int in_float = std::min(4 * threads, count);  // as many as share a reading of the weights on every thread
