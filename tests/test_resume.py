@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from conftest import BUILD, MPI_ENVIRONMENT, assert_equal, tables, write_small_config
@@ -55,6 +56,25 @@ def processes_of(parent):
     return [int(line) for line in listing.split()]
 
 
+def is_alive(rank):
+    """Not if it has ended and nobody has asked for its status."""
+    try:
+        return Path(f"/proc/{rank}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_after_kill(process):
+    """mpirun of Open MPI 4.1.4 now and then never ends after a rank was killed as it started: it waits in
+    PMIx_server_finalize for a mutex of libpmix. That is right here as long as no rank of ours lives on."""
+    try:
+        process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        assert not any(is_alive(rank) for rank in processes_of(process))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=30)
+
+
 def test_kills_at_random_moments(config, undisturbed, tmp_path):
     expected, printed, seconds = undisturbed
     random_numbers = random.Random(1)
@@ -79,7 +99,7 @@ def test_kills_at_random_moments(config, undisturbed, tmp_path):
             process.kill()
         else:
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait(timeout=60)
+        wait_after_kill(process)
         for rank in ranks:  # those that mpirun has left behind
             try:
                 os.kill(rank, signal.SIGKILL)
