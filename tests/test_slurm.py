@@ -231,7 +231,7 @@ def cluster():
 def study(tmp_path_factory):
     """A config that keeps two ranks busy for some seconds, and what a direct run makes of it."""
     folder = tmp_path_factory.mktemp("study")
-    return direct_run(write_small_config(folder / "config.toml", images=1000))
+    return direct_run(write_small_config(folder / "config.toml", images=2500))
 
 
 @pytest.fixture(scope="module")
