@@ -119,11 +119,7 @@ def test_emulation_walks_images_and_compares_at_two_bases(one_rank):
 
 @pytest.mark.parametrize("ranks", [2, 3, 4, 8])
 def test_tables_do_not_depend_on_ranks(program, config, one_rank, tmp_path, ranks):
-    output = tmp_path / "results.h5"
-    process = program("run", config, "-o", output, ranks=ranks)
-    assert process.returncode == 0, process.stderr
-    assert process.stdout == one_rank[0].stdout
-    assert_equal_tables(one_rank[1], output)
+    output = assert_same_study(program, config, one_rank, tmp_path, ranks)
     assert results.load(output).provenance["ranks"] == ranks
 
 
@@ -150,11 +146,7 @@ def packed(config, tmp_path_factory):
 
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_tables_do_not_depend_on_who_reads_the_images(program, packed, one_rank, tmp_path, ranks):
-    output = tmp_path / "results.h5"
-    process = program("run", packed, "-o", output, ranks=ranks)
-    assert process.returncode == 0, process.stderr
-    assert process.stdout == one_rank[0].stdout
-    assert_equal_tables(one_rank[1], output)
+    assert_same_study(program, packed, one_rank, tmp_path, ranks)
 
 
 @pytest.mark.parametrize("ranks", [1, 3])
@@ -175,6 +167,15 @@ def test_damaged_image_is_found_before_the_long_work(program, packed, tmp_path, 
     process = program("run", config, "-o", output, ranks=ranks)
     assert_clean_failure(process, output, "cannot read dataset 'images'", "train.h5")
     assert "float, search split" not in process.stderr
+
+
+def assert_same_study(program, config, one_rank, tmp_path, ranks):
+    output = tmp_path / "results.h5"
+    process = program("run", config, "-o", output, ranks=ranks)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout == one_rank[0].stdout
+    assert_equal_tables(one_rank[1], output)
+    return output
 
 
 def assert_equal_tables(left, right):

@@ -313,16 +313,18 @@ def test_a_signal_before_the_time_limit(cluster, study, tmp_path):
     for output, job in jobs:
         wait_for_results(output)
     cluster.client("scontrol", "update", "partitionname=all", "state=down")  # nothing starts again before we have looked
-    for output, job in jobs:
-        cluster.client("scancel", "--batch", "--signal=USR1", job)  # what --signal=B:USR1@... does
     known = []
-    for output, job in jobs:
-        wait_for_requeue(cluster, job)
-        assert "stopped by a signal; go on with --resume" in cluster.log(job)  # by the ranks
-        assert "stopped by a signal; queued again" in cluster.log(job)  # by the script
-        assert not output.exists()
-        known.append(recorded(output))
-    cluster.client("scontrol", "update", "partitionname=all", "state=up")
+    try:
+        for output, job in jobs:
+            cluster.client("scancel", "--batch", "--signal=USR1", job)  # what --signal=B:USR1@... does
+        for output, job in jobs:
+            wait_for_requeue(cluster, job)
+            assert "stopped by a signal; go on with --resume" in cluster.log(job)  # by the ranks
+            assert "stopped by a signal; queued again" in cluster.log(job)  # by the script
+            assert not output.exists()
+            known.append(recorded(output))
+    finally:
+        cluster.client("scontrol", "update", "partitionname=all", "state=up")  # other tests need it
     for (output, job), results in zip(jobs, known):
         assert_went_on(cluster, job, output, study, results)
 
