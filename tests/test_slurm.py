@@ -111,6 +111,9 @@ class Cluster:
         (self.folder / "gres.conf").write_text(
             f"AutoDetect=off\nNodeName=n[0-{NODES - 1}] Name=gpu File=/dev/null,/dev/zero\n")  # any devices, never opened
         (self.folder / "plugstack.conf").write_text("")
+        # nothing here uses cgroups, but slurmd loads a plugin for them: "autodetect" fails where none are mounted, or
+        # those of both versions; this one loads everywhere, and does nothing until it is used
+        (self.folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
         key = self.folder / "munge.key"
         key.write_bytes(os.urandom(128))
         key.chmod(0o600)
