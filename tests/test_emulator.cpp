@@ -389,15 +389,17 @@ TEST_P(EveryDesign, WorksOnZerosAndPartialArrays) {
   }
 }
 
-std::string design_name(const testing::TestParamInfo<Design>& info) {
+std::string name_of(Design design) {
   std::string name;
   bool upper = true;
-  for (const char letter : to_string(info.param)) {
+  for (const char letter : to_string(design)) {
     if (letter != '_') name += upper ? char(std::toupper(letter)) : letter;
     upper = letter == '_';
   }
   return name;
 }
+
+std::string design_name(const testing::TestParamInfo<Design>& info) { return name_of(info.param); }
 
 INSTANTIATE_TEST_SUITE_P(Designs, EveryDesign,
                          testing::Values(Design::bit_parallel, Design::stripes, Design::dynamic_stripes, Design::loom,
@@ -443,7 +445,10 @@ INSTANTIATE_TEST_SUITE_P(Designs, RunAhead,
                          testing::Values(std::pair(Design::dynamic_stripes, 1), std::pair(Design::pragmatic, 1),
                                          std::pair(Design::pragmatic, 4), std::pair(Design::tactical_p, 0),
                                          std::pair(Design::tactical_p, 2), std::pair(Design::tactical_e, 0),
-                                         std::pair(Design::tactical_e, 1)));
+                                         std::pair(Design::tactical_e, 1)),
+                         [](const auto& info) {
+                           return name_of(info.param.first) + std::to_string(info.param.second);
+                         });
 
 // DNNsim's closed forms (Stripes, Laconic with binary terms) on a square ungrouped layer in its array of 16x16x16.
 TEST(Peers, StripesAndLaconicInLockstep) {
