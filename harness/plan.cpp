@@ -135,8 +135,8 @@ struct Line {
 Line line_through(int few, int many, const std::function<void(int)>& action, const Ranks* together = nullptr) {
   action(many);  // memory that later calls find
   const double at_few = seconds_of([&] { action(few); }, together);
-  const double at_many = seconds_of([&] { action(many); }, together);
   if (many == few) return {0, at_few / few};
+  const double at_many = seconds_of([&] { action(many); }, together);
   const double each = std::max(0.0, (at_many - at_few) / (many - few));
   return {std::max(0.0, at_few - each * few), each};
 }
