@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-SCHEMA_VERSION = 3  # of host/results.hpp
+SCHEMA_VERSION = 3  # of host/results/file.hpp
 
 
 class ResultsError(Exception):

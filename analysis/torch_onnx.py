@@ -1,6 +1,6 @@
 """Runs ONNX networks in PyTorch, one torch function per node: what the C++ side is compared with.
 
-Independent of host/onnx_import.cpp on purpose: it folds nothing but constant sub-graphs and keeps ONNX's own order of nodes.
+Independent of host/onnx/import.cpp on purpose: it folds nothing but constant sub-graphs and keeps ONNX's own order of nodes.
 """
 
 import onnx

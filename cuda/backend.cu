@@ -10,8 +10,8 @@
 #include "cuda/device.hpp"
 #include "cuda/elements.cuh"
 #include "cuda/quantize.hpp"
-#include "host/layer_constants.hpp"
-#include "host/pass.hpp"
+#include "host/inference/computed_layers.hpp"
+#include "host/inference/layer_constants.hpp"
 
 namespace bitcluster {
 namespace {

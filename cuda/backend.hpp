@@ -2,7 +2,7 @@
 
 #include <memory>
 
-#include "host/backend.hpp"
+#include "host/inference/backend.hpp"
 
 namespace bitcluster {
 

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "cuda/tensor.cuh"
-#include "host/integer_network.hpp"
+#include "host/inference/integer_network.hpp"
 
 namespace bitcluster {
 

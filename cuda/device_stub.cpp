@@ -4,7 +4,7 @@
 #include "cuda/device.hpp"
 #include "cuda/emulation.hpp"
 #include "cuda/quantize.hpp"
-#include "host/error.hpp"
+#include "host/base/error.hpp"
 
 namespace bitcluster {
 namespace {

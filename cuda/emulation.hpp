@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "host/walk.hpp"
+#include "host/emulation/step_counter.hpp"
 
 namespace bitcluster {
 

@@ -1,13 +1,13 @@
 #pragma once
 
-// The walks of host/emulator.cpp as kernels: every value of a layer is looked up in the design's table where it lies,
-// and what the rules ask of it is reduced to sums. All of it is integers, so no order of additions matters.
+// The walks of host/emulation/emulator.cpp as kernels: every value of a layer is looked up in the design's table where
+// it lies, and what the rules ask of it is reduced to sums. All of it is integers, so no order of additions matters.
 
 #include <cstdint>
 
 #include "cuda/instructions.cuh"
 #include "cuda/runtime.cuh"
-#include "host/walk.hpp"
+#include "host/emulation/step_counter.hpp"
 
 namespace bitcluster {
 

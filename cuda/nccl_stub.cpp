@@ -1,5 +1,5 @@
 #include "cuda/nccl.hpp"
-#include "host/error.hpp"
+#include "host/base/error.hpp"
 
 namespace bitcluster {
 namespace {

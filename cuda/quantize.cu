@@ -7,7 +7,7 @@
 #include "cuda/instructions.cuh"
 #include "cuda/quantize.hpp"
 #include "cuda/runtime.cuh"
-#include "host/quantize_search.hpp"
+#include "host/weights/scale_search.hpp"
 
 namespace bitcluster {
 namespace {

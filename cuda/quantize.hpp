@@ -2,7 +2,7 @@
 
 #include <span>
 
-#include "host/quantize.hpp"
+#include "host/weights/format.hpp"
 
 namespace bitcluster {
 

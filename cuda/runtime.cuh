@@ -7,7 +7,7 @@
 #include <string>
 #include <utility>
 
-#include "host/error.hpp"
+#include "host/base/error.hpp"
 
 namespace bitcluster {
 

@@ -3,8 +3,8 @@
 #include <cstdint>
 
 #include "cuda/runtime.cuh"
-#include "host/network.hpp"
-#include "host/requantize.hpp"
+#include "host/inference/arithmetic.hpp"
+#include "host/model/network.hpp"
 
 namespace bitcluster {
 

@@ -4,8 +4,8 @@
 
 #include <ostream>
 
-#include "host/cpu_kernels.hpp"
-#include "host/parallel.hpp"
+#include "host/base/parallel.hpp"
+#include "host/cpu/kernels.hpp"
 #include "tests/naive_integer.hpp"
 #include "tests/network_builder.hpp"
 

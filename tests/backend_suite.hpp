@@ -2,7 +2,7 @@
 
 // Whole networks against the naive reference, for every backend: see test_cpu_backend.cpp, test_gpu_backend.cpp.
 
-#include "host/error.hpp"
+#include "host/base/error.hpp"
 #include "tests/backend_fixture.hpp"
 
 namespace bitcluster {

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "host/emulator.hpp"
-#include "host/parallel.hpp"
+#include "host/base/parallel.hpp"
+#include "host/emulation/emulator.hpp"
 #include "tests/emulation_layers.hpp"
 
 namespace bitcluster {

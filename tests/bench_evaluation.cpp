@@ -3,9 +3,9 @@
 
 #include <benchmark/benchmark.h>
 
-#include "host/cpu_kernels.hpp"
-#include "host/float_network.hpp"
-#include "host/parallel.hpp"
+#include "host/base/parallel.hpp"
+#include "host/cpu/float_network.hpp"
+#include "host/cpu/kernels.hpp"
 #include "tests/network_shapes.hpp"
 
 namespace bitcluster {

@@ -8,7 +8,7 @@
 
 #include "cuda/device.hpp"
 #include "cuda/emulation.hpp"
-#include "host/parallel.hpp"
+#include "host/base/parallel.hpp"
 #include "tests/emulation_layers.hpp"
 #include "tests/test_layer.hpp"
 

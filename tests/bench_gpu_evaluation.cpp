@@ -3,7 +3,7 @@
 #include <functional>
 
 #include "cuda/backend.hpp"
-#include "host/error.hpp"
+#include "host/base/error.hpp"
 #include "tests/network_shapes.hpp"
 
 namespace bitcluster {
@@ -36,8 +36,9 @@ void evaluate(benchmark::State& state, const Workload& workload, const MakeBacke
   }
 }
 
-/// Every layer of ResNet-50 alone with each of four candidates, on 1000 images in tiles as harness/evaluator.cpp cuts
-/// them for one rank. The rates count every variant's images and products, shared ones too.
+/// Every layer of ResNet-50 alone with each of four candidates, on 1000 images in tiles as
+/// harness/scoring/evaluator.cpp cuts them for one rank. The rates count every variant's images and products, shared
+/// ones too.
 void sweep(benchmark::State& state) {
   constexpr int candidates = 4, images = 1000, tile = images / 8;
   try {

@@ -2,7 +2,7 @@
 
 #include <random>
 
-#include "host/quantize.hpp"
+#include "host/weights/format.hpp"
 
 namespace bitcluster {
 namespace {

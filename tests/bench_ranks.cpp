@@ -7,7 +7,7 @@
 #include <ctime>
 #include <thread>
 
-#include "harness/ranks.hpp"
+#include "harness/ranks/ranks.hpp"
 
 using namespace bitcluster;
 

@@ -6,7 +6,7 @@
 
 #include "cuda/device.hpp"
 #include "cuda/nccl.hpp"
-#include "harness/ranks.hpp"
+#include "harness/ranks/ranks.hpp"
 
 using namespace bitcluster;
 

@@ -6,9 +6,9 @@
 #include <random>
 #include <thread>
 
-#include "harness/ranks.hpp"
-#include "harness/sharing.hpp"
-#include "host/error.hpp"
+#include "harness/ranks/ranks.hpp"
+#include "harness/ranks/shared_preparation.hpp"
+#include "host/base/error.hpp"
 
 using namespace bitcluster;
 

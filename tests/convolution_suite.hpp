@@ -1,6 +1,6 @@
 #pragma once
 
-// Convolutions against the naive reference, for every backend: see test_convolution.cpp, test_gpu_backend.cpp.
+// Convolutions against the naive reference, for every backend: see test_packed_convolution.cpp, test_gpu_backend.cpp.
 
 #include "tests/backend_fixture.hpp"
 

@@ -7,7 +7,7 @@
 #include <random>
 #include <vector>
 
-#include "host/emulator.hpp"
+#include "host/emulation/emulator.hpp"
 
 namespace bitcluster {
 

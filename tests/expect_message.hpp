@@ -3,7 +3,7 @@
 #include <functional>
 #include <string>
 
-#include "host/error.hpp"
+#include "host/base/error.hpp"
 
 namespace bitcluster {
 

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "host/float_network.hpp"
+#include "host/cpu/float_network.hpp"
 
-/// Float inference as plain loops: what host/float_network.cpp is compared with. Shares no code with it.
+/// Float inference as plain loops: what host/cpu/float_network.cpp is compared with. Shares no code with it.
 namespace bitcluster::naive {
 
 /// One image's tensor, (h, w, c).

@@ -7,7 +7,7 @@
 #include <map>
 #include <vector>
 
-#include "host/backend.hpp"
+#include "host/inference/backend.hpp"
 
 /// Integer inference, one element after the other, with 64-bit sums: what every backend
 /// is compared with. Shares no code with them.

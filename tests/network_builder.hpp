@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "host/backend.hpp"
+#include "host/inference/backend.hpp"
 
 namespace bitcluster {
 

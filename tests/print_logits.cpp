@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "host/error.hpp"
-#include "host/float_network.hpp"
-#include "host/onnx_import.hpp"
+#include "host/base/error.hpp"
+#include "host/cpu/float_network.hpp"
+#include "host/onnx/import.hpp"
 
 namespace {
 

@@ -5,7 +5,7 @@
 #include <functional>
 #include <sstream>
 
-#include "host/accelerator.hpp"
+#include "host/emulation/accelerator.hpp"
 #include "tests/expect_message.hpp"
 
 namespace bitcluster {

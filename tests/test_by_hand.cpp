@@ -3,7 +3,7 @@
 #include <optional>
 #include <string>
 
-#include "host/emulator.hpp"
+#include "host/emulation/emulator.hpp"
 #include "tests/expect_message.hpp"
 #include "tests/test_layer.hpp"
 

@@ -6,8 +6,8 @@
 #include <fstream>
 #include <functional>
 
-#include "host/dataset.hpp"
-#include "host/hdf5.hpp"
+#include "host/data/dataset.hpp"
+#include "host/files/hdf5.hpp"
 #include "tests/expect_message.hpp"
 #include "tests/shared_data.hpp"
 

@@ -3,7 +3,7 @@
 #include <bit>
 #include <random>
 
-#include "host/designs.hpp"
+#include "host/emulation/design.hpp"
 #include "tests/expect_message.hpp"
 
 namespace bitcluster {

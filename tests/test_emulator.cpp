@@ -8,9 +8,9 @@
 #include <random>
 #include <stdexcept>
 
-#include "host/emulator.hpp"
-#include "host/functional.hpp"
-#include "host/parallel.hpp"
+#include "host/base/parallel.hpp"
+#include "host/emulation/emulator.hpp"
+#include "host/emulation/shift_and_add.hpp"
 #include "tests/expect_message.hpp"
 #include "tests/random_layer.hpp"
 #include "tests/test_layer.hpp"
@@ -193,7 +193,7 @@ Element run_element(const Accelerator& accelerator, const TestLayer& layer, cons
     }
     case Design::tactical_p:
     case Design::tactical_e:
-      break;  // no step by itself: see test_schedule.cpp and test_peers.py
+      break;  // no step by itself: see test_tactical_schedule.cpp and test_peers.py
   }
   throw std::logic_error("no naive rule");
 }

@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include "host/float_network.hpp"
+#include "host/cpu/float_network.hpp"
 
 namespace bitcluster {
 namespace {

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "cuda/emulation.hpp"
-#include "host/emulator.hpp"
+#include "host/emulation/emulator.hpp"
 #include "tests/gpu_fixture.hpp"
 #include "tests/random_layer.hpp"
 #include "tests/test_layer.hpp"

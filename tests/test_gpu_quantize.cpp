@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "cuda/quantize.hpp"
-#include "host/error.hpp"
-#include "host/parallel.hpp"
+#include "host/base/error.hpp"
+#include "host/base/parallel.hpp"
 #include "tests/gpu_fixture.hpp"
 
 namespace bitcluster {

@@ -4,9 +4,9 @@
 #include <functional>
 #include <random>
 
-#include "host/float_network.hpp"
-#include "host/integer_network.hpp"
-#include "host/parallel.hpp"
+#include "host/base/parallel.hpp"
+#include "host/cpu/float_network.hpp"
+#include "host/inference/integer_network.hpp"
 #include "tests/expect_message.hpp"
 
 namespace bitcluster {

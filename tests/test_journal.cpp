@@ -8,7 +8,7 @@
 #include <fstream>
 #include <random>
 
-#include "harness/journal.hpp"
+#include "harness/journal/journal.hpp"
 #include "tests/expect_message.hpp"
 
 namespace bitcluster {

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "host/emulator.hpp"
+#include "host/emulation/emulator.hpp"
 
 namespace bitcluster {
 

@@ -2,8 +2,8 @@
 
 #include <cmath>
 
-#include "host/error.hpp"
-#include "host/network.hpp"
+#include "host/base/error.hpp"
+#include "host/model/network.hpp"
 
 namespace bitcluster {
 namespace {

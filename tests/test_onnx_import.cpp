@@ -12,9 +12,9 @@
 #include <numeric>
 #include <random>
 
-#include "host/error.hpp"
-#include "host/float_network.hpp"
-#include "host/onnx_import.hpp"
+#include "host/base/error.hpp"
+#include "host/cpu/float_network.hpp"
+#include "host/onnx/import.hpp"
 #include "tests/shared_data.hpp"
 
 namespace bitcluster {

@@ -4,7 +4,7 @@
 #include <numeric>
 #include <random>
 
-#include "harness/plan.hpp"
+#include "harness/plan/plan.hpp"
 
 namespace bitcluster {
 namespace {

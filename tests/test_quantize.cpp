@@ -8,12 +8,12 @@
 #include <random>
 #include <string>
 
-#include "host/cpu_kernels.hpp"
-#include "host/error.hpp"
-#include "host/parallel.hpp"
-#include "host/quantize.hpp"
-#include "host/quantize_search.hpp"
-#include "host/terms.hpp"
+#include "host/base/error.hpp"
+#include "host/base/parallel.hpp"
+#include "host/cpu/kernels.hpp"
+#include "host/weights/format.hpp"
+#include "host/weights/scale_search.hpp"
+#include "host/weights/terms.hpp"
 
 namespace bitcluster {
 namespace {

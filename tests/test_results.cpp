@@ -8,8 +8,8 @@
 #include <fstream>
 #include <functional>
 
-#include "host/hdf5.hpp"
-#include "host/results.hpp"
+#include "host/files/hdf5.hpp"
+#include "host/results/file.hpp"
 #include "tests/expect_message.hpp"
 
 namespace bitcluster {

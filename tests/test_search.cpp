@@ -7,8 +7,8 @@
 #include <random>
 #include <set>
 
-#include "host/error.hpp"
-#include "host/search.hpp"
+#include "host/base/error.hpp"
+#include "host/search/layerwise_search.hpp"
 
 namespace bitcluster {
 namespace {

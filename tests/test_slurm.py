@@ -272,7 +272,7 @@ def wait_for_results(output):
 
 
 def recorded(output):
-    """Whole records of a journal, counted by the layout in harness/journal.cpp: two lines, then records of a header
+    """Whole records of a journal, counted by the layout in harness/journal/journal.cpp: two lines, then records of a header
     (key of 16 bytes, size of the payload, checksum) and a payload."""
     content = output.with_name(output.name + ".journal").read_bytes()
     place = content.index(b"\n", content.index(b"\n") + 1) + 1

@@ -6,8 +6,8 @@
 #include <fstream>
 #include <sstream>
 
-#include "host/error.hpp"
-#include "host/summary.hpp"
+#include "host/base/error.hpp"
+#include "host/results/summary.hpp"
 
 namespace bitcluster {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <random>
 
-#include "harness/task_queue.hpp"
+#include "harness/ranks/task_queue.hpp"
 
 namespace bitcluster {
 namespace {

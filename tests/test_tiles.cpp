@@ -6,7 +6,7 @@
 #include <random>
 #include <utility>
 
-#include "harness/tiles.hpp"
+#include "harness/scoring/tiles.hpp"
 
 namespace bitcluster {
 namespace {

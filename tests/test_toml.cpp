@@ -2,7 +2,7 @@
 
 #include <fstream>
 
-#include "host/toml.hpp"
+#include "host/files/toml.hpp"
 #include "tests/expect_message.hpp"
 
 namespace bitcluster {

@@ -6,8 +6,8 @@
 #include <iterator>
 #include <numeric>
 
-#include "host/error.hpp"
-#include "host/trace.hpp"
+#include "host/base/error.hpp"
+#include "host/data/trace.hpp"
 
 namespace bitcluster {
 namespace {

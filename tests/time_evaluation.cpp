@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "host/backend.hpp"
-#include "host/error.hpp"
-#include "host/integer_network.hpp"
-#include "host/onnx_import.hpp"
+#include "host/base/error.hpp"
+#include "host/inference/backend.hpp"
+#include "host/inference/integer_network.hpp"
+#include "host/onnx/import.hpp"
 
 namespace {
 

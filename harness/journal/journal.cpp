@@ -1,0 +1,197 @@
+#include "harness/journal/journal.hpp"
+
+#define XXH_INLINE_ALL  // its header is the whole library
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "host/base/error.hpp"
+
+namespace bitcluster {
+namespace {
+
+// The file: this line, the producer, a newline, then records.
+constexpr std::string_view magic = "BitCluster journal 1\n";
+
+/// In front of every record's payload. Little endian, as all machines that we know of.
+struct RecordHeader {
+  Key key;
+  std::uint64_t bytes;     //!< of the payload
+  std::uint64_t checksum;  //!< of key, bytes and payload
+};
+
+/// No result is near this size: a longer record is a broken one.
+constexpr std::uint64_t largest_payload = std::uint64_t(1) << 31;
+
+std::uint64_t checksum_of(const Key& key, std::span<const std::byte> payload) {
+  KeyBuilder builder;
+  return builder.add(key).add(std::int64_t(payload.size())).add(payload).key()[0];
+}
+
+[[noreturn]] void fail(const std::string& what, const std::string& path, const std::string& what_to_do) {
+  throw Error(what + " '" + path + "'", std::strerror(errno), what_to_do);
+}
+
+std::vector<std::byte> read_all(int file, const std::string& path) {
+  struct stat status {};
+  if (fstat(file, &status) != 0) fail("cannot read", path, "check the file system");
+  std::vector<std::byte> content(static_cast<std::size_t>(status.st_size));
+  for (std::size_t done = 0; done < content.size();) {
+    const ssize_t count = pread(file, content.data() + done, content.size() - done, off_t(done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail("cannot read", path, "check the file system");
+    if (count == 0) {
+      content.resize(done);
+      break;
+    }
+    done += std::size_t(count);
+  }
+  return content;
+}
+
+}  // namespace
+
+Key hash(std::span<const std::byte> bytes) {
+  const XXH128_hash_t value = XXH3_128bits(bytes.data(), bytes.size());
+  return {value.high64, value.low64};
+}
+
+KeyBuilder& KeyBuilder::add(std::string_view text) {
+  add(std::int64_t(text.size()));
+  return append(text.data(), text.size());
+}
+
+KeyBuilder& KeyBuilder::append(const void* data, std::size_t bytes) {
+  const std::byte* first = static_cast<const std::byte*>(data);
+  bytes_.insert(bytes_.end(), first, first + bytes);
+  return *this;
+}
+
+Journal::Journal(const std::string& output, const std::string& producer, bool resume) : path_(path_of(output)) {
+  try {
+    while (!open_locked(output)) {
+    }
+    read(producer, resume);
+  } catch (...) {
+    close(file_);
+    throw;
+  }
+}
+
+/// False if the file was removed in between, by a run that ended.
+bool Journal::open_locked(const std::string& output) {
+  if (file_ >= 0) close(file_);
+  file_ = open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (file_ < 0) fail("cannot open", path_, "choose an output in a folder where files can be written");
+  if (flock(file_, LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK) {
+      throw Error("'" + output + "' is being written by another run", "its journal '" + path_ + "' is locked",
+                  "wait for that run, or choose another output");
+    }
+    // some network file systems have no locks
+    std::fprintf(stderr, "bitcluster: '%s' cannot be locked (%s); see that no other run writes it\n", path_.c_str(),
+                 std::strerror(errno));
+  }
+  struct stat opened {
+  }, named{};
+  return fstat(file_, &opened) == 0 && stat(path_.c_str(), &named) == 0 && opened.st_ino == named.st_ino;
+}
+
+void Journal::read(const std::string& producer, bool resume) {
+  const std::string start = std::string(magic) + producer + "\n";
+  const std::vector<std::byte> content = read_all(file_, path_);
+  const std::string_view text(reinterpret_cast<const char*>(content.data()), content.size());
+  if (text.size() < start.size() && std::string_view(start).starts_with(text)) {  // new, or killed at once
+    if (ftruncate(file_, 0) != 0) fail("cannot write", path_, "check the file system");
+    write(std::as_bytes(std::span(start)));
+    sync();
+    return;
+  }
+  if (!text.starts_with(magic)) {
+    throw Error("'" + path_ + "' is no journal", "it does not begin as one", "move it away");
+  }
+  if (!text.starts_with(start)) {
+    const std::string_view other = text.substr(magic.size(), text.find('\n', magic.size()) - magic.size());
+    throw Error("the interrupted run cannot be resumed",
+                "'" + path_ + "' was written by " + std::string(other) + ", this is " + producer,
+                "use the program that began the run, or delete the file to begin anew");
+  }
+  end_ = start.size();
+  while (content.size() - end_ >= sizeof(RecordHeader)) {
+    RecordHeader header;
+    std::memcpy(&header, content.data() + end_, sizeof header);
+    if (header.bytes > std::min(largest_payload, std::uint64_t(content.size() - end_ - sizeof header))) break;
+    const std::span payload(content.data() + end_ + sizeof header, header.bytes);
+    if (checksum_of(header.key, payload) != header.checksum) break;
+    payloads_.emplace(header.key, std::vector(payload.begin(), payload.end()));
+    end_ += sizeof header + header.bytes;
+  }
+  found_at_start_ = payloads_.size();
+  if (!resume && found_at_start_ > 0) {
+    throw Error("an interrupted run has left '" + path_ + "'",
+                std::to_string(found_at_start_) + " results of it are there",
+                "add --resume to go on with it, or delete the file to begin anew");
+  }
+  if (ftruncate(file_, off_t(end_)) != 0) fail("cannot write", path_, "check the file system");
+}
+
+Journal::~Journal() {
+  if (payloads_.empty() && !finished_) unlink(path_.c_str());  // of a run that failed before it did anything
+  close(file_);
+}
+
+std::optional<std::span<const std::byte>> Journal::find(const Key& key) const {
+  const auto found = payloads_.find(key);
+  if (found == payloads_.end()) return std::nullopt;
+  return std::span<const std::byte>(found->second);
+}
+
+void Journal::append(const Key& key, std::span<const std::byte> payload) {
+  if (payloads_.contains(key)) return;
+  const RecordHeader header{key, payload.size(), checksum_of(key, payload)};
+  std::vector<std::byte> record(sizeof header + payload.size());
+  std::memcpy(record.data(), &header, sizeof header);
+  std::copy(payload.begin(), payload.end(), record.begin() + sizeof header);
+  write(record);
+  payloads_.emplace(key, std::vector(payload.begin(), payload.end()));
+  if (std::chrono::steady_clock::now() - synced_ > sync_interval) sync();
+}
+
+/// At the end of the last whole record.
+void Journal::write(std::span<const std::byte> bytes) {
+  for (std::size_t done = 0; done < bytes.size();) {
+    const ssize_t count = pwrite(file_, bytes.data() + done, bytes.size() - done, off_t(end_ + done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) {
+      const int reason = errno;
+      // if this fails as well, opening the file again drops the rest
+      [[maybe_unused]] const int dropped = ftruncate(file_, off_t(end_));
+      errno = reason;
+      fail("cannot write", path_, "free some space, then go on with --resume: what was done before is kept");
+    }
+    done += std::size_t(count);
+  }
+  end_ += bytes.size();
+}
+
+void Journal::sync() {
+  if (fdatasync(file_) != 0) {
+    fail("cannot write", path_, "free some space, then go on with --resume: what was done before is kept");
+  }
+  synced_ = std::chrono::steady_clock::now();
+}
+
+void Journal::finish() {
+  if (unlink(path_.c_str()) != 0 && errno != ENOENT) {
+    fail("cannot remove", path_, "remove it by hand: the results file is complete");
+  }
+  finished_ = true;
+}
+
+}  // namespace bitcluster

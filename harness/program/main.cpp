@@ -1,0 +1,195 @@
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <functional>
+#include <thread>
+
+#include "harness/program/commands.hpp"
+#include "harness/program/version.hpp"
+#include "harness/ranks/interruption.hpp"
+#include "harness/ranks/ranks.hpp"
+#include "host/base/parallel.hpp"
+
+namespace {
+
+using namespace bitcluster;
+
+/// Fills the options and returns the subcommand to run, which still needs the ranks.
+struct CommandLine {
+  CLI::App app{"BitCluster: benchmark harness for bit-serial CNN accelerators", "bitcluster"};
+  int threads = 0;
+  InspectOptions inspect_options;
+  EvaluateOptions evaluate_options;
+  StudyOptions study_options;
+  TraceOptions trace_options;
+  TableOptions table_options;
+  std::string encoding = "binary";
+  std::function<void(const Ranks&)> command;
+
+  CommandLine() {
+    app.set_version_flag("--version", std::string(program_version) + " (" + git_commit + ")");
+    app.require_subcommand(1);
+    app.add_option("--threads", threads, "threads per rank (default: the cores of the node, shared by its ranks)")
+        ->check(CLI::Range(1, 4096));
+    app.fallthrough();
+    add_inspect();
+    add_evaluate();
+    add_study("search", "layerwise search: sensitivity, assignments, checks", search);
+    add_emulate();
+    add_study("run", "everything the config asks for, then the tables", run);
+    add_table();
+    add_list_models();
+  }
+
+  void add_inspect() {
+    CLI::App* sub = app.add_subcommand("inspect", "list the layers of a model");
+    sub->add_option("model", inspect_options.model, "MODEL.onnx")->required();
+    sub->add_option("-o,--output", inspect_options.output, "results file (HDF5)");
+    sub->callback([this] { command = [this](const Ranks& ranks) { inspect(ranks, inspect_options); }; });
+  }
+
+  void add_evaluate() {
+    EvaluateOptions& options = evaluate_options;
+    CLI::App* sub = app.add_subcommand("evaluate", "accuracy of one model with one kind of weights");
+    sub->add_option("--model", options.model, "MODEL.onnx")->required();
+    sub->add_option("--data", options.data, "DATA.toml")->required();
+    sub->add_option("--weights", options.weights, "float: unquantized; integer: all bits; bitcluster: N terms")
+        ->check(CLI::IsMember({"float", "integer", "bitcluster"}))
+        ->capture_default_str();
+    sub->add_option("--terms", options.format.terms, "N of bitcluster weights")->check(CLI::Range(1, 16));
+    sub->add_option("--encoding", encoding, "how terms are counted")
+        ->check(CLI::IsMember({"binary", "signed_digit"}))
+        ->capture_default_str();
+    sub->add_option("--bits", options.format.bits, "bits per weight, sign included")
+        ->check(CLI::Range(4, 16))
+        ->capture_default_str();
+    sub->add_flag("--exact", options.format.exact, "only magnitudes with exactly N terms, and zero");
+    sub->add_option("--calibration", options.calibration, "how activation scales are chosen")
+        ->check(CLI::IsMember({"maximum", "percentile", "least_squares"}))
+        ->capture_default_str();
+    sub->add_option("--split", options.split, "split of the data")->capture_default_str();
+    sub->add_option("--images", options.images, "at most this many images (0: all)")
+        ->check(CLI::Range(0, 1'000'000'000))
+        ->capture_default_str();
+    add_backend(sub, options.backend);
+    sub->add_option("-o,--output", options.output, "results file (HDF5)");
+    sub->callback([this] {
+      evaluate_options.format.encoding = encoding_from_string(encoding);
+      command = [this](const Ranks& ranks) { evaluate(ranks, evaluate_options); };
+    });
+  }
+
+  void add_study(const std::string& name, const std::string& description,
+                 void (*function)(const Ranks&, const StudyOptions&)) {
+    CLI::App* sub = app.add_subcommand(name, description);
+    sub->add_option("config", study_options.config, "CONFIG.toml")->required();
+    auto* output = sub->add_option("-o,--output", study_options.output, "results file (HDF5)");
+    add_backend(sub, study_options.backend);
+    add_models(sub);
+    add_resume(sub);
+    sub->add_option("--plan", study_options.plan, "RANKS[,RANKS...]: only predict time, efficiency and memory on them")
+        ->delimiter(',')
+        ->check(CLI::Range(1, 1'000'000))
+        ->excludes(output);
+    sub->callback([this, function] {
+      if (study_options.output.empty() && study_options.plan.empty()) throw CLI::RequiredError("--output");
+      command = [this, function](const Ranks& ranks) { function(ranks, study_options); };
+    });
+  }
+
+  void add_emulate() {
+    CLI::App* sub = app.add_subcommand("emulate", "cycles, utilisation and energy of accelerators");
+    auto* config = sub->add_option("config", study_options.config, "CONFIG.toml");
+    auto* trace =
+        sub->add_option("--trace", trace_options.trace, "integer tensors from elsewhere (HDF5)")->excludes(config);
+    sub->add_option("--design", trace_options.designs, "ACCELERATOR.toml, for --trace; repeatable")->needs(trace);
+    sub->add_flag(
+           "--check", trace_options.check,
+           "also do every design's own arithmetic: its sums must be the convolution's, its cycles the table's (slow)")
+        ->needs(trace);
+    sub->add_option("-o,--output", study_options.output, "results file (HDF5)")->required();
+    add_backend(sub, study_options.backend);
+    add_models(sub)->excludes(trace);
+    add_resume(sub)->excludes(trace);
+    sub->callback([this] {
+      if (trace_options.trace.empty() == study_options.config.empty()) {
+        throw CLI::ValidationError("emulate", "give either CONFIG.toml or --trace FILE.h5 with --design A.toml");
+      }
+      if (!trace_options.trace.empty() && trace_options.designs.empty()) {
+        throw CLI::ValidationError("emulate", "--trace needs at least one --design A.toml");
+      }
+      trace_options.output = study_options.output;
+      trace_options.backend = study_options.backend;
+      command = [this](const Ranks& ranks) {
+        trace_options.trace.empty() ? emulate(ranks, study_options) : emulate_trace(ranks, trace_options);
+      };
+    });
+  }
+
+  void add_table() {
+    CLI::App* sub =
+        app.add_subcommand("table", "print the tables of a results file, or of several with other models each");
+    sub->add_option("results", table_options.results, "results files (HDF5); several are merged")->required();
+    sub->add_option("-o,--output", table_options.output, "write the merged results (HDF5)");
+    sub->add_option("--format", table_options.format, "how to print")
+        ->check(CLI::IsMember({"text", "markdown", "csv"}))
+        ->capture_default_str();
+    sub->callback([this] { command = [this](const Ranks& ranks) { table(ranks, table_options); }; });
+  }
+
+  void add_list_models() {
+    CLI::App* sub = app.add_subcommand("models", "list the models of a config");
+    sub->add_option("config", study_options.config, "CONFIG.toml")->required();
+    sub->callback([this] { command = [this](const Ranks& ranks) { list_models(ranks, study_options.config); }; });
+  }
+
+  CLI::Option* add_models(CLI::App* sub) {
+    return sub->add_option("--model", study_options.models, "only this model of the config; repeatable")
+        ->allow_extra_args(false);
+  }
+
+  CLI::Option* add_resume(CLI::App* sub) {
+    return sub->add_flag("--resume", study_options.resume,
+                         "go on with an interrupted run; begins one if there is none");
+  }
+
+  static void add_backend(CLI::App* sub, std::string& backend) {
+    sub->add_option("--backend", backend, "what evaluates networks")
+        ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+        ->capture_default_str();
+  }
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CommandLine line;
+  try {
+    line.app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return line.app.exit(error);
+  }
+  Ranks ranks(argc, argv);
+  try {
+    set_thread_count(line.threads > 0 ? line.threads : ranks.fair_threads());
+    line.command(ranks);
+  } catch (const Interrupted& interrupted) {
+    if (ranks.root()) std::fprintf(stderr, "bitcluster: %s\n", interrupted.what());
+    return interrupted_status;
+  } catch (const SharedFailure& failure) {
+    std::this_thread::sleep_for(std::chrono::seconds(30));  // the root reports it, and ends this rank
+    std::fprintf(stderr, "bitcluster: rank %d (%s): %s\n", ranks.rank(), ranks.host().c_str(), failure.what());
+    ranks.abort();
+  } catch (const std::exception& error) {
+    // Mostly all ranks meet the same error. The root's message is then enough: it ends the others while they wait here.
+    if (!ranks.root()) std::this_thread::sleep_for(std::chrono::seconds(1));
+    if (ranks.size() == 1) {
+      std::fprintf(stderr, "bitcluster: error: %s\n", error.what());
+    } else {
+      std::fprintf(stderr, "bitcluster: error on rank %d (%s): %s\n", ranks.rank(), ranks.host().c_str(), error.what());
+    }
+    ranks.abort();
+  }
+  return 0;
+}

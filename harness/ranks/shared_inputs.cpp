@@ -1,0 +1,69 @@
+#include "harness/ranks/shared_inputs.hpp"
+
+#include <algorithm>
+
+#include "harness/journal/journal.hpp"
+#include "host/base/error.hpp"
+#include "host/onnx/import.hpp"
+
+namespace bitcluster {
+
+template <class T>
+void Inputs::share(std::vector<T>& values) const {
+  std::size_t count = values.size();
+  ranks_.broadcast(std::as_writable_bytes(std::span(&count, 1)));
+  values.resize(count);
+  const std::span<std::byte> bytes = std::as_writable_bytes(std::span(values));
+  gpus_ ? gpus_->broadcast(bytes) : ranks_.broadcast(bytes);
+}
+
+Network Inputs::network(const std::string& path) const {
+  std::vector<std::byte> file;
+  ranks_.on_root([&] { file = read_onnx(path); });
+  share(file);
+  return import_onnx(std::move(file), path);
+}
+
+Images Inputs::read(const Dataset& data, const std::string& split, int limit) const {
+  Images images;
+  if (data.reads_anywhere()) {
+    Key key{};
+    ranks_.on_all([&] {
+      images = data.read(split, limit);
+      KeyBuilder builder;
+      builder.add(std::span<const std::int32_t>(images.labels));
+      for (const int image : {0, images.count / 2, images.count - 1}) builder.add(images.pixels(image, 1));
+      key = builder.key();
+    });
+    const auto keys = ranks_.gather(std::to_string(key[0])), hosts = ranks_.gather(ranks_.host());
+    const auto other = std::ranges::find_if(keys, [&](const std::string& text) { return text != keys[0]; });
+    if (other == keys.end()) return images;
+    throw Error("cannot read split '" + split + "' of '" + data.path() + "'",
+                hosts[0] + " and " + hosts[other - keys.begin()] + " have different files of that name",
+                "put one file where all nodes see it");
+  }
+  ranks_.on_root([&] { images = data.read(split, limit); });
+  Shape shape = images.shape;
+  ranks_.broadcast(std::as_writable_bytes(std::span(&shape, 1)));
+  std::vector<std::int32_t> labels = std::move(images.labels);
+  share(labels);
+  std::vector<std::uint8_t> pixels(labels.size() * shape.size());
+  if (ranks_.root()) std::ranges::copy(images.pixels(0, images.count), pixels.begin());
+  share(pixels);
+  return Images(split, shape, std::move(labels), pixels);
+}
+
+std::shared_ptr<const Images> Inputs::images(const Dataset& data, const std::string& split, int limit,
+                                             const Network& network, std::optional<std::uint64_t> seed) const {
+  std::weak_ptr<const Images>& known = read_[{data.path(), split, limit, seed}];
+  std::shared_ptr<const Images> result = known.lock();
+  if (!result) {
+    Images images = read(data, split, limit);
+    if (seed) images.shuffle(*seed);
+    known = result = std::make_shared<const Images>(std::move(images));
+  }
+  check_fits(*result, network);
+  return result;
+}
+
+}  // namespace bitcluster

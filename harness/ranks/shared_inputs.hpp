@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "cuda/nccl.hpp"
+#include "harness/ranks/ranks.hpp"
+#include "host/data/dataset.hpp"
+#include "host/model/network.hpp"
+
+namespace bitcluster {
+
+/// Reads models and images once, on the root, and gives them to all ranks: from GPU to GPU where they are joined, else
+/// by MPI. Of images that can be read anywhere in their file every rank reads what it works on, when it does. All calls
+/// are collective; what a rank cannot read in them is the same error on all.
+class Inputs {
+ public:
+  /// gpus: null without.
+  Inputs(const Ranks& ranks, NcclGroup* gpus) : ranks_(ranks), gpus_(gpus) {}
+
+  /// import_onnx() of one file.
+  Network network(const std::string& path) const;
+
+  /// At most `limit` images of a split (0: all), which fit the network; shuffled where there is a seed. As long as
+  /// somebody has them they are not read again.
+  std::shared_ptr<const Images> images(const Dataset& data, const std::string& split, int limit, const Network& network,
+                                       std::optional<std::uint64_t> seed = {}) const;
+
+ private:
+  using ImagesKey = std::tuple<std::string, std::string, int, std::optional<std::uint64_t>>;
+
+  template <class T>
+  void share(std::vector<T>& values) const;
+  Images read(const Dataset& data, const std::string& split, int limit) const;
+
+  const Ranks& ranks_;
+  NcclGroup* gpus_;
+  mutable std::map<ImagesKey, std::weak_ptr<const Images>> read_;
+};
+
+}  // namespace bitcluster

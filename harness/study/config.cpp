@@ -1,0 +1,177 @@
+#include "harness/study/config.hpp"
+
+#include <algorithm>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "host/base/error.hpp"
+#include "host/files/toml.hpp"
+
+namespace bitcluster {
+namespace {
+
+constexpr std::int64_t most_images = 100'000'000;
+const std::set<std::string> known_encodings = {"binary", "signed_digit"};
+
+void read_calibration(TomlTable table, Config::CalibrationOptions& options) {
+  options.split = table.text("split", options.split);
+  options.images = int(table.integer("images", 0, most_images, options.images));
+  if (table.has("method")) {
+    options.method = calibration_method_from_string(table.choice("method", {"maximum", "percentile", "least_squares"}));
+  }
+  options.percentile = table.number("percentile", 50, 100, options.percentile);
+  table.finish();
+}
+
+/// A list of different numbers, sorted.
+std::vector<std::int64_t> read_set(TomlTable& table, const std::string& key, std::int64_t lowest, std::int64_t highest,
+                                   const std::string& what_to_do) {
+  std::vector<std::int64_t> values = table.integers(key, lowest, highest);
+  std::sort(values.begin(), values.end());
+  if (values.empty() || std::adjacent_find(values.begin(), values.end()) != values.end()) {
+    table.reject(key, "the list is empty or names a value twice", what_to_do);
+  }
+  return values;
+}
+
+/// One candidate per N, smallest first; none with more terms than bits.
+std::vector<WeightFormat> read_terms(TomlTable& table, const std::string& key, WeightFormat format) {
+  const std::vector<std::int64_t> terms = read_set(table, key, 1, 16, "list each N once, e.g. [1, 2, 3, 4]");
+  std::vector<WeightFormat> candidates;
+  for (const std::int64_t n : terms) {
+    if (n > format.bits) {
+      table.reject(key, std::to_string(n) + " terms do not fit " + std::to_string(format.bits) + " bits",
+                   "list only N up to the number of bits");
+    }
+    format.terms = int(n);
+    candidates.push_back(format);
+  }
+  return candidates;
+}
+
+void read_search(TomlTable table, Config::SearchOptions& options, const WeightFormat& reference) {
+  options.split = table.text("split", options.split);
+  options.test_split = table.text("test_split", options.test_split);
+  options.images = int(table.integer("images", 0, most_images, options.images));
+  options.test_images = int(table.integer("test_images", 0, most_images, options.test_images));
+  options.budget = table.number("budget", 0, 1, options.budget);
+  options.confident = table.boolean("confident", options.confident);
+  if (table.has("policy") && table.choice("policy", {"model", "greedy"}) == "greedy") {
+    options.policy = SearchPolicy::greedy;
+  }
+  options.probes = int(table.integer("probes", 1, 1000, options.probes));
+  options.choice_rounds = int(table.integer("choice_rounds", 0, 1000, options.choice_rounds));
+  options.refine_rounds = int(table.integer("refine_rounds", 0, 1000, options.refine_rounds));
+  options.patience = int(table.integer("patience", 1, 1000, options.patience));
+  options.sensitivity_images = int(table.integer("sensitivity_images", 0, most_images, options.sensitivity_images));
+  options.early_stop = table.boolean("early_stop", options.early_stop);
+  if (table.has("minimise")) options.minimise = table.choice("minimise", {"cycles", "energy", "energy_delay"});
+  WeightFormat format = reference;
+  std::vector<std::string> encodings = {to_string(format.encoding)};
+  if (table.has("encoding")) encodings = {table.choice("encoding", {"binary", "signed_digit"})};
+  if (table.has("encodings")) {
+    if (table.has("encoding")) table.reject("encoding", "encodings is there, too", "remove one of them");
+    encodings = table.texts("encodings");
+    const std::set<std::string> different(encodings.begin(), encodings.end());
+    if (encodings.empty() || different.size() != encodings.size() ||
+        !std::includes(known_encodings.begin(), known_encodings.end(), different.begin(), different.end())) {
+      table.reject("encodings", "the list is empty, names one twice or one that is not known",
+                   "list binary, signed_digit or both");
+    }
+  }
+  std::vector<std::int64_t> bits = {format.bits};
+  if (table.has("bits")) bits = read_set(table, "bits", 4, 16, "list each number of bits once, e.g. [6, 8]");
+  format.exact = table.boolean("exact", false);
+  for (const std::int64_t of_magnitude : bits) {
+    for (const std::string& encoding : encodings) {
+      format.bits = int(of_magnitude);
+      format.encoding = encoding_from_string(encoding);
+      const std::vector<WeightFormat> some = read_terms(table, "terms", format);
+      options.candidates.insert(options.candidates.end(), some.begin(), some.end());
+    }
+  }
+  if (table.has("bitpruner_terms")) {
+    format = reference;
+    format.pruned = true;
+    options.pruned = read_terms(table, "bitpruner_terms", format);
+  }
+  if (options.split == options.test_split) {
+    table.reject("split", "the search would see the test split", "choose different splits for search and test");
+  }
+  table.finish();
+}
+
+void read_emulation(TomlTable table, Config::EmulationOptions& options) {
+  for (const std::string& file : table.texts("accelerators")) options.accelerators.push_back(table.resolve(file));
+  options.split = table.text("split", options.split);
+  options.images = int(table.integer("images", 1, most_images, options.images));
+  options.equal_area = table.boolean("equal_area", options.equal_area);
+  table.finish();
+}
+
+Config read_config(TomlTable table, const std::string& text) {
+  Config config;
+  config.path = table.path();
+  config.text = text;
+
+  config.seed = table.integer("seed", 0, std::numeric_limits<std::int64_t>::max(), config.seed);
+  config.reference.bits = int(table.integer("bits", 4, 16, config.reference.bits));
+  config.reference.per_channel = table.boolean("per_channel", config.reference.per_channel);
+  const std::string data = table.text("data", "");
+  std::set<std::string> names;
+  for (TomlTable& model : table.tables("models")) {
+    const std::string model_data = model.text("data", data);
+    if (model_data.empty()) {
+      model.reject("data", "the model has no data", "add data = \"DATA.toml\" to it or to the top of the file");
+    }
+    config.models.push_back({model.text("name"), model.resolve(model.text("onnx")), model.resolve(model_data)});
+    if (!names.insert(config.models.back().name).second) {
+      model.reject("name", "two models have this name", "give every model its own name");
+    }
+    model.finish();
+  }
+  if (table.has("calibration")) read_calibration(table.table("calibration"), config.calibration);
+  if (table.has("search")) read_search(table.table("search"), config.search, config.reference);
+  if (table.has("emulation")) read_emulation(table.table("emulation"), config.emulation);
+  table.finish();
+  return config;
+}
+
+}  // namespace
+
+CalibrationMethod calibration_method_from_string(const std::string& name) {
+  if (name == "maximum") return CalibrationMethod::maximum;
+  if (name == "percentile") return CalibrationMethod::percentile;
+  if (name == "least_squares") return CalibrationMethod::least_squares;
+  throw Error("unknown calibration method '" + name + "'", "it is not one of the known methods",
+              "use maximum, percentile or least_squares");
+}
+
+Config load_config(const std::string& path) {
+  TomlTable table = TomlTable::load(path);
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return read_config(std::move(table), text.str());
+}
+
+Config parse_config(const std::string& text, const std::string& path) {
+  return read_config(TomlTable::parse(text, path), text);
+}
+
+void select_models(Config& config, const std::vector<std::string>& names) {
+  if (names.empty()) return;
+  std::string known;
+  for (const Config::Model& model : config.models) known += (known.empty() ? "" : ", ") + model.name;
+  for (const std::string& name : names) {
+    if (std::none_of(config.models.begin(), config.models.end(),
+                     [&](const Config::Model& model) { return model.name == name; })) {
+      throw Error("'" + config.path + "': there is no model '" + name + "'", "it has " + known, "name one of these");
+    }
+  }
+  std::erase_if(config.models, [&](const Config::Model& model) {
+    return std::find(names.begin(), names.end(), model.name) == names.end();
+  });
+}
+
+}  // namespace bitcluster

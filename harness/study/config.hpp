@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "host/inference/integer_network.hpp"
+#include "host/search/layerwise_search.hpp"
+#include "host/weights/format.hpp"
+
+namespace bitcluster {
+
+/// What a CONFIG.toml asks for, checked. Paths are resolved against the file's folder.
+struct Config {
+  struct Model {
+    std::string name;  //!< as tables print it
+    std::string onnx;
+    std::string data;  //!< DATA.toml
+  };
+
+  struct CalibrationOptions {
+    std::string split = "calibration";
+    int images = 0;  //!< 0: all of the split
+    CalibrationMethod method = CalibrationMethod::least_squares;
+    double percentile = 99.99;
+  };
+
+  struct SearchOptions {
+    std::string split = "search";
+    std::string test_split = "test";
+    int images = 0, test_images = 0;       //!< 0: all of the split
+    std::vector<WeightFormat> candidates;  //!< BitCluster(N): bits x encodings x N, smallest N of each first
+    std::vector<WeightFormat> pruned;      //!< BitPruner's, smallest N first; may be empty
+    double budget = 0.01;                  //!< allowed loss of top-1 accuracy, fraction
+    bool confident = true;                 //!< see SearchProblem
+    std::string minimise = "cycles";       //!< cycles | energy | energy_delay
+    SearchPolicy policy = SearchPolicy::model;
+    int probes = 2, choice_rounds = 12, refine_rounds = 6, patience = 6;  //!< see SearchProblem
+    int sensitivity_images = 1024;                                        //!< first of the search split (0: all)
+    bool early_stop = true;                                               //!< give up assignments that look hopeless
+  };
+
+  struct EmulationOptions {
+    std::vector<std::string> accelerators;  //!< TOML files; the one with design "bitcluster" runs the assignments found
+    std::string split = "calibration";      //!< its first images are those whose activations are looked at
+    int images = 1;
+    bool equal_area = true;  //!< compare at the array area of the first BitCluster design, too
+  };
+
+  std::string path, text;  //!< the file and its whole content, for provenance
+  std::int64_t seed = 1;
+  std::vector<Model> models;
+  WeightFormat reference;  //!< plain integer weights
+  CalibrationOptions calibration;
+  SearchOptions search;
+  EmulationOptions emulation;
+};
+
+/// Error for an unreadable file, a misspelled key or an impossible value, naming file and line.
+Config load_config(const std::string& path);
+
+/// The same of the text of a file that was at `path`, as provenance keeps it.
+Config parse_config(const std::string& text, const std::string& path);
+
+/// Keeps the models of these names, in the config's order; none named: all. Error for a name that is not there.
+void select_models(Config& config, const std::vector<std::string>& names);
+
+CalibrationMethod calibration_method_from_string(const std::string& name);
+
+}  // namespace bitcluster

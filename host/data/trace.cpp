@@ -1,0 +1,360 @@
+#include "host/data/trace.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <filesystem>
+#include <limits>
+#include <optional>
+
+#include "host/base/error.hpp"
+#include "host/emulation/design.hpp"
+
+namespace bitcluster {
+namespace {
+
+/// Where in the file something is wrong.
+struct Place {
+  std::string path, layer;
+
+  std::string of(const std::string& what) const {
+    return "'" + path + "'" + (layer.empty() ? "" : ": layer '" + layer + "'") + (what.empty() ? "" : ": " + what);
+  }
+  [[noreturn]] void reject(const std::string& what, const std::string& why, const std::string& what_to_do) const {
+    throw Error(of(what), why, what_to_do);
+  }
+};
+
+Hdf5Id open_group(const Place& place, hid_t parent, const std::string& name, const std::string& what,
+                  const std::string& what_to_do) {
+  Hdf5Id object(H5Oopen(parent, name.c_str(), H5P_DEFAULT), H5Oclose, place.of(what));
+  if (H5Iget_type(object) != H5I_GROUP) place.reject(what, "it is not a group", what_to_do);
+  return object;
+}
+
+Hdf5Id open_layers(const Place& place, hid_t file) {
+  const std::string what_to_do = "put one group per layer into it";
+  if (H5Lexists(file, "layers", H5P_DEFAULT) <= 0) place.reject("/layers", "there is no such group", what_to_do);
+  return open_group(place, file, "layers", "/layers", what_to_do);
+}
+
+Hdf5Id open_layer(const Place& place, hid_t layers) {
+  return open_group(place, layers, place.layer, "", "make a group with the dataset weights");
+}
+
+/// Names of the links in a group, in the order of their bytes.
+std::vector<std::string> link_names(const Place& place, hid_t group) {
+  std::vector<std::string> names;
+  const auto add = [](hid_t, const char* name, const H5L_info_t*, void* list) -> herr_t {
+    static_cast<std::vector<std::string>*>(list)->push_back(name);
+    return 0;
+  };
+  hdf5_check(H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, nullptr, add, &names), place.of("/layers"));
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+  std::string text = "(";
+  for (std::size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+  return text + ")";
+}
+
+/// An open dataset of integers. Its values are read when asked for and not kept.
+class Tensor {
+ public:
+  /// Nothing if the group has no dataset of this name. Error if it is no tensor of integers.
+  static std::optional<Tensor> find(const Place& place, hid_t group, const std::string& name) {
+    if (H5Lexists(group, name.c_str(), H5P_DEFAULT) <= 0) return std::nullopt;
+    return Tensor(place, group, name);
+  }
+
+  Tensor(const Place& place, hid_t group, const std::string& name)
+      : place_(place), name_(name), dataset_(H5Oopen(group, name.c_str(), H5P_DEFAULT), H5Oclose, place.of(name)) {
+    if (H5Iget_type(dataset_) != H5I_DATASET) {
+      place.reject(name, "it is not a dataset", "store it as a dataset of integers");
+    }
+    const Hdf5Id type(H5Dget_type(dataset_), H5Tclose, place.of(name));
+    if (H5Tget_class(type) != H5T_INTEGER) place.reject(name, "its values are not integers", "store it as int32");
+    const Hdf5Id space(H5Dget_space(dataset_), H5Sclose, place.of(name));
+    const int rank = H5Sget_simple_extent_ndims(space);
+    if (rank != 2 && rank != 4) {
+      place.reject(name, "it has " + std::to_string(std::max(rank, 0)) + " dimensions",
+                   "give it 4, or 2 for a fc layer");
+    }
+    std::vector<hsize_t> extents(static_cast<std::size_t>(rank));
+    hdf5_check(H5Sget_simple_extent_dims(space, extents.data(), nullptr), place.of(name));
+    std::int64_t size = 1;
+    for (const hsize_t extent : extents) {
+      shape_.push_back(std::int64_t(extent));
+      if (extent < 1 || extent > hsize_t(std::numeric_limits<std::int32_t>::max())) {
+        place.reject(name, "its shape " + shape_text(shape_) + "... has an extent out of range", "use 1 or more");
+      }
+      size *= std::int64_t(extent);
+      if (size > (std::int64_t(1) << 33)) place.reject(name, "it has more than 2^33 values", "split the trace");
+    }
+    slice_ = size / shape_[0];
+  }
+
+  const std::vector<std::int64_t>& shape() const { return shape_; }
+  std::int64_t slice() const { return slice_; }  //!< values of one filter or image
+
+  /// The values of `count` filters or images. Error if one is outside -32767..32767.
+  std::vector<std::int16_t> read(std::int64_t first, std::int64_t count) const {
+    const std::string what = place_.of(name_);
+    std::vector<hsize_t> start(shape_.size(), 0), extents(shape_.begin(), shape_.end());
+    start[0] = hsize_t(first);
+    extents[0] = hsize_t(count);
+    const Hdf5Id space(H5Dget_space(dataset_), H5Sclose, what);
+    hdf5_check(H5Sselect_hyperslab(space, H5S_SELECT_SET, start.data(), nullptr, extents.data(), nullptr), what);
+    const Hdf5Id memory(H5Screate_simple(int(extents.size()), extents.data(), nullptr), H5Sclose, what);
+    // HDF5 saturates what does not fit, and says so to this function only.
+    bool fits = true;
+    const auto note = [](H5T_conv_except_t, hid_t, hid_t, void*, void*, void* flag) {
+      *static_cast<bool*>(flag) = false;
+      return H5T_CONV_UNHANDLED;
+    };
+    const Hdf5Id transfer(H5Pcreate(H5P_DATASET_XFER), H5Pclose, what);
+    hdf5_check(H5Pset_type_conv_cb(transfer, note, &fits), what);
+    // Between types of one size and two byte orders HDF5 1.10 ignores the sign, so unsigned values stay unsigned; those
+    // beyond 32767 are negative in `values`.
+    const Hdf5Id type(H5Dget_type(dataset_), H5Tclose, what);
+    const bool is_unsigned = H5Tget_sign(type) == H5T_SGN_NONE;
+    std::vector<std::int16_t> values(static_cast<std::size_t>(count * slice_));
+    hdf5_check(
+        H5Dread(dataset_, is_unsigned ? H5T_NATIVE_UINT16 : H5T_NATIVE_INT16, memory, space, transfer, values.data()),
+        what);
+    if (!fits || *std::min_element(values.begin(), values.end()) < (is_unsigned ? 0 : -32767)) {
+      place_.reject(name_, "a value is outside -32767..32767", "quantize the tensor to 16 bits or fewer");
+    }
+    return values;
+  }
+
+  std::vector<std::int16_t> read_all() const { return read(0, shape_[0]); }
+
+ private:
+  Place place_;
+  std::string name_;
+  Hdf5Id dataset_;
+  std::vector<std::int64_t> shape_;
+  std::int64_t slice_ = 0;
+};
+
+std::string read_kind(const Place& place, hid_t group) {
+  const std::string what_to_do = "set it to \"conv\" or \"fc\"";
+  if (H5Aexists(group, "kind") <= 0) place.reject("kind", "this attribute is missing", what_to_do);
+  const std::string what = place.of("kind");
+  const Hdf5Id attribute(H5Aopen(group, "kind", H5P_DEFAULT), H5Aclose, what);
+  const Hdf5Id type(H5Aget_type(attribute), H5Tclose, what);
+  const Hdf5Id space(H5Aget_space(attribute), H5Sclose, what);
+  if (H5Tget_class(type) != H5T_STRING || H5Sget_simple_extent_npoints(space) != 1) {
+    place.reject("kind", "it is not one text", what_to_do);
+  }
+  std::string kind;
+  if (H5Tis_variable_str(type) > 0) {
+    char* text = nullptr;
+    const Hdf5Id memory(H5Tcopy(H5T_C_S1), H5Tclose, what);
+    hdf5_check(H5Tset_size(memory, H5T_VARIABLE), what);
+    hdf5_check(H5Tset_cset(memory, H5Tget_cset(type)), what);
+    hdf5_check(H5Aread(attribute, memory, &text), what);
+    if (text) kind = text;
+    H5free_memory(text);
+  } else {
+    kind.resize(H5Tget_size(type));
+    hdf5_check(H5Aread(attribute, type, kind.data()), what);
+    kind.resize(std::min(kind.find('\0'), kind.size()));
+    while (!kind.empty() && kind.back() == ' ') kind.pop_back();  // space-padded strings
+  }
+  if (kind != "conv" && kind != "fc") place.reject("kind", "'" + kind + "' is not a kind of layer", what_to_do);
+  return kind;
+}
+
+/// Integers of an attribute, scalar or one-dimensional, as many as one of `counts`; `otherwise` if there is none.
+std::vector<int> read_integers(const Place& place, hid_t group, const std::string& name, std::vector<int> counts,
+                               int lowest, std::vector<int> otherwise) {
+  if (H5Aexists(group, name.c_str()) <= 0) return otherwise;
+  const Hdf5Id attribute(H5Aopen(group, name.c_str(), H5P_DEFAULT), H5Aclose, place.of(name));
+  const Hdf5Id type(H5Aget_type(attribute), H5Tclose, place.of(name));
+  const Hdf5Id space(H5Aget_space(attribute), H5Sclose, place.of(name));
+  const auto count = H5Sget_simple_extent_npoints(space);
+  if (H5Tget_class(type) != H5T_INTEGER || std::find(counts.begin(), counts.end(), int(count)) == counts.end()) {
+    std::string wanted;
+    for (const int c : counts) wanted += (wanted.empty() ? "" : " or ") + std::to_string(c);
+    place.reject(name, "it is not " + wanted + " whole numbers", "correct this attribute");
+  }
+  std::vector<int> values(static_cast<std::size_t>(count));
+  hdf5_check(H5Aread(attribute, H5T_NATIVE_INT, values.data()), place.of(name));
+  for (const int value : values) {
+    if (value < lowest || value > 65535) {
+      place.reject(name, std::to_string(value) + " is out of range",
+                   "use a value from " + std::to_string(lowest) + " to 65535");
+    }
+  }
+  return values;
+}
+
+/// A misspelled attribute would else silently take its default.
+void check_attributes(const Place& place, hid_t group) {
+  std::vector<std::string> names;
+  const auto add = [](hid_t, const char* name, const H5A_info_t*, void* list) -> herr_t {
+    static_cast<std::vector<std::string>*>(list)->push_back(name);
+    return 0;
+  };
+  hdf5_check(H5Aiterate2(group, H5_INDEX_NAME, H5_ITER_INC, nullptr, add, &names), place.of("attributes"));
+  const std::vector<std::string> known = {"kind", "stride", "padding", "dilation", "groups", "input"};
+  for (const std::string& name : names) {
+    if (std::find(known.begin(), known.end(), name) == known.end()) {
+      place.reject(name, "there is no such attribute", "use kind, stride, padding, dilation, groups, input");
+    }
+  }
+}
+
+int output_extent(const Place& place, int input, int kernel, int stride, int dilation, int pads) {
+  const std::int64_t span = std::int64_t(dilation) * (kernel - 1) + 1;
+  if (std::int64_t(input) + pads < span) {
+    place.reject("", "the kernel is larger than the padded input", "correct the shapes, padding or dilation");
+  }
+  return int((input + pads - span) / stride + 1);
+}
+
+/// Fills in what follows from the shapes; kind and groups are there.
+void complete_geometry(const Place& place, hid_t group, const Tensor& weights, const std::optional<Tensor>& activations,
+                       LayerGeometry& geometry) {
+  const std::vector<std::int64_t>& shape = weights.shape();
+  if (!geometry.fully_connected && shape.size() != 4) {
+    place.reject("weights", shape_text(shape) + " is not the shape of a conv layer", "give it 4 dimensions");
+  }
+  if (activations && !geometry.fully_connected && activations->shape().size() != 4) {
+    place.reject("activations", shape_text(activations->shape()) + " is not the input of a conv layer",
+                 "give it 4 dimensions: (images, channels, h, w)");
+  }
+  geometry.filters = int(shape[0]);
+  if (geometry.filters % geometry.groups) {
+    place.reject("groups", std::to_string(geometry.filters) + " filters do not divide into them", "correct groups");
+  }
+
+  if (geometry.fully_connected) {
+    if (geometry.groups != 1) place.reject("groups", "a fc layer has no groups", "remove the attribute or set it to 1");
+    const std::int64_t values = weights.slice();
+    geometry.input = {int(values), 1, 1};
+    geometry.output = {geometry.filters, 1, 1};
+    if (activations && activations->slice() != values) {
+      place.reject("activations", shape_text(activations->shape()) + " does not fit weights " + shape_text(shape),
+                   "give " + std::to_string(values) + " values per image");
+    }
+  } else {
+    Window& window = geometry.window;
+    window.kernel_h = int(shape[2]);
+    window.kernel_w = int(shape[3]);
+    const std::vector<int> stride = read_integers(place, group, "stride", {1, 2}, 1, {1});
+    window.stride_h = stride.front();
+    window.stride_w = stride.back();
+    const std::vector<int> dilation = read_integers(place, group, "dilation", {1, 2}, 1, {1});
+    window.dilation_h = dilation.front();
+    window.dilation_w = dilation.back();
+    const std::vector<int> padding = read_integers(place, group, "padding", {1, 2, 4}, 0, {0});
+    window.pad_top = padding[0];
+    window.pad_left = padding.size() == 1 ? padding[0] : padding[1];
+    window.pad_bottom = padding.size() == 4 ? padding[2] : window.pad_top;
+    window.pad_right = padding.size() == 4 ? padding[3] : window.pad_left;
+
+    const std::vector<int> input = read_integers(place, group, "input", {2}, 1, {});
+    geometry.input.channels = int(shape[1]) * geometry.groups;
+    if (activations) {
+      const std::vector<std::int64_t>& extents = activations->shape();
+      if (extents[1] != geometry.input.channels) {
+        place.reject("activations",
+                     shape_text(extents) + " does not fit weights " + shape_text(shape) + " in " +
+                         std::to_string(geometry.groups) + " groups",
+                     "give " + std::to_string(geometry.input.channels) + " channels");
+      }
+      if (!input.empty() && (input[0] != extents[2] || input[1] != extents[3])) {
+        place.reject("input", "it differs from the activations " + shape_text(extents), "remove one of them");
+      }
+      geometry.input.height = int(extents[2]);
+      geometry.input.width = int(extents[3]);
+    } else if (!input.empty()) {
+      geometry.input.height = input[0];
+      geometry.input.width = input[1];
+    } else {
+      place.reject("activations", "there are none, so the size of the layer's input is unknown",
+                   "add them, or the attribute input = (h, w)");
+    }
+    geometry.output = {geometry.filters,
+                       output_extent(place, geometry.input.height, window.kernel_h, window.stride_h, window.dilation_h,
+                                     window.pad_top + window.pad_bottom),
+                       output_extent(place, geometry.input.width, window.kernel_w, window.stride_w, window.dilation_w,
+                                     window.pad_left + window.pad_right)};
+  }
+}
+
+TraceLayer read_layer(const Place& place, hid_t layers) {
+  const Hdf5Id group = open_layer(place, layers);
+  check_attributes(place, group);
+  TraceLayer layer;
+  layer.geometry.name = place.layer;
+  layer.geometry.fully_connected = read_kind(place, group) == "fc";
+  layer.geometry.groups = read_integers(place, group, "groups", {1}, 1, {1})[0];
+  const std::optional<Tensor> weights = Tensor::find(place, group, "weights");
+  if (!weights) place.reject("weights", "there is no such dataset", "add it: (filters, channels / groups, ky, kx)");
+  const std::optional<Tensor> activations = Tensor::find(place, group, "activations");
+  complete_geometry(place, group, *weights, activations, layer.geometry);
+  layer.weight_format = observed_format(weights->read_all(), Encoding::binary);
+  if (!activations) return layer;
+  layer.images = int(activations->shape()[0]);
+  unsigned all = 0;
+  for (int image = 0; image < layer.images; ++image) {
+    for (const std::int16_t value : activations->read(image, 1)) {
+      all |= unsigned(std::abs(int(value)));
+      layer.activations_signed |= value < 0;
+    }
+  }
+  layer.activation_bits = std::max(8, int(std::bit_width(all)) + (layer.activations_signed ? 1 : 0));
+  return layer;
+}
+
+Hdf5Id open_file(const std::string& path) {
+  if (!std::filesystem::is_regular_file(path)) throw Error("'" + path + "'", "there is no such file", "check the path");
+  return open_hdf5(path);
+}
+
+}  // namespace
+
+WeightFormat observed_format(std::span<const std::int16_t> weights, Encoding encoding) {
+  std::vector<bool> seen(std::size_t(32769), false);
+  for (const std::int16_t weight : weights) seen[std::size_t(std::abs(int(weight)))] = true;
+  WeightFormat format;
+  format.encoding = encoding;
+  format.bits = 4;
+  format.terms = 1;
+  for (std::uint32_t magnitude = 1; magnitude < seen.size(); ++magnitude) {
+    if (!seen[magnitude]) continue;
+    format.bits = std::max(format.bits, 1 + int(std::bit_width(magnitude)));
+    format.terms = std::max(format.terms, std::popcount(terms_of(encoding, magnitude).positions()));
+  }
+  return format;
+}
+
+Trace::Trace(const std::string& path) : path_(path), file_(open_file(path)) {
+  const Place place{path, ""};
+  const Hdf5Id layers = open_layers(place, file_);
+  for (const std::string& name : link_names(place, layers)) layers_.push_back(read_layer({path, name}, layers));
+  if (layers_.empty()) place.reject("/layers", "it holds no layers", "put one group per layer into it");
+}
+
+LayerTensors Trace::tensors(int layer, int image) {
+  const TraceLayer& of = layers_[layer];
+  if (layer != latest_layer_ || image != latest_image_) {
+    const Place place{path_, of.geometry.name};
+    const Hdf5Id group = open_layer(place, open_layers(place, file_));
+    if (layer != latest_layer_) weights_ = Tensor(place, group, "weights").read_all();
+    latest_layer_ = layer;
+    latest_image_ = -1;  // until its activations are there
+    activations_.clear();
+    if (of.images > 0) activations_ = Tensor(place, group, "activations").read(image, 1);
+    latest_image_ = image;
+  }
+  return {of.geometry, weights_, of.weight_format, activations_, of.activation_bits, of.activations_signed};
+}
+
+}  // namespace bitcluster

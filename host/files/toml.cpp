@@ -1,0 +1,246 @@
+#include "host/files/toml.hpp"
+
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <numeric>
+#include <set>
+
+#include "host/base/error.hpp"
+
+namespace bitcluster {
+namespace {
+
+/// Levenshtein distance, for "did you mean".
+std::size_t edit_distance(const std::string& a, const std::string& b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), 0);
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const std::size_t substituted = diagonal + (a[i] != b[j]);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({substituted, row[j] + 1, row[j + 1] + 1});
+    }
+  }
+  return row.back();
+}
+
+std::string range_text(double lowest, double highest) {
+  const auto plain = [](double value) {
+    std::string text = std::to_string(value);
+    text.erase(text.find_last_not_of('0') + 1);
+    if (text.back() == '.') text.pop_back();
+    return text;
+  };
+  return "use a value from " + plain(lowest) + " to " + plain(highest);
+}
+
+}  // namespace
+
+struct TomlTable::State {
+  std::string path;
+  std::string prefix;                 // of this table inside the file, with a dot at the end
+  std::shared_ptr<toml::table> root;  // keeps `table` alive
+  const toml::table* table = nullptr;
+  std::set<std::string> known;
+
+  const toml::node* find(const std::string& key) {
+    known.insert(key);
+    return table->get(key);
+  }
+};
+
+TomlTable TomlTable::load(const std::string& path) {
+  if (!std::filesystem::is_regular_file(path)) {
+    throw Error("cannot read '" + path + "'", "there is no such file", "check the path");
+  }
+  return read(path, [&] { return toml::parse_file(path); });
+}
+
+TomlTable TomlTable::parse(const std::string& text, const std::string& path) {
+  return read(path, [&] { return toml::parse(text); });
+}
+
+template <class Parse>
+TomlTable TomlTable::read(const std::string& path, const Parse& parse) {
+  auto state = std::make_shared<State>();
+  state->path = path;
+  try {
+    state->root = std::make_shared<toml::table>(parse());
+  } catch (const toml::parse_error& error) {
+    throw Error("cannot read '" + path + "' line " + std::to_string(error.source().begin.line),
+                std::string(error.description()), "correct the TOML syntax there");
+  }
+  state->table = state->root.get();
+  return TomlTable(state);
+}
+
+const std::string& TomlTable::path() const { return state_->path; }
+
+bool TomlTable::has(const std::string& key) const { return state_->find(key) != nullptr; }
+
+std::vector<std::string> TomlTable::keys() const {
+  std::vector<std::string> names;
+  for (const auto& [key, node] : *state_->table) names.emplace_back(key.str());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+void TomlTable::reject(const std::string& key, const std::string& why, const std::string& what_to_do) const {
+  std::string place = "'" + state_->path + "'";
+  if (const toml::node* node = state_->table->get(key)) place += " line " + std::to_string(node->source().begin.line);
+  throw Error(place + ": " + state_->prefix + key, why, what_to_do);
+}
+
+namespace {
+
+template <class T>
+std::optional<T> value_of(const toml::node* node) {
+  // exact for text and booleans; an integer may stand where a number is wanted
+  if constexpr (std::is_same_v<T, double>) {
+    return node->is_number() ? node->value<double>() : std::nullopt;
+  } else {
+    return node->value_exact<T>();
+  }
+}
+
+template <class T>
+const char* type_name() {
+  if constexpr (std::is_same_v<T, std::string>) return "a text in quotes";
+  if constexpr (std::is_same_v<T, std::int64_t>) return "a whole number";
+  if constexpr (std::is_same_v<T, double>) return "a number";
+  return "true or false";
+}
+
+template <class T>
+T required(const TomlTable& table, const toml::node* node, const std::string& key) {
+  if (!node) table.reject(key, "this required key is missing", std::string("add it: ") + type_name<T>());
+  const auto value = value_of<T>(node);
+  if (!value) table.reject(key, "the value has the wrong type", std::string("give ") + type_name<T>());
+  return *value;
+}
+
+template <class T>
+std::vector<T> required_array(const TomlTable& table, const toml::node* node, const std::string& key) {
+  if (!node) table.reject(key, "this required key is missing", std::string("add an array of ") + type_name<T>());
+  std::vector<T> values;
+  const auto* array = node->as_array();
+  if (!array) table.reject(key, "the value is not an array", "put it in [ ]");
+  for (const toml::node& element : *array) {
+    const auto value = value_of<T>(&element);
+    if (!value) table.reject(key, "an element has the wrong type", std::string("give ") + type_name<T>());
+    values.push_back(*value);
+  }
+  return values;
+}
+
+template <class T>
+void check_range(const TomlTable& table, const std::string& key, T value, T lowest, T highest) {
+  if (!(value >= lowest && value <= highest)) {
+    table.reject(key, std::to_string(value) + " is out of range", range_text(double(lowest), double(highest)));
+  }
+}
+
+}  // namespace
+
+std::string TomlTable::text(const std::string& key) { return required<std::string>(*this, state_->find(key), key); }
+
+std::int64_t TomlTable::integer(const std::string& key, std::int64_t lowest, std::int64_t highest) {
+  const auto value = required<std::int64_t>(*this, state_->find(key), key);
+  check_range(*this, key, value, lowest, highest);
+  return value;
+}
+
+double TomlTable::number(const std::string& key, double lowest, double highest) {
+  const auto value = required<double>(*this, state_->find(key), key);
+  check_range(*this, key, value, lowest, highest);
+  return value;
+}
+
+bool TomlTable::boolean(const std::string& key) { return required<bool>(*this, state_->find(key), key); }
+
+std::vector<std::string> TomlTable::texts(const std::string& key) {
+  return required_array<std::string>(*this, state_->find(key), key);
+}
+
+std::vector<std::int64_t> TomlTable::integers(const std::string& key, std::int64_t lowest, std::int64_t highest) {
+  const auto values = required_array<std::int64_t>(*this, state_->find(key), key);
+  for (const std::int64_t value : values) check_range(*this, key, value, lowest, highest);
+  return values;
+}
+
+std::vector<double> TomlTable::numbers(const std::string& key) {
+  return required_array<double>(*this, state_->find(key), key);
+}
+
+TomlTable TomlTable::table(const std::string& key) {
+  const toml::node* node = state_->find(key);
+  if (!node || !node->is_table()) {
+    reject(key, node ? "the value is not a table" : "this required table is missing",
+           "add [" + state_->prefix + key + "]");
+  }
+  auto inner =
+      std::make_shared<State>(State{state_->path, state_->prefix + key + ".", state_->root, node->as_table(), {}});
+  return TomlTable(inner);
+}
+
+std::vector<TomlTable> TomlTable::tables(const std::string& key) {
+  const toml::node* node = state_->find(key);
+  if (!node || !node->is_array_of_tables()) {
+    reject(key, node ? "the value is not an array of tables" : "this required array of tables is missing",
+           "add [[" + state_->prefix + key + "]]");
+  }
+  std::vector<TomlTable> result;
+  for (const toml::node& element : *node->as_array()) {
+    result.push_back(TomlTable(std::make_shared<State>(
+        State{state_->path, state_->prefix + key + ".", state_->root, element.as_table(), {}})));
+  }
+  return result;
+}
+
+std::string TomlTable::text(const std::string& key, const std::string& otherwise) {
+  return has(key) ? text(key) : otherwise;
+}
+
+std::int64_t TomlTable::integer(const std::string& key, std::int64_t lowest, std::int64_t highest,
+                                std::int64_t otherwise) {
+  return has(key) ? integer(key, lowest, highest) : otherwise;
+}
+
+double TomlTable::number(const std::string& key, double lowest, double highest, double otherwise) {
+  return has(key) ? number(key, lowest, highest) : otherwise;
+}
+
+bool TomlTable::boolean(const std::string& key, bool otherwise) { return has(key) ? boolean(key) : otherwise; }
+
+std::string TomlTable::choice(const std::string& key, const std::vector<std::string>& choices) {
+  const std::string value = text(key);
+  if (std::find(choices.begin(), choices.end(), value) != choices.end()) return value;
+  std::string list;
+  for (const std::string& name : choices) list += (list.empty() ? "" : ", ") + name;
+  reject(key, "'" + value + "' is not known", "use one of: " + list);
+}
+
+std::string TomlTable::resolve(const std::string& path) const {
+  const std::filesystem::path given(path);
+  return given.is_absolute() ? path
+                             : (std::filesystem::path(state_->path).parent_path() / given).lexically_normal().string();
+}
+
+void TomlTable::finish() const {
+  for (const auto& [key, node] : *state_->table) {
+    const std::string name(key.str());
+    if (state_->known.contains(name)) continue;
+    std::string closest;
+    for (const std::string& known : state_->known) {
+      if (closest.empty() || edit_distance(name, known) < edit_distance(name, closest)) closest = known;
+    }
+    reject(name, "this key is not known here",
+           closest.empty() ? "remove it" : "did you mean '" + closest + "'? Otherwise remove it");
+  }
+}
+
+}  // namespace bitcluster

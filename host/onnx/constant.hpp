@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "host/onnx/element_map.hpp"
+#include "host/onnx/node.hpp"
+
+namespace bitcluster {
+
+/// A tensor known at import. Every float type is held as float32, every integer type and bool as int64.
+struct Constant {
+  Dims dims;
+  std::variant<std::vector<float>, std::vector<std::int64_t>> values;
+  int type = 0;  //!< onnx::TensorProto::DataType that it had
+
+  std::size_t size() const { return std::size_t(element_count(dims)); }
+  bool is_float() const { return values.index() == 0; }
+  float number(std::size_t i) const;
+};
+
+/// A constant of float32 values.
+Constant make_constant(Dims dims, std::vector<float> values);
+/// A constant of int64 values.
+Constant make_constant(Dims dims, std::vector<std::int64_t> values);
+
+/// Reads an initializer or attribute. Error, beginning with `what`, for external data, a wrong number of values, or
+/// a type that is not a number.
+Constant read_constant(const onnx::TensorProto& tensor, const std::string& what);
+
+/// Gives input `index` of a node as a constant; null if it is left out, Error if it depends on the image.
+using ConstantInput = std::function<const Constant*(int index)>;
+
+/// The operators that fold() knows.
+std::vector<std::string> foldable_operators();
+
+/// Result of a node whose inputs are all constant. Error for bad arguments, and for results of more than four million
+/// elements that are not weights already (these sub-graphs compute shapes and pads).
+Constant fold(const Node& node, const ConstantInput& input);
+
+}  // namespace bitcluster
