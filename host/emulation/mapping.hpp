@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "host/base/host_device.hpp"
 #include "host/emulation/accelerator.hpp"
 #include "host/emulation/emulator.hpp"
-#include "host/weights/terms.hpp"
 
 namespace bitcluster {
 

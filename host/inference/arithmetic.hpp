@@ -2,12 +2,7 @@
 
 #include <cstdint>
 
-// Read by g++ (once per instruction set, so nothing here may become a symbol of its own) and by nvcc.
-#ifdef __CUDACC__
-#define BITCLUSTER_DEVICE __host__ __device__ __forceinline__
-#else
-#define BITCLUSTER_DEVICE [[gnu::always_inline]] inline
-#endif
+#include "host/base/host_device.hpp"
 
 /// The arithmetic of integer inference, element by element. Every backend uses these functions, or
 /// instructions that give the same bits.
@@ -17,15 +12,6 @@ namespace bitcluster {
 struct OutputRange {
   float low, high;
 };
-
-/// float32 product that nothing may fuse with a following sum.
-BITCLUSTER_DEVICE float multiply_rounded(float a, float b) {
-#ifdef __CUDA_ARCH__
-  return __fmul_rn(a, b);
-#else
-  return a * b;
-#endif
-}
 
 BITCLUSTER_DEVICE float clamp_to(float value, OutputRange range) {
   value = range.low > value ? range.low : value;

@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "host/inference/arithmetic.hpp"  // BITCLUSTER_DEVICE
+#include "host/base/host_device.hpp"
 #include "host/weights/format.hpp"
 
 namespace bitcluster {

@@ -3,15 +3,10 @@
 #include <bit>
 #include <cstdint>
 
+#include "host/base/host_device.hpp"
 #include "host/weights/format.hpp"
 
 namespace bitcluster {
-
-#ifdef __CUDACC__
-#define BITCLUSTER_HOST_DEVICE __host__ __device__
-#else
-#define BITCLUSTER_HOST_DEVICE
-#endif
 
 /// Positions of the nonzero digits of a magnitude (at most 2^16 - 1) in its encoding, as a bit mask. The non-adjacent
 /// form of n is 3n - n, subtracted bit by bit and halved (Prodinger, Integers 0 (2000) A8): it is nonzero where n and
