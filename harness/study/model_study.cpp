@@ -43,7 +43,7 @@ std::shared_ptr<const QuantizedWeights> CandidateWeights::get(int weighted, int 
 Variant CandidateWeights::variant(const Assignment& assignment) {
   Variant variant;
   for (int i = 0; i < int(assignment.size()); ++i) {
-    if (assignment[i] != reference) variant.push_back({layers_[i], get(i, assignment[i])});
+    if (assignment[i] != reference_choice) variant.push_back({layers_[i], get(i, assignment[i])});
   }
   return variant;
 }
@@ -75,7 +75,7 @@ Study::Study(const Inputs& inputs, const Ranks& ranks, Backend& backend, const C
   std::vector<WeightFormat> candidates = config.search.candidates;
   candidates.insert(candidates.end(), config.search.pruned.begin(), config.search.pruned.end());
   weights_ = std::make_unique<CandidateWeights>(network_, std::move(candidates), quantizer);
-  integer_ = {"integer", Assignment(layers_.size(), reference)};
+  integer_ = {"integer", Assignment(layers_.size(), reference_choice)};
   add_layers(name_, network_->network, results_, quantizer);
   backend.load(*network_);
 }
@@ -167,8 +167,8 @@ Key Study::key(const EmulationTask& task, KeyCache& keys) const {
   KeyBuilder builder;
   // the reference weights decide the activations
   builder.add("emulation").add(std::span<const Key>(keys.of(network_))).add(content_key(*task.accelerator));
-  builder.add(std::int64_t(task.layer)).add(std::int64_t(task.choice != reference));
-  if (task.choice != reference) builder.add(keys.of(weights_->get(task.layer, task.choice))[0]);
+  builder.add(std::int64_t(task.layer)).add(std::int64_t(task.choice != reference_choice));
+  if (task.choice != reference_choice) builder.add(keys.of(weights_->get(task.layer, task.choice))[0]);
   if (task.image >= 0) builder.add(image_keys_[task.image]);
   return builder.key();
 }
@@ -190,7 +190,7 @@ void Study::add_evaluation(const std::string& assignment, std::span<const ImageS
   std::string weights = "float", encoding = "";
   double terms = 0;
   if (choices) {
-    const bool plain = std::all_of(choices->begin(), choices->end(), [](int choice) { return choice == reference; });
+    const bool plain = std::all_of(choices->begin(), choices->end(), [](int choice) { return choice == reference_choice; });
     const WeightFormat& format = format_of(*std::max_element(choices->begin(), choices->end()));
     weights = plain ? "integer" : method_of(format);
     encoding = to_string(format.encoding);
@@ -222,11 +222,11 @@ std::string Study::candidate_name(const WeightFormat& format) const {
 }
 
 const WeightFormat& Study::format_of(int choice) const {
-  return choice == reference ? config_->reference : weights_->candidates()[choice];
+  return choice == reference_choice ? config_->reference : weights_->candidates()[choice];
 }
 
 const QuantizedWeights& Study::weights_of(int layer, int choice) const {
-  return choice == reference ? network_->weights[layers_[layer]] : *weights_->get(layer, choice);
+  return choice == reference_choice ? network_->weights[layers_[layer]] : *weights_->get(layer, choice);
 }
 
 void Study::skip(const std::string& stage, const std::string& subject, const std::string& reason) {
@@ -309,7 +309,7 @@ void CandidateSearch::take_costs(std::vector<LayerEmulation> costs) {
 
 /// Candidates of the search as candidates of the study.
 Assignment CandidateSearch::shifted(Assignment assignment) const {
-  for (int& choice : assignment) choice += choice == reference ? 0 : first_;
+  for (int& choice : assignment) choice += choice == reference_choice ? 0 : first_;
   return assignment;
 }
 
@@ -338,7 +338,7 @@ void CandidateSearch::take(const Scores& scores, double seconds) {
     names_.push_back(prefix_ + "round " + std::to_string(round_) + " choice " + std::to_string(choice));
     if (checked.role == "sensitivity") {
       int layer = 0;
-      while (assignment[layer] == reference) ++layer;
+      while (assignment[layer] == reference_choice) ++layer;
       const WeightFormat& format = study.format_of(assignment[layer]);
       study.results_.sensitivity.add({study.name_, study.layer_name(layer), method_of(format),
                                       std::int64_t(format.bits), to_string(format.encoding), std::int64_t(format.terms),
