@@ -1,5 +1,6 @@
 #include "harness/ranks/progress.hpp"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,9 +11,9 @@ namespace {
 
 std::string duration(double seconds) {
   const long whole = long(seconds + 0.5);
-  if (whole < 100) return std::to_string(whole) + " s";
-  if (whole < 5400) return std::to_string((whole + 30) / 60) + " min";
-  return std::to_string((whole + 1800) / 3600) + " h";
+  if (whole < 100) return fmt::format("{} s", whole);
+  if (whole < 5400) return fmt::format("{} min", (whole + 30) / 60);
+  return fmt::format("{} h", (whole + 1800) / 3600);
 }
 
 }  // namespace

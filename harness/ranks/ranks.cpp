@@ -1,5 +1,6 @@
 #include "harness/ranks/ranks.hpp"
 
+#include <fmt/format.h>
 #include <mpi.h>
 #include <omp.h>
 #include <unistd.h>
@@ -328,7 +329,7 @@ void Ranks::on_all(const std::function<void()>& action) const {
     action();
   } catch (const std::exception& error) {
     failure = std::current_exception();
-    message = (root() ? "" : "rank " + std::to_string(rank_) + " on " + host_ + ": ") + error.what();
+    message = (root() ? "" : fmt::format("rank {} on {}: ", rank_, host_)) + error.what();
   }
   const std::vector<std::string> messages = gather(message);
   const auto failed = std::find_if(messages.begin(), messages.end(), [](const auto& text) { return !text.empty(); });
