@@ -78,8 +78,8 @@ bool Journal::open_locked(const std::string& output) {
                   "wait for that run, or choose another output");
     }
     // some network file systems have no locks
-    std::fprintf(stderr, "bitcluster: '%s' cannot be locked (%s); see that no other run writes it\n", path_.c_str(),
-                 std::strerror(errno));
+    fmt::print(stderr, "bitcluster: '{}' cannot be locked ({}); see that no other run writes it\n", path_,
+               std::strerror(errno));
   }
   struct stat opened {
   }, named{};

@@ -78,7 +78,7 @@ DeviceChoice choose_device(const std::vector<std::vector<std::string>>& visible,
     if (rank == local_rank) mine.device = int(free - visible[rank].begin());
   }
   if (taken.size() == visible.size()) return mine;
-  const std::string gpus = fmt::format("{}{}", all.size(), all.size() == 1 ? " GPU" : " GPUs");
+  const std::string gpus = fmt::format("{} GPU{}", all.size(), all.size() == 1 ? "" : "s");
   return {-1, fmt::format("there are {} ranks on this node for {}", visible.size(), gpus),
           fmt::format("start at most {} on a node, or use --backend cpu", taken.size())};
 }
@@ -101,8 +101,7 @@ Engine make_engine(const Ranks& ranks, const std::string& choice, int networks) 
   if (ranks.root()) {
     const auto count = std::count_if(whys.begin(), whys.end(), [](const std::string& why) { return !why.empty(); });
     const std::string who = count == ranks.size() ? "" : fmt::format(" by {} ranks", count);
-    std::fprintf(stderr, "bitcluster: no GPU is used%s: %s%s; networks are evaluated on the CPU\n", who.c_str(),
-                 where.c_str(), without->c_str());
+    fmt::print(stderr, "bitcluster: no GPU is used{}: {}{}; networks are evaluated on the CPU\n", who, where, *without);
   }
   if (engine.backends.empty()) engine.backends = make_cpu_backends(networks);
   return engine;
