@@ -1,14 +1,20 @@
 // Run under mpirun by CTest with several rank counts: every rank must see every result, once, in task order, the root's
 // bytes and the root's failures.
+#include <fmt/format.h>
+#include <unistd.h>
+
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <random>
 #include <thread>
 
 #include "harness/ranks/ranks.hpp"
 #include "harness/ranks/shared_preparation.hpp"
+#include "harness/scoring/score_sheet.hpp"
 #include "host/base/error.hpp"
+#include "tests/expect_message.hpp"
 
 using namespace bitcluster;
 
@@ -96,6 +102,42 @@ bool shared_quantization_is_right(const Ranks& ranks) {
   return true;
 }
 
+/// Three images, one variant, all logits alike.
+ScoreJob small_job() {
+  ScoreJob job;
+  job.images = std::make_shared<const Images>("test", Shape{1, 1, 1}, std::vector<std::int32_t>{0, 1, 1},
+                                              std::vector<std::uint8_t>(3));
+  job.classes = 2;
+  job.costs = {{1, 0, 0}};
+  job.keys = {hash({})};
+  job.work = [](std::span<const int>, int, int images) { return std::vector<float>(2 * images); };
+  return job;
+}
+
+bool mentions(const std::function<void()>& action, const std::string& part) {
+  return message_of(action).find(part) != std::string::npos;
+}
+
+/// Scores of a size that their tile does not have, from a rank or (where one rank is enough to see it) the journal.
+bool scores_of_another_size_are_refused(const Ranks& ranks) {
+  const Tile tile{0, {0}, 0, 3, 0, 0};
+  ScoreSheet sheet(small_job(), ranks, nullptr, nullptr);
+  Payload payload = sheet.work(tile);
+  sheet.take(tile, payload, false);
+  if (sheet.result()[0].size() != 3) return false;
+  payload.pop_back();
+  if (!mentions([&] { sheet.take(tile, payload, false); }, "scores of some images cannot be used")) return false;
+  if (ranks.size() > 1) return true;
+
+  const std::string output = std::filesystem::temp_directory_path() / fmt::format("bitcluster_scores_{}.h5", getpid());
+  const std::vector<Key> blocks = {hash({})};
+  Journal journal(output, "me", false);
+  journal.append(KeyBuilder().add(small_job().keys[0]).add(blocks[0]).key(), payload);
+  const bool refused = mentions([&] { ScoreSheet(small_job(), ranks, &journal, &blocks); }, "a record of");
+  journal.finish();
+  return refused;
+}
+
 /// Three images: with four ranks one has none.
 bool shared_calibration_is_right(const Ranks& ranks) {
   Network network;
@@ -150,6 +192,7 @@ int main(int argc, char** argv) {
   require(ranks, broadcast_is_right(ranks), "the root's bytes");
   require(ranks, failure_reaches_all(ranks), "the root's failure");
   require(ranks, failure_of_any_reaches_all(ranks), "the failure of some ranks");
+  require(ranks, scores_of_another_size_are_refused(ranks), "an error for scores of another size");
   require(ranks, shared_quantization_is_right(ranks), "the weights of one rank alone");
   require(ranks, shared_calibration_is_right(ranks), "the scales of one rank alone");
   return 0;

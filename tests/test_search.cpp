@@ -8,6 +8,7 @@
 #include <set>
 
 #include "host/base/error.hpp"
+#include "host/search/front.hpp"
 #include "host/search/layerwise_search.hpp"
 
 namespace bitcluster {

@@ -6,17 +6,17 @@
 #include <random>
 #include <utility>
 
+#include "harness/journal/content_keys.hpp"
+#include "harness/scoring/early_stop.hpp"
 #include "harness/scoring/tiles.hpp"
 
 namespace bitcluster {
 namespace {
 
-int blocks_of(int images) { return (images + block_images - 1) / block_images; }
-
 /// All images of these variants; nothing is known.
 Demand demand_of(const std::vector<VariantCost>& costs, int images) {
-  return {costs, std::vector<Extent>(costs.size(), {images, false}), images,
-          std::vector<std::byte>(costs.size() * blocks_of(images))};
+  return {costs, std::vector<ScoreExtent>(costs.size(), {images, false}), images,
+          std::vector<std::byte>(costs.size() * image_blocks(images))};
 }
 
 std::vector<Tile> cut(const Demand& demand, int ranks, int threads = 1) {
@@ -51,7 +51,7 @@ TEST(Tiles, CoverExactlyWhatIsNotKnown) {
       const int images = demands[d].images;
       for (std::size_t variant = 0; variant < demands[d].costs.size(); ++variant) {
         for (int image = 0; image < images; ++image) {
-          const bool wanted = demands[d].known[variant * blocks_of(images) + image / block_images] == std::byte(0);
+          const bool wanted = demands[d].known[variant * image_blocks(images) + image / block_images] == std::byte(0);
           ASSERT_EQ(times[d][variant * images + image], wanted ? 1 : 0);
         }
       }
@@ -158,11 +158,11 @@ TEST(Stages, CoverTheExtentsEachLookBeforeTheNext) {
   std::mt19937 random(2);
   for (int trial = 0; trial < 100; ++trial) {
     const auto pick = [&](int low, int high) { return std::uniform_int_distribution<int>(low, high)(random); };
-    const int variants = pick(1, 8), images = pick(1, 4000), ranks = pick(1, 16), blocks = blocks_of(images);
+    const int variants = pick(1, 8), images = pick(1, 4000), ranks = pick(1, 16), blocks = image_blocks(images);
     std::vector<Demand> demands = {demand_of(std::vector<VariantCost>(variants, {1, 0}), images),
                                    demand_of({{3, 0}}, pick(1, 4000))};
-    std::vector<Extent>& extents = demands[0].extents;
-    for (Extent& extent : extents) extent = {pick(1, images), pick(0, 1) == 1};
+    std::vector<ScoreExtent>& extents = demands[0].extents;
+    for (ScoreExtent& extent : extents) extent = {pick(1, images), pick(0, 1) == 1};
     std::vector<int> times(std::size_t(variants) * images);
     int stage = 0;
     for (const Tile& tile : bitcluster::cut(demands, ranks, 1)) {
@@ -183,7 +183,7 @@ TEST(Stages, CoverTheExtentsEachLookBeforeTheNext) {
     for (int variant = 0; variant < variants; ++variant) {
       for (int image = 0; image < images; ++image) {
         // records are whole blocks
-        const int wanted = blocks_of(extents[variant].images) * block_images;
+        const int wanted = image_blocks(extents[variant].images) * block_images;
         ASSERT_EQ(times[std::size_t(variant) * images + image], image < wanted ? 1 : 0);
       }
     }
@@ -192,8 +192,8 @@ TEST(Stages, CoverTheExtentsEachLookBeforeTheNext) {
 
 /// Images that count of a variant that stops where `stop` of the first ones of `count` says so; blocks come in a random
 /// order.
-int images_after(int count, const Extent& extent, const StopTest& stop, unsigned seed) {
-  std::vector<int> order((extent.images + block_images - 1) / block_images);
+int images_after(int count, const ScoreExtent& extent, const StopTest& stop, unsigned seed) {
+  std::vector<int> order(image_blocks(extent.images));
   std::iota(order.begin(), order.end(), 0);
   std::shuffle(order.begin(), order.end(), std::mt19937(seed));
   Looks looks({extent}, {stop}, count);

@@ -86,7 +86,7 @@ std::vector<Key> content_keys(const IntegerNetwork& network) {
 }
 
 std::vector<Key> content_keys(const Ranks& ranks, const Images& images) {
-  const int blocks = (images.count + block_images - 1) / block_images;
+  const int blocks = image_blocks(images.count);
   std::vector<Key> keys(static_cast<std::size_t>(blocks));
   std::vector<int> starts;  // of every rank [byte]
   for (int rank = 0; rank <= ranks.size(); ++rank) starts.push_back(int(ranks.first_of(blocks, rank) * sizeof(Key)));

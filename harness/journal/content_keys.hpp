@@ -27,6 +27,8 @@ Key content_key(const Accelerator& accelerator);
 /// Images whose scores are one record of the journal: few enough for a kill to lose little, enough for a record to be
 /// long.
 inline constexpr int block_images = 128;
+/// Blocks of so many images, the last of which may be shorter.
+inline int image_blocks(int images) { return (images + block_images - 1) / block_images; }
 
 /// Keys of what is large or used often, worked out once as long as it lives.
 class KeyCache {

@@ -208,9 +208,9 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
   std::string encoding;
   if (ranks.size() == 1) images->pixels(0, images->count);  // not to be timed
   const std::string label = network.name + ": " + options.weights + ", " + options.split + " split";
-  const auto timed = [&](const Batch& batch) {
+  const auto timed = [&](const ScoringWork& work) {
     const auto start = std::chrono::steady_clock::now();
-    BatchResult result = evaluator.work_on(batch, label);
+    ScoringResult result = evaluator.work_on(work, label);
     seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return result;
   };

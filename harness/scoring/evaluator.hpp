@@ -8,7 +8,8 @@
 #include "harness/journal/content_keys.hpp"
 #include "harness/journal/journal.hpp"
 #include "harness/ranks/ranks.hpp"
-#include "harness/scoring/tiles.hpp"
+#include "harness/scoring/early_stop.hpp"
+#include "harness/scoring/score_sheet.hpp"
 #include "host/data/dataset.hpp"
 #include "host/inference/accuracy.hpp"
 #include "host/inference/backend.hpp"
@@ -18,14 +19,6 @@ namespace bitcluster {
 /// Images that are in float32 at once, per thread.
 inline constexpr int float_images_per_thread = 16;
 
-/// In products of one image, by which what else takes time is counted, too.
-VariantCost variant_cost(const Network& network, const Variant& variant);
-/// Of the float32 network.
-VariantCost float_cost(const Network& network);
-
-/// Scores of variants, (variants)(images).
-using Scores = std::vector<std::vector<ImageScore>>;
-
 /// Variants of an integer network to score: on the images in their extents (empty: all), or, where one may stop, on
 /// those up to the look that `stop` was true at.
 struct ScoreRequest {
@@ -33,7 +26,7 @@ struct ScoreRequest {
   std::shared_ptr<const IntegerNetwork> network;
   std::shared_ptr<const Images> images;
   std::vector<Variant> variants;
-  std::vector<Extent> extents = {};
+  std::vector<ScoreExtent> extents = {};
   StopTest stop = {};
 };
 
@@ -45,13 +38,13 @@ struct FloatRequest {
 };
 
 /// What all ranks work on at once, so that there is work for all of them.
-struct Batch {
+struct ScoringWork {
   std::vector<ScoreRequest> requests = {};
   std::vector<FloatRequest> floats = {};
   TaskList others = {};  //!< begun before the scores; what they cost: in products
 };
 
-struct BatchResult {
+struct ScoringResult {
   std::vector<Scores> scores;                   //!< (requests)
   std::vector<std::vector<ImageScore>> floats;  //!< (floats)
   std::vector<Payload> others;
@@ -72,19 +65,17 @@ class Evaluator {
   Journal* journal() { return journal_; }
   KeyCache& keys() { return keys_; }
 
-  BatchResult work_on(const Batch& batch, const std::string& label);
+  ScoringResult work_on(const ScoringWork& work, const std::string& label);
 
  private:
-  struct Job;
-  class Sheet;
   /// The jobs of some requests, and where in them the variants of every request are.
-  struct Place {
+  struct JobPart {
     std::size_t job, first, count;
   };
   struct Jobs {
-    std::vector<Job> jobs;
+    std::vector<ScoreJob> jobs;
     std::vector<std::vector<Variant>> variants;  // (jobs)
-    std::vector<Place> places;                   // (requests)
+    std::vector<JobPart> places;                 // (requests)
   };
   void add(const std::vector<ScoreRequest>& requests, Jobs& jobs);
   void add(const std::vector<FloatRequest>& requests, Jobs& jobs);

@@ -6,6 +6,8 @@
 #include <tuple>
 #include <utility>
 
+#include "harness/journal/content_keys.hpp"
+
 namespace bitcluster {
 namespace {
 
@@ -21,58 +23,33 @@ constexpr double largest_share = 1.0 / 8, smallest_share = 1.0 / 64;
 /// But a tile has this many times the work that it costs beside its images, as long as there are tiles for all ranks.
 constexpr double work_per_tile = 4;
 
-/// Blocks before every look at variants that may stop, and all of them.
-std::vector<int> stage_ends(int blocks) {
-  std::vector<int> ends;
-  for (const int parts : {8, 4, 2, 1}) {
-    const int end = (blocks + parts - 1) / parts;
-    if (ends.empty() || end > ends.back()) ends.push_back(end);
-  }
-  return ends;
-}
-
-int blocks_of(int images) { return (images + block_images - 1) / block_images; }
-
 int images_of(int block, int images) { return std::min((block + 1) * block_images, images) - block * block_images; }
 
-}  // namespace
+/// Variants of one demand that are cut together in one stage.
+struct Group {
+  int demand, stage;
+  double beside;                         // per tile, of all variants
+  std::vector<std::vector<int>> wanted;  // (blocks): variants
+};
 
-double cost_of(std::span<const VariantCost> costs, std::span<const int> variants) {
-  double own = 0, shared = 0;
-  for (const int variant : variants) {
-    own += costs[variant].own;
-    shared = std::max(shared, costs[variant].shared);
+/// What is not known of these variants: of those that may stop, blocks [begin, end) only.
+Group make_group(const Demand& demand, int index, int stage, const std::vector<int>& variants, int begin, int end) {
+  const int blocks = image_blocks(demand.images);
+  Group group{index, stage, 0, std::vector<std::vector<int>>(blocks)};
+  for (const int v : variants) {
+    group.beside += demand.costs[v].tile;
+    const ScoreExtent& extent = demand.extents[v];
+    for (int block = 0; block < image_blocks(extent.images); ++block) {
+      const bool now = extent.may_stop ? block >= begin && block < end : stage == 0;
+      if (now && demand.known[std::size_t(v) * blocks + block] == std::byte(0)) group.wanted[block].push_back(v);
+    }
   }
-  return own + shared;
+  return group;
 }
 
-std::vector<Tile> cut(std::span<const Demand> demands, int ranks, int threads) {
-  /// Variants of one demand that are cut together in one stage.
-  struct Group {
-    int demand, stage;
-    double beside;                         // per tile, of all variants
-    std::vector<std::vector<int>> wanted;  // (blocks): variants
-  };
+/// Of all demands and stages.
+std::vector<Group> make_groups(std::span<const Demand> demands) {
   std::vector<Group> groups;
-  double whole = 0;
-  const auto add_group = [&](Group group, const std::vector<int>& variants, int begin, int end) {
-    const Demand& demand = demands[group.demand];
-    const int blocks = blocks_of(demand.images);
-    group.wanted.resize(blocks);
-    for (const int v : variants) {
-      group.beside += demand.costs[v].tile;
-      const Extent& extent = demand.extents[v];
-      const bool is_first = group.stage == 0;
-      for (int block = 0; block < blocks_of(extent.images); ++block) {
-        const bool now = extent.may_stop ? block >= begin && block < end : is_first;
-        if (now && demand.known[std::size_t(v) * blocks + block] == std::byte(0)) group.wanted[block].push_back(v);
-      }
-    }
-    for (int block = 0; block < blocks; ++block) {
-      whole += cost_of(demand.costs, group.wanted[block]) * images_of(block, demand.images);
-    }
-    groups.push_back(std::move(group));
-  };
   for (int d = 0; d < int(demands.size()); ++d) {
     const Demand& demand = demands[d];
     // variants that share nothing have tiles of their own: the fewer variants in one, the fewer weights are read for it
@@ -81,33 +58,38 @@ std::vector<Tile> cut(std::span<const Demand> demands, int ranks, int threads) {
       if (demand.costs[v].shared > 0) sharing.push_back(v);
     }
     int begin = 0, stage = 0;
-    for (const int end : stage_ends(blocks_of(demand.images))) {
-      add_group({d, stage, 0, {}}, sharing, begin, end);
+    for (const int end : stage_ends(image_blocks(demand.images))) {
+      groups.push_back(make_group(demand, d, stage, sharing, begin, end));
       for (int v = 0; v < int(demand.costs.size()); ++v) {
-        if (demand.costs[v].shared == 0) add_group({d, stage, 0, {}}, {v}, begin, end);
+        if (demand.costs[v].shared == 0) groups.push_back(make_group(demand, d, stage, {v}, begin, end));
       }
       begin = end;
       ++stage;
     }
   }
-  // what is dear to prepare while tiles are large
-  std::stable_sort(groups.begin(), groups.end(), [](const Group& a, const Group& b) {
-    return a.stage != b.stage ? a.stage < b.stage : a.beside > b.beside;
-  });
+  return groups;
+}
 
-  std::vector<Tile> tiles;
-  double left = whole;
-  std::size_t stage_begin = 0;
-  const auto end_stage = [&] {
-    std::stable_sort(tiles.begin() + std::ptrdiff_t(stage_begin), tiles.end(),
-                     [](const Tile& a, const Tile& b) { return a.cost > b.cost; });
-    stage_begin = tiles.size();
-  };
-  for (std::size_t g = 0; g < groups.size(); ++g) {
-    const Group& group = groups[g];
+double whole_cost(std::span<const Demand> demands, std::span<const Group> groups) {
+  double whole = 0;
+  for (const Group& group : groups) {
     const Demand& demand = demands[group.demand];
-    if (g > 0 && group.stage != groups[g - 1].stage) end_stage();
-    const int blocks = blocks_of(demand.images);
+    for (int block = 0; block < int(group.wanted.size()); ++block) {
+      whole += cost_of(demand.costs, group.wanted[block]) * images_of(block, demand.images);
+    }
+  }
+  return whole;
+}
+
+/// Cuts group after group.
+class TileCutter {
+ public:
+  TileCutter(std::span<const Demand> demands, int ranks, int threads, double whole)
+      : demands_(demands), ranks_(ranks), threads_(threads), whole_(whole), left_(whole) {}
+
+  void cut(const Group& group) {
+    const Demand& demand = demands_[group.demand];
+    const int blocks = image_blocks(demand.images);
     for (int first = 0; first < demand.images;) {
       int block = first / block_images;
       const std::vector<int>& variants = group.wanted[block];
@@ -117,38 +99,70 @@ std::vector<Tile> cut(std::span<const Demand> demands, int ranks, int threads) {
         first = end;
         continue;
       }
-      double beside = 0;
-      for (const int variant : variants) beside += demand.costs[variant].tile;
-      const double least = std::min(work_per_tile * beside, whole / ranks);
-      const double target =
-          std::max(least, std::clamp(left / (2 * ranks), whole * (ranks > 1 ? smallest_share : largest_share) / ranks,
-                                     whole * largest_share / ranks));
-      const double per_image = cost_of(demand.costs, variants);
-      const bool coarse = threads <= least_grain && least_grain * per_image >= least_cost &&
-                          usual_grain * per_image > coarse_share * whole / ranks;
-      const int grain = coarse ? least_grain : usual_grain;
-      const int wanted = int(std::min(target / per_image, double(end - first)));
-      const int count = std::min(std::max(grain, wanted / grain * grain), end - first);
-      // all variants, or where that is too much, as many at a time as the target allows
-      Tile tile{group.demand, {}, first, count, 0, 0};
-      for (const int variant : variants) {
-        std::vector<int> more = tile.variants;
-        more.push_back(variant);
-        const double cost = cost_of(demand.costs, more) * count;
-        if (!tile.variants.empty() && per_image * count > target && cost > target) {
-          tiles.push_back(std::move(tile));
-          tile = {group.demand, {variant}, first, count, cost_of(demand.costs, std::span(&variant, 1)) * count, 0};
-        } else {
-          tile.variants = std::move(more);
-          tile.cost = cost;
-        }
-      }
-      tiles.push_back(std::move(tile));
-      left -= per_image * count;
+      const double target = target_cost(demand, variants), per_image = cost_of(demand.costs, variants);
+      const int count = count_images(target, per_image, end - first);
+      add_tiles(group.demand, variants, first, count, target);
+      left_ -= per_image * count;
       first += count;
     }
   }
-  end_stage();
+
+  void end_stage() {
+    std::stable_sort(tiles_.begin() + std::ptrdiff_t(stage_begin_), tiles_.end(),
+                     [](const Tile& a, const Tile& b) { return a.cost > b.cost; });
+    stage_begin_ = tiles_.size();
+  }
+
+  std::vector<Tile> take() { return std::move(tiles_); }
+
+ private:
+  /// Of the next tile.
+  double target_cost(const Demand& demand, const std::vector<int>& variants) const {
+    double beside = 0;
+    for (const int variant : variants) beside += demand.costs[variant].tile;
+    const double least = std::min(work_per_tile * beside, whole_ / ranks_);
+    return std::max(least,
+                    std::clamp(left_ / (2 * ranks_), whole_ * (ranks_ > 1 ? smallest_share : largest_share) / ranks_,
+                               whole_ * largest_share / ranks_));
+  }
+
+  /// Of the next tile, at most `most`.
+  int count_images(double target, double per_image, int most) const {
+    const bool coarse = threads_ <= least_grain && least_grain * per_image >= least_cost &&
+                        usual_grain * per_image > coarse_share * whole_ / ranks_;
+    const int grain = coarse ? least_grain : usual_grain;
+    const int wanted = int(std::min(target / per_image, double(most)));
+    return std::min(std::max(grain, wanted / grain * grain), most);
+  }
+
+  /// One of all variants, or where that is too much, of as many at a time as the target allows.
+  void add_tiles(int demand, const std::vector<int>& variants, int first, int count, double target) {
+    const std::vector<VariantCost>& costs = demands_[demand].costs;
+    const double together = cost_of(costs, variants) * count;
+    Tile tile{demand, {}, first, count, 0, 0};
+    for (const int variant : variants) {
+      std::vector<int> more = tile.variants;
+      more.push_back(variant);
+      const double cost = cost_of(costs, more) * count;
+      if (!tile.variants.empty() && together > target && cost > target) {
+        tiles_.push_back(std::move(tile));
+        tile = {demand, {variant}, first, count, cost_of(costs, std::span(&variant, 1)) * count, 0};
+      } else {
+        tile.variants = std::move(more);
+        tile.cost = cost;
+      }
+    }
+    tiles_.push_back(std::move(tile));
+  }
+
+  std::span<const Demand> demands_;
+  int ranks_, threads_;
+  double whole_, left_;
+  std::vector<Tile> tiles_;
+  std::size_t stage_begin_ = 0;
+};
+
+void number_kinds(std::span<const Demand> demands, std::vector<Tile>& tiles) {
   std::map<std::pair<int, std::vector<int>>, int> kinds;
   for (Tile& tile : tiles) {
     const std::vector<VariantCost>& costs = demands[tile.demand].costs;
@@ -156,6 +170,24 @@ std::vector<Tile> cut(std::span<const Demand> demands, int ranks, int threads) {
     if (std::all_of(tile.variants.begin(), tile.variants.end(), [&](int v) { return costs[v].tile == 0; })) continue;
     tile.kind = kinds.try_emplace({tile.demand, tile.variants}, int(kinds.size())).first->second;
   }
+}
+
+}  // namespace
+
+std::vector<Tile> cut(std::span<const Demand> demands, int ranks, int threads) {
+  std::vector<Group> groups = make_groups(demands);
+  TileCutter cutter(demands, ranks, threads, whole_cost(demands, groups));
+  // what is dear to prepare while tiles are large
+  std::stable_sort(groups.begin(), groups.end(), [](const Group& a, const Group& b) {
+    return a.stage != b.stage ? a.stage < b.stage : a.beside > b.beside;
+  });
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    if (g > 0 && groups[g].stage != groups[g - 1].stage) cutter.end_stage();
+    cutter.cut(groups[g]);
+  }
+  cutter.end_stage();
+  std::vector<Tile> tiles = cutter.take();
+  number_kinds(demands, tiles);
   return tiles;
 }
 
@@ -184,31 +216,6 @@ std::vector<std::size_t> emulation_order(std::span<const double> costs, std::spa
     return key(a) < key(b);
   });
   return order;
-}
-
-Looks::Looks(std::vector<Extent> extents, std::vector<StopTest> stops, int images)
-    : extents_(std::move(extents)),
-      stops_(std::move(stops)),
-      ends_(stage_ends(blocks_of(images))),
-      arrived_(extents_.size(), std::vector<char>(blocks_of(images))),
-      whole_(extents_.size()),
-      looks_(extents_.size()) {
-  for (const Extent& extent : extents_) images_.push_back(extent.images);
-}
-
-void Looks::arrive(int variant, int block, std::span<const ImageScore> scores) {
-  if (!extents_[variant].may_stop || stopped(variant)) return;
-  arrived_[variant][block] = true;
-  int& whole = whole_[variant];
-  while (whole < int(arrived_[variant].size()) && arrived_[variant][whole]) ++whole;
-  for (std::size_t& look = looks_[variant]; look < ends_.size() && ends_[look] <= whole; ++look) {
-    const int seen = ends_[look] * block_images;
-    if (seen >= extents_[variant].images) return;
-    if (stops_[variant](scores.first(seen))) {
-      images_[variant] = seen;
-      return;
-    }
-  }
 }
 
 }  // namespace bitcluster

@@ -7,6 +7,7 @@
 #include "harness/ranks/shared_preparation.hpp"
 #include "harness/study/rows.hpp"
 #include "host/base/error.hpp"
+#include "host/search/front.hpp"
 
 namespace bitcluster {
 namespace {
@@ -190,7 +191,8 @@ void Study::add_evaluation(const std::string& assignment, std::span<const ImageS
   std::string weights = "float", encoding = "";
   double terms = 0;
   if (choices) {
-    const bool plain = std::all_of(choices->begin(), choices->end(), [](int choice) { return choice == reference_choice; });
+    const bool plain =
+        std::all_of(choices->begin(), choices->end(), [](int choice) { return choice == reference_choice; });
     const WeightFormat& format = format_of(*std::max_element(choices->begin(), choices->end()));
     weights = plain ? "integer" : method_of(format);
     encoding = to_string(format.encoding);
@@ -318,7 +320,7 @@ std::optional<ScoreRequest> CandidateSearch::next() {
   if (questions.empty()) return std::nullopt;
   ++round_;
   std::vector<Variant> variants;
-  std::vector<Extent> extents;
+  std::vector<ScoreExtent> extents;
   for (const Question& question : questions) {
     variants.push_back(study_->weights_->variant(shifted(question.assignment)));
     extents.push_back({question.images, question.may_stop && study_->config_->search.early_stop});

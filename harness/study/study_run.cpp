@@ -27,7 +27,7 @@ std::string counted(std::size_t count, const std::string& thing) {
 }
 
 /// Of every evaluation, its share of the wall time of a batch [s].
-double seconds_each(const Stopwatch& watch, const Batch& batch) {
+double seconds_each(const Stopwatch& watch, const ScoringWork& batch) {
   std::size_t evaluations = batch.floats.size();
   for (const ScoreRequest& request : batch.requests) evaluations += request.variants.size();
   return watch.seconds() / double(evaluations);
@@ -135,11 +135,11 @@ void Studies::search(const std::vector<Accelerator>& accelerators) {
     ends.push_back(tasks.size());
   }
   const EmulationList list(tasks, false, evaluator_, walker_);
-  Batch first;
+  ScoringWork first;
   first.others = list.list();
   for (const auto& study : studies_) first.floats.push_back(study->float_request());
   const Stopwatch watch;
-  const BatchResult found =
+  const ScoringResult found =
       evaluator_.work_on(first, label("float, " + config_.search.split + " split, and costs of the candidates"));
   const double seconds = seconds_each(watch, first);
   for (std::size_t i = 0; i < studies_.size(); ++i) studies_[i]->take_float(found.floats[i], seconds);
@@ -152,7 +152,7 @@ void Studies::search(const std::vector<Accelerator>& accelerators) {
   }
 
   for (int round = 1;; ++round) {
-    Batch batch;
+    ScoringWork batch;
     std::vector<CandidateSearch*> asking;
     std::size_t assignments = 0;
     for (CandidateSearch& search : searches) {
@@ -180,7 +180,7 @@ void Studies::assign_uniformly() {
 
 void Studies::conclude(bool test, const std::vector<Basis>& bases) {
   for (const auto& study : studies_) study->drop_images();
-  Batch batch;
+  ScoringWork batch;
   std::vector<EmulationTask> tasks;
   for (const auto& study : studies_) {
     if (test) {
@@ -197,7 +197,7 @@ void Studies::conclude(bool test, const std::vector<Basis>& bases) {
   std::string step = test ? config_.search.test_split + " split" : "emulate";
   if (test && !bases.empty()) step += " and emulation";
   const Stopwatch watch;
-  const BatchResult result = evaluator_.work_on(batch, label(step));
+  const ScoringResult result = evaluator_.work_on(batch, label(step));
   const double seconds = test ? seconds_each(watch, batch) : 0;
   for (std::size_t i = 0; test && i < studies_.size(); ++i) {
     studies_[i]->take_float(result.floats[i], seconds);
