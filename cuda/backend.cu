@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -6,12 +8,10 @@
 #include <set>
 
 #include "cuda/backend.hpp"
-#include "cuda/convolution.cuh"
 #include "cuda/device.hpp"
+#include "cuda/device_network.cuh"
 #include "cuda/elements.cuh"
 #include "cuda/quantize.hpp"
-#include "host/inference/computed_layers.hpp"
-#include "host/inference/layer_constants.hpp"
 
 namespace bitcluster {
 namespace {
@@ -27,15 +27,6 @@ constexpr std::size_t largest_tensor = (std::size_t(1) << 31) - (std::size_t(1) 
 
 /// Chunks of images under way: the copies of one run beside the kernels of the other.
 constexpr int slots = 2;
-
-/// What evaluation needs to know of one layer beside the network itself.
-struct LayerPlan {
-  LayerConstants constants;
-  std::optional<DeviceConvolution> convolution;  //!< with the reference weights
-  DeviceArray<float> table;                      //!< look_up, normalize, pool_average: see there
-  DeviceArray<std::int32_t> source;              //!< look_up
-  int sum = -1;                                  //!< convolution: the Add that its kernel can do as well, see walk()
-};
 
 /// Images on their way through the network.
 struct Slot {
@@ -75,20 +66,14 @@ class CudaBackend final : public Backend {
   using Cache = std::map<std::pair<int, const QuantizedWeights*>, CachedWeights>;
 
   void use_device() const { check(cudaSetDevice(device_)); }
-  const IntegerNetwork& loaded() const;
-  const std::vector<Layer>& layers() const { return network_->network.layers; }
-  int last() const { return int(layers().size()) - 1; }
-  std::size_t tensor_bytes(int layer) const;
+  /// The loaded one; Error without.
+  const DeviceNetwork& loaded() const;
+  const std::vector<Layer>& layers() const { return network_->layers(); }
 
-  void reserve(std::size_t bytes, const std::string& what) const;
-  DeviceConvolution pack(int layer, const QuantizedWeights& weights) const;
+  void reserve(std::size_t bytes, const IntegerNetwork& network, const std::string& what) const;
   std::vector<Changed> pack(std::span<const Variant> variants);
   std::size_t free_memory() const;
 
-  void upload();
-  template <class Step>
-  void walk(const Pass& pass, const Step& step) const;
-  std::size_t peak_bytes(const Pass& pass) const;
   int choose_chunk(int count, std::size_t image_bytes) const;
 
   void run(const Pass& pass, const Changed& weights, Slot& slot, const Tensors& reference, Tensors& tensors,
@@ -101,11 +86,8 @@ class CudaBackend final : public Backend {
   int device_;
   std::string description_;
   std::size_t memory_ = 0;  //!< that may be used in all [byte]
-  const IntegerNetwork* network_ = nullptr;
-  Stream stream_;  //!< of weights and tables
-  std::vector<LayerPlan> plans_;
-  DeviceArray<std::int8_t> input_table_;
-  std::size_t network_bytes_ = 0;
+  Stream stream_;           //!< of weights and tables
+  std::optional<DeviceNetwork> network_;
   Cache cache_;                         //!< changed weights of the last call
   std::span<const std::uint8_t> held_;  //!< pixels of which device_held_ is a copy
   DeviceArray<std::uint8_t> device_held_;
@@ -115,7 +97,7 @@ class CudaBackend final : public Backend {
 CudaBackend::CudaBackend(int device, double share) : device_(device) {
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, device));
-  description_ = std::string("cuda (") + properties.name + ", device " + std::to_string(device) + ")";
+  description_ = fmt::format("cuda ({}, device {})", properties.name, device);
   // freed memory stays with the process: tensors come and go with every chunk
   cudaMemPool_t pool = nullptr;
   check(cudaDeviceGetDefaultMemPool(&pool, device));
@@ -132,31 +114,17 @@ CudaBackend::~CudaBackend() {
   cudaDeviceSynchronize();
 }
 
-const IntegerNetwork& CudaBackend::loaded() const {
+const DeviceNetwork& CudaBackend::loaded() const {
   if (!network_) throw Error("cannot evaluate", "no network is loaded", "call load() first");
   return *network_;
 }
 
-/// Of one image.
-std::size_t CudaBackend::tensor_bytes(int layer) const {
-  const Shape& shape = layers()[layer].output;
-  const std::size_t element = layer == last() ? sizeof(float) : 1;
-  return element * shape.height * shape.width * pixel_stride(shape.channels);
-}
-
-DeviceConvolution CudaBackend::pack(int index, const QuantizedWeights& weights) const {
-  const Layer& layer = layers()[index];
-  return DeviceConvolution(std::get<Convolution>(layer.operation), layers()[layer.inputs[0]].output, weights.values,
-                           requantization(*network_, index, weights), stream_);
-}
-
 /// Error where so many bytes are not left.
-void CudaBackend::reserve(std::size_t bytes, const std::string& what) const {
+void CudaBackend::reserve(std::size_t bytes, const IntegerNetwork& network, const std::string& what) const {
   const std::size_t left = free_memory();
   if (bytes <= left) return;
-  throw Error("network '" + network_->network.name + "' does not fit the GPU",
-              what + " " + std::to_string((bytes >> 20) + 1) + " MiB and " + std::to_string(left >> 20) + " MiB of " +
-                  description_ + " are left",
+  throw Error(fmt::format("network '{}' does not fit the GPU", network.network.name),
+              fmt::format("{} {} MiB and {} MiB of {} are left", what, (bytes >> 20) + 1, left >> 20, description_),
               "use a GPU with more free memory, fewer models or assignments at once, or --backend cpu");
 }
 
@@ -173,7 +141,7 @@ std::vector<Changed> CudaBackend::pack(std::span<const Variant> variants) {
     if (cache_.count(key)) continue;
     bytes += DeviceConvolution::most_bytes(std::get<Convolution>(layer.operation), layers()[layer.inputs[0]].output);
   }
-  reserve(bytes, "the changed weights of " + std::to_string(variants.size()) + " assignments take");
+  reserve(bytes, network_->network(), fmt::format("the changed weights of {} assignments take", variants.size()));
 
   std::vector<Changed> result;
   for (const Variant& variant : variants) {
@@ -182,7 +150,8 @@ std::vector<Changed> CudaBackend::pack(std::span<const Variant> variants) {
       const Cache::key_type key{change.layer, change.weights.get()};
       auto entry = cache_.find(key);
       if (entry == cache_.end()) {
-        const auto packed = std::make_shared<const DeviceConvolution>(pack(change.layer, *change.weights));
+        const auto packed =
+            std::make_shared<const DeviceConvolution>(network_->pack(change.layer, *change.weights, stream_));
         entry = cache_.insert({key, {change.weights, packed}}).first;
       }
       changed[change.layer] = entry->second.convolution;
@@ -194,7 +163,7 @@ std::vector<Changed> CudaBackend::pack(std::span<const Variant> variants) {
 
 /// For activations and images.
 std::size_t CudaBackend::free_memory() const {
-  std::size_t taken = network_bytes_ + device_held_.size();
+  std::size_t taken = (network_ ? network_->bytes() : 0) + device_held_.size();
   for (const auto& [key, entry] : cache_) taken += entry.convolution->bytes();
   return memory_ - std::min(memory_, taken);
 }
@@ -203,122 +172,21 @@ void CudaBackend::load(const IntegerNetwork& network) {
   use_device();
   check(cudaDeviceSynchronize());
   cache_.clear();
-  plans_.clear();
-  network_ = &network;
-  try {
-    upload();
-  } catch (...) {
-    network_ = nullptr;
-    throw;
-  }
-}
-
-/// Weights and tables of the network.
-void CudaBackend::upload() {
-  plans_.resize(layers().size());
-  std::size_t bytes = network_->input_table.size();
-  for (int index = 0; index <= last(); ++index) {
-    const Layer& layer = layers()[index];
-    const LayerConstants& constants = plans_[index].constants = layer_constants(*network_, index);
-    if (const auto* convolution = std::get_if<Convolution>(&layer.operation)) {
-      bytes += DeviceConvolution::most_bytes(*convolution, layers()[layer.inputs[0]].output);
-    }
-    bytes += sizeof(float) * (256 + constants.square_table.size() + constants.position_multipliers.size());
-    bytes += sizeof(std::int32_t) * constants.source.size() * 4;  // pixels may be padded to 4 times their channels
-  }
-  network_bytes_ = 0;
-  reserve(bytes, "its weights take");
-  network_bytes_ = bytes;
-  input_table_ = DeviceArray<std::int8_t>(network_->input_table.data(), network_->input_table.size(), stream_);
-
-  std::vector<int> readers(layers().size());
-  for (const Layer& layer : layers()) {
-    for (const int input : layer.inputs) ++readers[input];
-  }
-  for (int index = 0; index <= last(); ++index) {
-    const Layer& layer = layers()[index];
-    LayerPlan& plan = plans_[index];
-    const LayerConstants& constants = plan.constants;
-    std::vector<float> table = constants.square_table;
-    if (!constants.position_multipliers.empty()) table = constants.position_multipliers;
-    if (std::holds_alternative<Function>(layer.operation) || std::holds_alternative<Rearrange>(layer.operation)) {
-      for (int byte = 0; byte < 256; ++byte) {
-        const std::uint8_t result = constants.bytes[byte];
-        const int value = network_->formats[index].is_signed ? int(std::int8_t(result)) : result;
-        table.push_back(index == last() ? constants.reals[byte] : float(value));
-      }
-    }
-    plan.table = DeviceArray<float>(table.data(), table.size(), stream_);
-    if (std::holds_alternative<Convolution>(layer.operation)) {
-      plan.convolution.emplace(pack(index, network_->weights[index]));
-    }
-    if (!constants.source.empty()) {  // both sides get the padding of pixels
-      const Shape& from = layers()[layer.inputs[0]].output;
-      const int channels = layer.output.channels, stride = pixel_stride(channels);
-      std::vector<std::int32_t> source(constants.source.size() / channels * stride, -1);
-      for (std::size_t i = 0; i < constants.source.size(); ++i) {
-        const std::int32_t element = constants.source[i];
-        if (element < 0) continue;
-        source[i / channels * stride + i % channels] =
-            element / from.channels * pixel_stride(from.channels) + element % from.channels;
-      }
-      plan.source = DeviceArray<std::int32_t>(source.data(), source.size(), stream_);
-    }
-    if (std::holds_alternative<Add>(layer.operation) && index != last() && layer.inputs[0] != layer.inputs[1]) {
-      // the later operand, so that the other one is there
-      const int operand = std::max(layer.inputs[0], layer.inputs[1]);
-      if (plans_[operand].convolution && readers[operand] == 1) plans_[operand].sum = index;
-    }
-  }
-  stream_.wait();
-}
-
-/// Calls step(layer, convolution that the layer's kernel does as well or -1) for what the pass computes, in order. A
-/// convolution whose only reader is a sum is done by the kernel of the sum.
-template <class Step>
-void CudaBackend::walk(const Pass& pass, const Step& step) const {
-  std::vector<int> fused(layers().size(), -1);
-  for (int index = 0; index <= last(); ++index) {
-    if (!pass.computes[index]) continue;
-    const int sum = plans_[index].sum;
-    if (sum >= 0 && pass.computes[sum] && pass.readers[index] == 1) {
-      fused[sum] = index;
-      continue;
-    }
-    step(index, fused[index]);
-  }
-}
-
-/// Device memory that the tensors of one image take while the pass runs, those that stay included.
-std::size_t CudaBackend::peak_bytes(const Pass& pass) const {
-  std::vector<int> readers = pass.readers;
-  std::size_t now = 0, peak = 0;
-  const auto release = [&](int layer) {
-    for (const int input : layers()[layer].inputs) {
-      if (pass.computes[input] && --readers[input] == 0) now -= tensor_bytes(input);
-    }
-  };
-  walk(pass, [&](int index, int convolution) {
-    now += tensor_bytes(index);
-    peak = std::max(peak, now);
-    if (convolution >= 0) {
-      now += tensor_bytes(convolution);  // taken off again with the sum's inputs
-      release(convolution);
-    }
-    release(index);
-  });
-  return peak;
+  network_.reset();
+  DeviceNetwork loading(network);
+  reserve(loading.bytes(), network, "its weights take");
+  loading.upload(stream_);
+  network_ = std::move(loading);
 }
 
 int CudaBackend::choose_chunk(int count, std::size_t image_bytes) const {
   std::size_t largest = 1;
-  for (int index = 0; index <= last(); ++index) largest = std::max(largest, tensor_bytes(index));
+  for (int index = 0; index <= network_->last(); ++index) largest = std::max(largest, network_->tensor_bytes(index));
   const std::size_t available = free_memory() / slots;
-  reserve(slots * image_bytes, "two images at once take");
+  reserve(slots * image_bytes, network_->network(), "two images at once take");
   if (largest > largest_tensor) {
-    throw Error("network '" + network_->network.name + "' cannot be evaluated on a GPU",
-                "a tensor of one image takes more than " + std::to_string(largest_tensor >> 20) + " MiB",
-                "use --backend cpu");
+    throw Error(fmt::format("network '{}' cannot be evaluated on a GPU", network_->network().network.name),
+                fmt::format("a tensor of one image takes more than {} MiB", largest_tensor >> 20), "use --backend cpu");
   }
   const std::size_t fits = std::min(available / image_bytes, largest_tensor / largest);
   const int share = (count + slots - 1) / slots;  // so that both slots have work
@@ -333,7 +201,7 @@ TensorView CudaBackend::view(int layer, const Tensors& tensors, const Tensors& r
           shape.width,
           shape.channels,
           pixel_stride(shape.channels),
-          network_->formats[layer].is_signed};
+          network_->network().formats[layer].is_signed};
 }
 
 /// Computes the layers of `pass` for the slot's images. Inputs that it does not compute come from `reference`. Tensors
@@ -346,7 +214,7 @@ void CudaBackend::run(const Pass& pass, const Changed& weights, Slot& slot, cons
       if (pass.computes[input] && --readers[input] == 0) tensors[input] = {};
     }
   };
-  walk(pass, [&](int index, int convolution) {
+  network_->walk(pass, [&](int index, int convolution) {
     const Shape& shape = layers()[index].output;
     OutputView output{logits,
                       slot.images,
@@ -354,10 +222,10 @@ void CudaBackend::run(const Pass& pass, const Changed& weights, Slot& slot, cons
                       shape.width,
                       shape.channels,
                       pixel_stride(shape.channels),
-                      plans_[index].constants.range,
-                      index == last()};
+                      network_->plan(index).constants.range,
+                      index == network_->last()};
     if (!output.real) {
-      tensors[index] = Activations(slot.images * tensor_bytes(index), slot.stream);
+      tensors[index] = Activations(slot.images * network_->tensor_bytes(index), slot.stream);
       output.values = tensors[index].data();
     }
     const int weighted = convolution >= 0 ? convolution : index;
@@ -373,20 +241,20 @@ void CudaBackend::run(const Pass& pass, const Changed& weights, Slot& slot, cons
 void CudaBackend::run_layer(int index, int sum, const DeviceConvolution* changed, const Tensors& tensors,
                             const Tensors& reference, const OutputView& output, Slot& slot) const {
   const Layer& layer = layers()[index];
-  const LayerPlan& plan = plans_[index];
+  const DeviceLayer& plan = network_->plan(index);
   const LayerConstants& constants = plan.constants;
   const Stream& stream = slot.stream;
   const auto input = [&](std::size_t i) { return view(layer.inputs[i], tensors, reference); };
 
   if (index == 0) {
-    read_images(slot.source, input_table_.data(), output, stream);
+    read_images(slot.source, network_->input_table(), output, stream);
   } else if (plan.convolution) {
     const DeviceConvolution& convolution = changed ? *changed : *plan.convolution;
     FusedAdd add;
     if (sum >= 0) {
       const std::vector<int>& operands = layers()[sum].inputs;
       const int own = operands[0] == index ? 0 : 1;
-      const std::vector<float>& multipliers = plans_[sum].constants.multipliers;
+      const std::vector<float>& multipliers = network_->plan(sum).constants.multipliers;
       add = {view(operands[1 - own], tensors, reference), multipliers[own], multipliers[1 - own], constants.range};
     }
     convolution.run(input(0), output, sum >= 0 ? &add : nullptr, stream);
@@ -426,7 +294,7 @@ void CudaBackend::hold(std::span<const std::uint8_t> pixels) {
 
 /// Copies images to the device, which goes on beside the host.
 void CudaBackend::start(Slot& slot, ImageBatch images, int first, int count) const {
-  const std::size_t image_size = network_->network.input().size(), bytes = count * image_size;
+  const std::size_t image_size = network_->network().network.input().size(), bytes = count * image_size;
   slot.first_image = first;
   slot.images = count;
   const std::uint8_t* const pixels = images.pixels + first * image_size;
@@ -442,23 +310,24 @@ void CudaBackend::start(Slot& slot, ImageBatch images, int first, int count) con
 }
 
 void CudaBackend::evaluate(ImageBatch images, std::span<const Variant> variants, std::span<float> logits) {
-  const std::size_t classes = loaded().network.classes();
+  const DeviceNetwork& device_network = loaded();
+  const Network& network = device_network.network().network;
+  const std::size_t classes = network.classes();
   if (images.count < 0 || logits.size() != variants.size() * images.count * classes) {
-    throw Error("cannot evaluate " + std::to_string(images.count) + " images",
-                "the place for logits has " + std::to_string(logits.size()) + " values",
-                "give (variants, count, classes)");
+    throw Error(fmt::format("cannot evaluate {} images", images.count),
+                fmt::format("the place for logits has {} values", logits.size()), "give (variants, count, classes)");
   }
   if (logits.empty()) return;
   use_device();
   std::vector<Pass> passes;
-  for (const Variant& variant : variants) passes.push_back(variant_pass(network_->network, variant));
-  const Pass shared_pass = reference_pass(network_->network, passes);
+  for (const Variant& variant : variants) passes.push_back(variant_pass(network, variant));
+  const Pass shared_pass = reference_pass(network, passes);
   const std::vector<Changed> weights = pack(variants);
   stream_.wait();
 
   std::size_t largest_variant = 0;
-  for (const Pass& pass : passes) largest_variant = std::max(largest_variant, peak_bytes(pass));
-  const std::size_t image_bytes = peak_bytes(shared_pass) + largest_variant + network_->network.input().size() +
+  for (const Pass& pass : passes) largest_variant = std::max(largest_variant, device_network.peak_bytes(pass));
+  const std::size_t image_bytes = device_network.peak_bytes(shared_pass) + largest_variant + network.input().size() +
                                   (1 + variants.size()) * classes * sizeof(float);
   const int chunk = choose_chunk(images.count, image_bytes);
   for (Slot& slot : slots_) slot.images = 0;  // of a call that failed
@@ -483,7 +352,7 @@ void CudaBackend::evaluate(ImageBatch images, std::span<const Variant> variants,
     run(shared_pass, {}, slot, nothing, reference, reference_logits.data());
     for (std::size_t variant = 0; variant < variants.size(); ++variant) {
       float* const to = results.data() + variant * count;
-      if (passes[variant].computes[last()]) {
+      if (passes[variant].computes[device_network.last()]) {
         Tensors tensors(layers().size());
         run(passes[variant], weights[variant], slot, reference, tensors, to);
       } else {
@@ -499,13 +368,14 @@ void CudaBackend::evaluate(ImageBatch images, std::span<const Variant> variants,
 }
 
 void CudaBackend::observe_inputs(ImageBatch images, const Variant& variant, const InputObserver& observer) {
-  loaded();
+  const DeviceNetwork& device_network = loaded();
+  const Network& network = device_network.network().network;
   use_device();
-  const std::vector<int> weighted = weighted_layers(network_->network);
-  variant_pass(network_->network, variant);  // checks it
+  const std::vector<int> weighted = weighted_layers(network);
+  variant_pass(network, variant);  // checks it
   const Changed weights = pack(std::span(&variant, 1))[0];
   stream_.wait();
-  const Pass pass = inputs_pass(network_->network);
+  const Pass pass = inputs_pass(network);
 
   std::size_t values = 0;  // of one image, all layers
   std::vector<std::size_t> starts;
@@ -515,7 +385,7 @@ void CudaBackend::observe_inputs(ImageBatch images, const Variant& variant, cons
   }
   // twice the values: here and in the pinned copy, which should not be larger
   const int chunk = choose_chunk(
-      images.count, peak_bytes(pass) + 2 * values * sizeof(std::int16_t) + network_->network.input().size());
+      images.count, device_network.peak_bytes(pass) + 2 * values * sizeof(std::int16_t) + network.input().size());
   Slot& slot = slots_[0];
   for (int first = 0; first < images.count; first += chunk) {
     start(slot, images, first, std::min(chunk, images.count - first));
@@ -546,10 +416,10 @@ void CudaBackend::observe_inputs(ImageBatch images, const Variant& variant, cons
 std::unique_ptr<Backend> make_cuda_backend(int device, double share) {
   const DeviceReport report = find_devices();
   if (device < 0 || device >= int(report.devices.size())) {
-    throw Error("GPU " + std::to_string(device) + " cannot be used",
-                report.devices.empty() ? report.reason
-                                       : "this process sees " + std::to_string(report.devices.size()) + " of them",
-                "use --backend cpu, or a machine with a GPU");
+    throw Error(
+        fmt::format("GPU {} cannot be used", device),
+        report.devices.empty() ? report.reason : fmt::format("this process sees {} of them", report.devices.size()),
+        "use --backend cpu, or a machine with a GPU");
   }
   check(cudaSetDevice(device));
   return std::make_unique<CudaBackend>(device, share);

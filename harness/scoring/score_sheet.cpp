@@ -41,9 +41,9 @@ Payload ScoreSheet::work(const Tile& tile) const {
   std::vector<ImageScore> scores(tile.variants.size() * tile.images);
   const std::size_t count = tile.images;
   for (std::size_t v = 0; v < tile.variants.size(); ++v) {
-    bitcluster::score(std::span(logits).subspan(v * count * job_.classes, count * job_.classes),
-                      std::span(job_.images->labels).subspan(tile.first_image, count), job_.classes,
-                      std::span(scores).subspan(v * count, count));
+    score(std::span(logits).subspan(v * count * job_.classes, count * job_.classes),
+          std::span(job_.images->labels).subspan(tile.first_image, count), job_.classes,
+          std::span(scores).subspan(v * count, count));
   }
   const auto bytes = std::as_bytes(std::span(scores));
   return {bytes.begin(), bytes.end()};
