@@ -1,5 +1,3 @@
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -97,7 +95,7 @@ class CudaBackend final : public Backend {
 CudaBackend::CudaBackend(int device, double share) : device_(device) {
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, device));
-  description_ = fmt::format("cuda ({}, device {})", properties.name, device);
+  description_ = std::string("cuda (") + properties.name + ", device " + std::to_string(device) + ")";
   // freed memory stays with the process: tensors come and go with every chunk
   cudaMemPool_t pool = nullptr;
   check(cudaDeviceGetDefaultMemPool(&pool, device));
@@ -123,8 +121,9 @@ const DeviceNetwork& CudaBackend::loaded() const {
 void CudaBackend::reserve(std::size_t bytes, const IntegerNetwork& network, const std::string& what) const {
   const std::size_t left = free_memory();
   if (bytes <= left) return;
-  throw Error(fmt::format("network '{}' does not fit the GPU", network.network.name),
-              fmt::format("{} {} MiB and {} MiB of {} are left", what, (bytes >> 20) + 1, left >> 20, description_),
+  throw Error("network '" + network.network.name + "' does not fit the GPU",
+              what + " " + std::to_string((bytes >> 20) + 1) + " MiB and " + std::to_string(left >> 20) + " MiB of " +
+                  description_ + " are left",
               "use a GPU with more free memory, fewer models or assignments at once, or --backend cpu");
 }
 
@@ -141,7 +140,8 @@ std::vector<Changed> CudaBackend::pack(std::span<const Variant> variants) {
     if (cache_.count(key)) continue;
     bytes += DeviceConvolution::most_bytes(std::get<Convolution>(layer.operation), layers()[layer.inputs[0]].output);
   }
-  reserve(bytes, network_->network(), fmt::format("the changed weights of {} assignments take", variants.size()));
+  reserve(bytes, network_->network(),
+          "the changed weights of " + std::to_string(variants.size()) + " assignments take");
 
   std::vector<Changed> result;
   for (const Variant& variant : variants) {
@@ -185,8 +185,9 @@ int CudaBackend::choose_chunk(int count, std::size_t image_bytes) const {
   const std::size_t available = free_memory() / slots;
   reserve(slots * image_bytes, network_->network(), "two images at once take");
   if (largest > largest_tensor) {
-    throw Error(fmt::format("network '{}' cannot be evaluated on a GPU", network_->network().network.name),
-                fmt::format("a tensor of one image takes more than {} MiB", largest_tensor >> 20), "use --backend cpu");
+    throw Error("network '" + network_->network().network.name + "' cannot be evaluated on a GPU",
+                "a tensor of one image takes more than " + std::to_string(largest_tensor >> 20) + " MiB",
+                "use --backend cpu");
   }
   const std::size_t fits = std::min(available / image_bytes, largest_tensor / largest);
   const int share = (count + slots - 1) / slots;  // so that both slots have work
@@ -314,8 +315,9 @@ void CudaBackend::evaluate(ImageBatch images, std::span<const Variant> variants,
   const Network& network = device_network.network().network;
   const std::size_t classes = network.classes();
   if (images.count < 0 || logits.size() != variants.size() * images.count * classes) {
-    throw Error(fmt::format("cannot evaluate {} images", images.count),
-                fmt::format("the place for logits has {} values", logits.size()), "give (variants, count, classes)");
+    throw Error("cannot evaluate " + std::to_string(images.count) + " images",
+                "the place for logits has " + std::to_string(logits.size()) + " values",
+                "give (variants, count, classes)");
   }
   if (logits.empty()) return;
   use_device();
@@ -416,10 +418,10 @@ void CudaBackend::observe_inputs(ImageBatch images, const Variant& variant, cons
 std::unique_ptr<Backend> make_cuda_backend(int device, double share) {
   const DeviceReport report = find_devices();
   if (device < 0 || device >= int(report.devices.size())) {
-    throw Error(
-        fmt::format("GPU {} cannot be used", device),
-        report.devices.empty() ? report.reason : fmt::format("this process sees {} of them", report.devices.size()),
-        "use --backend cpu, or a machine with a GPU");
+    throw Error("GPU " + std::to_string(device) + " cannot be used",
+                report.devices.empty() ? report.reason
+                                       : "this process sees " + std::to_string(report.devices.size()) + " of them",
+                "use --backend cpu, or a machine with a GPU");
   }
   check(cudaSetDevice(device));
   return std::make_unique<CudaBackend>(device, share);
