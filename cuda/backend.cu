@@ -242,7 +242,7 @@ void CudaBackend::run(const Pass& pass, const Changed& weights, Slot& slot, cons
 void CudaBackend::run_layer(int index, int sum, const DeviceConvolution* changed, const Tensors& tensors,
                             const Tensors& reference, const OutputView& output, Slot& slot) const {
   const Layer& layer = layers()[index];
-  const DeviceLayer& plan = network_->plan(index);
+  const DeviceLayerPlan& plan = network_->plan(index);
   const LayerConstants& constants = plan.constants;
   const Stream& stream = slot.stream;
   const auto input = [&](std::size_t i) { return view(layer.inputs[i], tensors, reference); };

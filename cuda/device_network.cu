@@ -43,7 +43,7 @@ void DeviceNetwork::upload(const Stream& stream) {
 
 void DeviceNetwork::upload_layer(int index, const Stream& stream) {
   const Layer& layer = layers()[index];
-  DeviceLayer& plan = plans_[index];
+  DeviceLayerPlan& plan = plans_[index];
   const LayerConstants& constants = plan.constants;
   std::vector<float> table = constants.square_table;
   if (!constants.position_multipliers.empty()) table = constants.position_multipliers;

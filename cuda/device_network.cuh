@@ -12,7 +12,7 @@
 namespace bitcluster {
 
 /// What evaluation needs to know of one layer beside the network itself.
-struct DeviceLayer {
+struct DeviceLayerPlan {
   LayerConstants constants;
   std::optional<DeviceConvolution> convolution;  //!< with the reference weights
   DeviceArray<float> table;                      //!< look_up, normalize, pool_average: see there
@@ -34,7 +34,7 @@ class DeviceNetwork {
   const IntegerNetwork& network() const { return *network_; }
   const std::vector<Layer>& layers() const { return network_->network.layers; }
   int last() const { return int(layers().size()) - 1; }
-  const DeviceLayer& plan(int layer) const { return plans_[layer]; }
+  const DeviceLayerPlan& plan(int layer) const { return plans_[layer]; }
   const std::int8_t* input_table() const { return input_table_.data(); }
 
   /// Weights of a layer in place of the network's.
@@ -67,7 +67,7 @@ class DeviceNetwork {
   void find_sums();
 
   const IntegerNetwork* network_;
-  std::vector<DeviceLayer> plans_;
+  std::vector<DeviceLayerPlan> plans_;
   DeviceArray<std::int8_t> input_table_;
   std::size_t bytes_ = 0;
 };
