@@ -1,9 +1,11 @@
 #include "harness/ranks/shared_inputs.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
-#include "harness/journal/journal.hpp"
 #include "host/base/error.hpp"
+#include "host/files/content_hash.hpp"
 #include "host/onnx/import.hpp"
 
 namespace bitcluster {
@@ -35,7 +37,7 @@ Images SharedInputs::read(const Dataset& data, const std::string& split, int lim
       for (const int image : {0, images.count / 2, images.count - 1}) builder.add(images.pixels(image, 1));
       key = builder.key();
     });
-    const auto keys = ranks_.gather(std::to_string(key[0])), hosts = ranks_.gather(ranks_.host());
+    const auto keys = ranks_.gather(fmt::format("{}", key[0])), hosts = ranks_.gather(ranks_.host());
     const auto other = std::ranges::find_if(keys, [&](const std::string& text) { return text != keys[0]; });
     if (other == keys.end()) return images;
     throw Error("cannot read split '" + split + "' of '" + data.path() + "'",
