@@ -9,6 +9,7 @@
 #include "harness/program/version.hpp"
 #include "harness/ranks/interruption.hpp"
 #include "harness/ranks/ranks.hpp"
+#include "host/base/huge_pages.hpp"
 #include "host/base/parallel.hpp"
 
 namespace {
@@ -182,6 +183,7 @@ int run_command(const CommandLine& line, const Ranks& ranks) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  use_huge_pages(argv);
   CommandLine line;
   try {
     line.app.parse(argc, argv);
