@@ -8,6 +8,7 @@
 
 #include "harness/ranks/ranks.hpp"
 #include "harness/ranks/shared_preparation.hpp"
+#include "harness/study/study_run.hpp"
 #include "host/base/error.hpp"
 #include "host/cpu/quantize.hpp"
 
@@ -122,6 +123,22 @@ bool shared_calibration_is_right(const Ranks& ranks) {
   return true;
 }
 
+/// Ranks that decide alike go on; where one differs, all of them say so.
+bool disagreement_is_found(const Ranks& ranks) {
+  const Key same = KeyBuilder().add("the same").key();
+  check_agreement(ranks, same, "round 1");
+  if (ranks.size() == 1) return true;
+  const bool differs = ranks.rank() == ranks.size() - 1;
+  try {
+    check_agreement(ranks, differs ? KeyBuilder().add("another").key() : same, "round 2");
+    return false;
+  } catch (const Error& error) {
+    const std::string text = error.what();
+    return text.find("round 2") != std::string::npos &&
+           text.find("rank " + std::to_string(ranks.size() - 1)) != std::string::npos;
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -152,5 +169,6 @@ int main(int argc, char** argv) {
   require(ranks, failure_of_any_reaches_all(ranks), "the failure of some ranks");
   require(ranks, shared_quantization_is_right(ranks), "the weights of one rank alone");
   require(ranks, shared_calibration_is_right(ranks), "the scales of one rank alone");
+  require(ranks, disagreement_is_found(ranks), "that ranks decide alike");
   return 0;
 }

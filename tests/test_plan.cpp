@@ -4,6 +4,7 @@
 #include <numeric>
 #include <random>
 
+#include "harness/plan/measure.hpp"
 #include "harness/plan/simulate.hpp"
 
 namespace bitcluster {
@@ -164,6 +165,26 @@ TEST(Simulation, KeepsTheBoundsOfListScheduling) {
     // Graham 1969: with the next task for whoever is free; one task ahead costs at most one more
     EXPECT_LE(makespan, (total / ranks + 2 * tasks[0]) * (1 + 1e-12));
   }
+}
+
+/// No layer is left out: of one that would take too long some filters are emulated.
+TEST(Measurement, LargeLayersAreMeasuredInPart) {
+  const int inputs = 4096, filters = 4096;  // VGG-16's second classifier: 2^24 weights
+  const std::vector<std::int16_t> weights(std::size_t(inputs) * filters, 1);
+  LayerTensors layer;
+  layer.geometry.name = "large";
+  layer.geometry.fully_connected = true;
+  layer.geometry.filters = filters;
+  layer.geometry.input = {inputs, 1, 1};
+  layer.geometry.output = {filters, 1, 1};
+  layer.weights = weights;
+  const LayerTensors part = measured_part(layer);
+  EXPECT_EQ(part.geometry.filters, filters / 2);
+  EXPECT_EQ(part.geometry.output, (Shape{filters / 2, 1, 1}));
+  EXPECT_EQ(part.weights.size(), weights.size() / 2);
+  layer.weights = layer.weights.first(inputs);
+  layer.geometry.filters = layer.geometry.output.channels = 1;
+  EXPECT_EQ(measured_part(layer).weights.size(), std::size_t(inputs));
 }
 
 }  // namespace

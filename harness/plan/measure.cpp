@@ -47,17 +47,6 @@ Line line_through(int few, int many, const std::function<void(int)>& action, con
   return {std::max(0.0, at_few - each * few), each};
 }
 
-/// A layer's tensors cut to so few filters that measuring them does not take long.
-LayerTensors with_few_weights(LayerTensors layer) {
-  constexpr std::size_t most_weights = std::size_t(1) << 23;
-  if (layer.weights.size() <= most_weights || layer.geometry.groups != 1) return layer;
-  const std::size_t filter_size = layer.weights.size() / layer.geometry.filters;
-  layer.geometry.filters = int(std::max<std::size_t>(1, most_weights / filter_size));
-  layer.geometry.output.channels = layer.geometry.filters;
-  layer.weights = layer.weights.first(layer.geometry.filters * filter_size);
-  return layer;
-}
-
 /// The measurements of one model, one stage after the other.
 class Measurement {
  public:
@@ -210,8 +199,8 @@ class Measurement {
         const QuantizedWeights weights = weights_for(accelerator, layers_[i]);
         const int input = network_.layers[layers_[i]].inputs[0];
         const LayerTensors tensors =
-            with_few_weights({layer_geometry(network_, layers_[i]), weights.values, weights.format, activations[i], 8,
-                              integer_.formats[input].is_signed});
+            measured_part({layer_geometry(network_, layers_[i]), weights.values, weights.format, activations[i], 8,
+                           integer_.formats[input].is_signed});
         const Clock::time_point start = Clock::now();
         bitcluster::emulate(accelerator, tensors, walker_);
         seconds += std::chrono::duration<double>(Clock::now() - start).count();
@@ -276,6 +265,16 @@ class Measurement {
 };
 
 }  // namespace
+
+LayerTensors measured_part(LayerTensors layer) {
+  constexpr std::size_t most_weights = std::size_t(1) << 23;
+  if (layer.weights.size() <= most_weights || layer.geometry.groups != 1) return layer;
+  const std::size_t filter_size = layer.weights.size() / layer.geometry.filters;
+  layer.geometry.filters = int(std::max<std::size_t>(1, most_weights / filter_size));
+  layer.geometry.output.channels = layer.geometry.filters;
+  layer.weights = layer.weights.first(layer.geometry.filters * filter_size);
+  return layer;
+}
 
 ModelCosts measure(const Ranks& ranks, const SharedInputs& inputs, const Engine& engine, const Config& config,
                    const Config::Model& model, const std::vector<Accelerator>& accelerators) {

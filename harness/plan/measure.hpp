@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -8,7 +9,7 @@
 #include "harness/ranks/shared_inputs.hpp"
 #include "harness/scoring/evaluator.hpp"
 #include "harness/study/config.hpp"
-#include "host/emulation/accelerator.hpp"
+#include "host/emulation/emulator.hpp"
 
 namespace bitcluster {
 
@@ -52,6 +53,9 @@ struct ModelCosts {
 /// many there are. Collective.
 ModelCosts measure(const Ranks& ranks, const SharedInputs& inputs, const Engine& engine, const Config& config,
                    const Config::Model& model, const std::vector<Accelerator>& accelerators);
+
+/// A layer with more weights than take a short time to emulate, cut to its first filters.
+LayerTensors measured_part(LayerTensors layer);
 
 /// Time of one call, the least of some: other programs on this machine only ever add to it. together: the ranks that
 /// all have to make the same number of calls; null for what one does alone.
