@@ -13,7 +13,9 @@
 #include "harness/ranks/ranks.hpp"
 #include "harness/ranks/shared_preparation.hpp"
 #include "harness/scoring/score_sheet.hpp"
+#include "harness/study/study_run.hpp"
 #include "host/base/error.hpp"
+#include "host/cpu/quantize.hpp"
 #include "tests/expect_message.hpp"
 
 using namespace bitcluster;
@@ -89,8 +91,7 @@ bool shared_quantization_is_right(const Ranks& ranks) {
     for (float& weight : weights) weight = std::normal_distribution<float>()(random);
     for (float& minimum : minimums) minimum = std::uniform_real_distribution<float>(0, 0.05f)(random);
     for (const bool per_channel : {true, false}) {
-      WeightFormat format;
-      format.terms = 2;
+      WeightFormat format = bitcluster_format(2);
       format.per_channel = per_channel;
       const QuantizedWeights expected = quantize(weights, filters, format, minimums);
       const QuantizedWeights found = shared(weights, filters, format, minimums);
@@ -164,6 +165,22 @@ bool shared_calibration_is_right(const Ranks& ranks) {
   return true;
 }
 
+/// Ranks that decide alike go on; where one differs, all of them say so.
+bool disagreement_is_found(const Ranks& ranks) {
+  const Key same = KeyBuilder().add("the same").key();
+  check_agreement(ranks, same, "round 1");
+  if (ranks.size() == 1) return true;
+  const bool differs = ranks.rank() == ranks.size() - 1;
+  try {
+    check_agreement(ranks, differs ? KeyBuilder().add("another").key() : same, "round 2");
+    return false;
+  } catch (const Error& error) {
+    const std::string text = error.what();
+    return text.find("round 2") != std::string::npos &&
+           text.find("rank " + std::to_string(ranks.size() - 1)) != std::string::npos;
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -195,5 +212,6 @@ int main(int argc, char** argv) {
   require(ranks, scores_of_another_size_are_refused(ranks), "an error for scores of another size");
   require(ranks, shared_quantization_is_right(ranks), "the weights of one rank alone");
   require(ranks, shared_calibration_is_right(ranks), "the scales of one rank alone");
+  require(ranks, disagreement_is_found(ranks), "that ranks decide alike");
   return 0;
 }

@@ -46,6 +46,17 @@ accelerators = [{accelerators}]
     return path
 
 
+def assert_clean_failure(process, output, *words):
+    """One clear message, a non-zero exit, nothing under the output's name."""
+    assert process.returncode != 0
+    lines = [line for line in process.stderr.splitlines() if "bitcluster: error" in line]  # mpirun adds its own
+    assert len(lines) == 1, process.stderr
+    for word in words:
+        assert word in lines[0], process.stderr
+    assert output is None or not output.exists()
+    assert output is None or not output.parent.exists() or not list(output.parent.glob(output.name + "*"))
+
+
 def tables(path):
     """All tables of a results file; how long an evaluation took is not a result."""
     return {name: frame.drop(columns="seconds", errors="ignore") for name, frame in results.load(path).items()

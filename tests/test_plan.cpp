@@ -4,12 +4,13 @@
 #include <numeric>
 #include <random>
 
-#include "harness/plan/plan.hpp"
+#include "harness/plan/measure.hpp"
+#include "harness/plan/simulate.hpp"
 
 namespace bitcluster {
 namespace {
 
-Schedule of(const std::vector<double>& seconds, int ranks, Overheads overheads = {}) {
+SimulatedRun of(const std::vector<double>& seconds, int ranks, Overheads overheads = {}) {
   std::vector<TaskTime> tasks;
   for (const double one : seconds) tasks.push_back({one, 0, {one}});
   return simulate(tasks, ranks, overheads);
@@ -55,7 +56,7 @@ TEST(Simulation, TheRootIsABottleneckForShortTasks) {
 TEST(Simulation, ARankThatHasPreparedKeepsToItsKind) {
   std::vector<TaskTime> tasks;
   for (int i = 0; i < 200; ++i) tasks.push_back({1, 10, {1, i % 2}});
-  const Schedule kept = simulate(tasks, 2, {});
+  const SimulatedRun kept = simulate(tasks, 2, {});
   EXPECT_LE(kept.busy, 200 + 2 * 10 + 4 * 10);
   for (TaskTime& task : tasks) task.traits.kind = -1;
   EXPECT_EQ(simulate(tasks, 2, {}).busy, 200);
@@ -145,7 +146,7 @@ TEST(Simulation, EqualsAStepByStepOne) {
     const int ranks = pick(1, 6), message = pick(1, 4), serve = pick(1, 3);
     std::vector<int> tasks(pick(0, 30));
     for (int& task : tasks) task = pick(1, 20);
-    const Schedule schedule = of({tasks.begin(), tasks.end()}, ranks, {double(message), double(serve)});
+    const SimulatedRun schedule = of({tasks.begin(), tasks.end()}, ranks, {double(message), double(serve)});
     ASSERT_EQ(schedule.makespan, step_by_step(tasks, ranks, message, serve)) << "trial " << trial;
     ASSERT_EQ(schedule.busy, std::accumulate(tasks.begin(), tasks.end(), 0));
   }
@@ -164,6 +165,26 @@ TEST(Simulation, KeepsTheBoundsOfListScheduling) {
     // Graham 1969: with the next task for whoever is free; one task ahead costs at most one more
     EXPECT_LE(makespan, (total / ranks + 2 * tasks[0]) * (1 + 1e-12));
   }
+}
+
+/// No layer is left out: of one that would take too long some filters are emulated.
+TEST(Measurement, LargeLayersAreMeasuredInPart) {
+  const int inputs = 4096, filters = 4096;  // VGG-16's second classifier: 2^24 weights
+  const std::vector<std::int16_t> weights(std::size_t(inputs) * filters, 1);
+  LayerTensors layer;
+  layer.geometry.name = "large";
+  layer.geometry.fully_connected = true;
+  layer.geometry.filters = filters;
+  layer.geometry.input = {inputs, 1, 1};
+  layer.geometry.output = {filters, 1, 1};
+  layer.weights = weights;
+  const LayerTensors part = measured_part(layer);
+  EXPECT_EQ(part.geometry.filters, filters / 2);
+  EXPECT_EQ(part.geometry.output, (Shape{filters / 2, 1, 1}));
+  EXPECT_EQ(part.weights.size(), weights.size() / 2);
+  layer.weights = layer.weights.first(inputs);
+  layer.geometry.filters = layer.geometry.output.channels = 1;
+  EXPECT_EQ(measured_part(layer).weights.size(), std::size_t(inputs));
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ import pandas
 import pytest
 
 import results
-from conftest import ROOT
+from conftest import ROOT, assert_clean_failure
 
 FASHION = "/usr/share/datasets/fashion-mnist"
 CONFIG = f"""
@@ -338,17 +338,6 @@ def test_evaluate_and_inspect(program, tmp_path):
     assert row["terms_mean"] == 3 and row["encoding"] == "signed_digit"
     process = program("inspect", model, "-o", tmp_path / "layers.h5")
     assert process.returncode == 0 and len(results.load(tmp_path / "layers.h5")["layers"]) == 8
-
-
-def assert_clean_failure(process, output, *words):
-    """One clear message, a non-zero exit, nothing under the output's name."""
-    assert process.returncode != 0
-    lines = [line for line in process.stderr.splitlines() if "bitcluster: error" in line]  # mpirun adds its own
-    assert len(lines) == 1, process.stderr
-    for word in words:
-        assert word in lines[0], process.stderr
-    assert output is None or not output.exists()
-    assert output is None or not output.parent.exists() or not list(output.parent.glob(output.name + "*"))
 
 
 def test_truncated_model(program, tmp_path):

@@ -1,0 +1,97 @@
+"""What is wrong with a config is said before any work, and options that have no effect are refused."""
+
+import os
+import subprocess
+import time
+
+import pytest
+
+import results
+from conftest import BUILD, ROOT, assert_clean_failure, write_small_config
+
+MODEL, DATA = ROOT / "configs/models/alexnet.onnx", ROOT / "configs/data/fashion_mnist.toml"
+
+
+@pytest.fixture
+def config(tmp_path):
+    return write_small_config(tmp_path / "small.toml")
+
+
+def changed(config, old, new):
+    text = config.read_text()
+    assert old in text
+    config.write_text(text.replace(old, new))
+
+
+def assert_refused_before_work(program, config, tmp_path, *words, commands=("run", "search", "plan"), ranks=1):
+    for command in commands:
+        output = None if command == "plan" else tmp_path / "out.h5"
+        arguments = ("run", config, "--plan", "2") if command == "plan" else (command, config, "-o", output)
+        process = program(*arguments, ranks=ranks)
+        assert_clean_failure(process, output, *words)
+        assert "import" not in process.stderr and "measure" not in process.stderr
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_search_without_its_section(program, config, tmp_path, ranks):
+    text = config.read_text()
+    config.write_text(text.split("[search]")[0] + "[emulation]" + text.split("[emulation]")[1])
+    assert_refused_before_work(program, config, tmp_path, "nothing can be searched", "add [search]", ranks=ranks)
+
+
+def test_a_search_without_costs(program, config, tmp_path):
+    changed(config, f'"{ROOT}/configs/accelerators/bitcluster.toml", ', "")
+    assert_refused_before_work(program, config, tmp_path, "no costs to minimise", '"bitcluster"', "[emulation]")
+
+
+def test_a_split_that_is_not_there(program, config, tmp_path):
+    changed(config, "[search]", '[search]\nsplit = "serach"')
+    assert_refused_before_work(program, config, tmp_path, "fashion_mnist.toml", "no split 'serach'", "search")
+
+
+def test_calibration_on_images_of_the_test(program, config, tmp_path):
+    changed(config, "[calibration]", '[calibration]\nsplit = "test"')
+    assert_refused_before_work(program, config, tmp_path, "split 'test'", "shares images with 'test'")
+
+
+def evaluate(program, output, *arguments):
+    process = program("evaluate", "--model", MODEL, "--data", DATA, "--images", 300, "-o", output, *arguments)
+    return process
+
+
+def test_evaluate_calibrates_as_it_is_asked(program, tmp_path):
+    found = {}
+    for arguments in ((), ("--calibration", "percentile"), ("--calibration", "percentile", "--percentile", 99.99),
+                      ("--calibration", "percentile", "--percentile", 60), ("--calibration-split", "search")):
+        output = tmp_path / "out.h5"
+        process = evaluate(program, output, *arguments)
+        assert process.returncode == 0, process.stderr
+        found[arguments] = results.load(output)["evaluations"]["cross_entropy"][0]
+    by_percentile = [value for arguments, value in found.items() if "percentile" in arguments]
+    assert by_percentile[0] == by_percentile[1] != by_percentile[2]
+    assert len(set(found.values())) == 4
+
+
+def test_evaluate_refuses_what_has_no_effect(program, tmp_path):
+    output = tmp_path / "out.h5"
+    assert_clean_failure(evaluate(program, output, "--percentile", 99), output, "--percentile has no effect",
+                         "least_squares")
+    assert_clean_failure(evaluate(program, output, "--calibration-split", "none"), output, "'none'", "no such split")
+
+
+def test_the_program_asks_for_huge_pages(config, tmp_path):
+    """glibc's tunable is in the environment that the program really runs with."""
+    environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+    command = [BUILD / "bitcluster", "run", config, "-o", tmp_path / "out.h5", "--backend", "cpu"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and process.poll() is None:
+            with open(f"/proc/{process.pid}/environ", "rb") as file:
+                if b"GLIBC_TUNABLES=glibc.malloc.hugetlb=1" in file.read().split(b"\0"):
+                    return
+            time.sleep(0.01)
+        pytest.fail("the tunable was never set")
+    finally:
+        process.kill()
+        process.wait()
