@@ -11,6 +11,8 @@
 #include <string_view>
 #include <vector>
 
+#include "host/files/posix_file.hpp"
+
 namespace bitcluster {
 
 /// Names a result by the content of everything that decides it: 128 bits of XXH3, so that two of 10^9 results collide
@@ -76,7 +78,7 @@ class Journal {
   void write(std::span<const std::byte> bytes);
 
   std::string path_;
-  int file_ = -1;
+  Descriptor file_;
   std::uint64_t end_ = 0;  //!< of the last whole record [byte]
   std::size_t found_at_start_ = 0;
   bool finished_ = false;  //!< the name may be another run's by now
