@@ -1,5 +1,7 @@
 #include "harness/program/commands.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -20,14 +22,17 @@
 #include "harness/ranks/shared_inputs.hpp"
 #include "harness/scoring/evaluator.hpp"
 #include "harness/study/config.hpp"
-#include "harness/study/rows.hpp"
 #include "harness/study/study_run.hpp"
 #include "host/base/error.hpp"
 #include "host/base/parallel.hpp"
 #include "host/data/trace.hpp"
 #include "host/emulation/shift_and_add.hpp"
+#include "host/files/posix_file.hpp"
 #include "host/onnx/import.hpp"
+#include "host/results/build_rows.hpp"
 #include "host/results/file.hpp"
+#include "host/results/merge.hpp"
+#include "host/results/report.hpp"
 #include "host/results/summary.hpp"
 
 namespace bitcluster {
@@ -96,8 +101,8 @@ bool is_complete(const StudyOptions& options, const Config& config, Stages stage
   const Results results = read_results(options.output);
   const bool same_models = std::ranges::equal(models_of(results), config.models, {}, {}, &Config::Model::name);
   return same_models && results.provenance.config == config.text && results.provenance.git_commit == git_commit &&
-         results.provenance.program_version == program_version && results.evaluations.rows.empty() != stages.search &&
-         results.emulation.rows.empty() != stages.emulation;
+         results.provenance.program_version == program_version && results.evaluations.empty() != stages.search &&
+         results.emulation.empty() != stages.emulation;
 }
 
 /// Runs `steps` on the chosen models of the config and writes the results.
@@ -138,7 +143,11 @@ void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages
   Results results = start_results(ranks, options.output, engine.backends[0]->description());
   results.provenance.config = config.text;
   results.provenance.seed = config.seed;
-  for (const Basis& basis : bases) add_accelerators(basis.name, basis.accelerators, results);
+  for (const Basis& basis : bases) {
+    for (const Accelerator& accelerator : basis.accelerators) {
+      results.accelerators.push_back(accelerator_row(basis.name, accelerator));
+    }
+  }
   std::unique_ptr<Journal> journal;
   ranks.on_root([&] {
     journal = std::make_unique<Journal>(options.output, std::string(program_version) + " (" + git_commit + ")",
@@ -164,7 +173,7 @@ void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages
 void inspect(const Ranks& ranks, const InspectOptions& options) {
   const Network network = import_onnx(options.model);
   Results results = start_results(ranks, options.output, "no backend");
-  add_layers(network.name, network, results);
+  results.layers = layer_rows(network.name, network);
   finish_results(ranks, options.output, results);
   if (!ranks.root()) return;
   const Shape& input = network.input();
@@ -173,19 +182,15 @@ void inspect(const Ranks& ranks, const InspectOptions& options) {
   std::printf("%-40s %-5s %15s %7s %6s %10s %11s %13s %12s\n", "layer", "kind", "filters", "kernel", "groups", "output",
               "weights", "MAC", "binary terms");
   std::int64_t weights = 0, macs = 0;
-  const Table& layers = results.layers;
-  for (std::size_t row = 0; row < layers.rows.size(); ++row) {
-    const auto number = [&](const char* column) { return long(layers.number(row, column)); };
-    const std::string filters = std::to_string(number("channels")) + " -> " + std::to_string(number("filters"));
-    const std::string kernel = std::to_string(number("kernel_h")) + "x" + std::to_string(number("kernel_w"));
-    const std::string output = std::to_string(number("output_h")) + "x" + std::to_string(number("output_w"));
-    std::printf("%-40s %-5s %15s %7s %6ld %10s %11ld %13ld %12.3f\n", layers.text(row, "layer").c_str(),
-                layers.text(row, "kind").c_str(), filters.c_str(), kernel.c_str(), number("groups"), output.c_str(),
-                number("weights"), number("macs"), layers.number(row, "binary_terms_mean"));
-    weights += number("weights");
-    macs += number("macs");
+  for (const LayerRow& row : results.layers) {
+    fmt::print("{:<40} {:<5} {:>15} {:>7} {:>6} {:>10} {:>11} {:>13} {:>12.3f}\n", row.layer, row.kind,
+               fmt::format("{} -> {}", row.channels, row.filters), fmt::format("{}x{}", row.kernel_h, row.kernel_w),
+               row.groups, fmt::format("{}x{}", row.output_h, row.output_w), row.weights, row.macs,
+               row.binary_terms_mean);
+    weights += row.weights;
+    macs += row.macs;
   }
-  std::printf("\n%zu layers with weights, %lld weights, %lld multiply-accumulates per image\n", layers.rows.size(),
+  std::printf("\n%zu layers with weights, %lld weights, %lld multiply-accumulates per image\n", results.layers.size(),
               static_cast<long long>(weights), static_cast<long long>(macs));
 }
 
@@ -250,11 +255,17 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
     scores = timed({.requests = {{backend, integer, images, {variant}}}}).scores[0][0];
   }
   const Accuracy accuracy = summarize(scores);
-  const double unknown =
-      std::numeric_limits<double>::quiet_NaN();  // no float scores of the same images to compare with
-  results.evaluations.add({network.name, options.weights, options.weights, encoding, terms, options.split,
-                           std::int64_t(accuracy.images), accuracy.top1, accuracy.top5, accuracy.cross_entropy, unknown,
-                           unknown, unknown, seconds});
+  results.evaluations.push_back({.model = network.name,
+                                 .assignment = options.weights,
+                                 .weights = options.weights,
+                                 .encoding = encoding,
+                                 .terms_mean = terms,
+                                 .split = options.split,
+                                 .images = accuracy.images,
+                                 .top1 = accuracy.top1,
+                                 .top5 = accuracy.top5,
+                                 .cross_entropy = accuracy.cross_entropy,
+                                 .seconds = seconds});  // no loss: there are no float scores of the same images
   finish_results(ranks, options.output, results);
   if (!ranks.root()) return;
   std::printf("%s, %s weights", network.name.c_str(), options.weights.c_str());
@@ -352,10 +363,17 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
     row.images += tasks[i].images;
   }
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    add_emulation(name, "trace", throughput_basis, accelerators[i / layers.size()],
-                  layers[i % layers.size()].geometry.name, rows[i].images, rows[i].sum, results);
+    results.emulation.push_back(emulation_row({.model = name,
+                                               .assignment = "trace",
+                                               .basis = throughput_basis,
+                                               .accelerator = accelerators[i / layers.size()].name,
+                                               .layer = layers[i % layers.size()].geometry.name,
+                                               .images = rows[i].images},
+                                              rows[i].sum));
   }
-  add_accelerators(throughput_basis, accelerators, results);
+  for (const Accelerator& accelerator : accelerators) {
+    results.accelerators.push_back(accelerator_row(throughput_basis, accelerator));
+  }
   summarize(results);
   finish_results(ranks, options.output, results);
   if (ranks.root()) std::fputs(format_summary(results, TableFormat::text).c_str(), stdout);

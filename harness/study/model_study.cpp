@@ -5,8 +5,8 @@
 #include <limits>
 
 #include "harness/ranks/shared_preparation.hpp"
-#include "harness/study/rows.hpp"
 #include "host/base/error.hpp"
+#include "host/results/build_rows.hpp"
 
 namespace bitcluster {
 namespace {
@@ -76,7 +76,7 @@ Study::Study(const Inputs& inputs, const Ranks& ranks, Backend& backend, const C
   candidates.insert(candidates.end(), config.search.pruned.begin(), config.search.pruned.end());
   weights_ = std::make_unique<CandidateWeights>(network_, std::move(candidates), quantizer);
   integer_ = {"integer", Assignment(layers_.size(), reference)};
-  add_layers(name_, network_->network, results_, quantizer);
+  results_.layers = layer_rows(name_, network_->network, quantizer);
   backend.load(*network_);
 }
 
@@ -139,9 +139,10 @@ std::vector<EmulationTask> Study::emulation_tasks(const std::vector<Basis>& base
         }
       }
     }
-    const Accelerator* bitcluster = find_design(basis.accelerators, Design::bitcluster);
-    if (found_.empty() && bitcluster) skip("emulate", bitcluster->name, "no assignment was found for it");
   }
+  // every basis has the same accelerators
+  const Accelerator* bitcluster = bases.empty() ? nullptr : find_design(bases[0].accelerators, Design::bitcluster);
+  if (found_.empty() && bitcluster) skip(Stage::emulation, bitcluster->name, "no assignment was found for it");
   return tasks;
 }
 
@@ -196,16 +197,31 @@ void Study::add_evaluation(const std::string& assignment, std::span<const ImageS
     encoding = to_string(format.encoding);
     terms = terms_mean(*choices);
   }
-  results_.evaluations.add({name_, assignment, weights, encoding, terms, images_->split, std::int64_t(accuracy.images),
-                            accuracy.top1, accuracy.top5, accuracy.cross_entropy, loss.loss, loss.low, loss.high,
-                            seconds});
+  results_.evaluations.push_back({.model = name_,
+                                  .assignment = assignment,
+                                  .weights = weights,
+                                  .encoding = encoding,
+                                  .terms_mean = terms,
+                                  .split = images_->split,
+                                  .images = accuracy.images,
+                                  .top1 = accuracy.top1,
+                                  .top5 = accuracy.top5,
+                                  .cross_entropy = accuracy.cross_entropy,
+                                  .loss = loss.loss,
+                                  .loss_low = loss.low,
+                                  .loss_high = loss.high,
+                                  .seconds = seconds});
 }
 
 void Study::add_assignment(const std::string& name, const Assignment& assignment) {
   for (std::size_t i = 0; i < assignment.size(); ++i) {
     const WeightFormat& format = format_of(assignment[i]);
-    results_.assignments.add({name_, name, layer_name(int(i)), std::int64_t(format.bits), to_string(format.encoding),
-                              std::int64_t(format.terms)});
+    results_.assignments.push_back({.model = name_,
+                                    .assignment = name,
+                                    .layer = layer_name(int(i)),
+                                    .bits = format.bits,
+                                    .encoding = to_string(format.encoding),
+                                    .terms = format.terms});
   }
 }
 
@@ -229,8 +245,8 @@ const QuantizedWeights& Study::weights_of(int layer, int choice) const {
   return choice == reference ? network_->weights[layers_[layer]] : *weights_->get(layer, choice);
 }
 
-void Study::skip(const std::string& stage, const std::string& subject, const std::string& reason) {
-  results_.skipped.add({name_, stage, subject, reason});
+void Study::skip(Stage stage, const std::string& subject, const std::string& reason) {
+  results_.skipped.push_back({.model = name_, .stage = stage, .subject = subject, .reason = reason});
 }
 
 double Study::terms_mean(const Assignment& choices) {
@@ -257,7 +273,7 @@ std::vector<CandidateSearch> CandidateSearch::of(Study& study, const std::vector
   if (const Accelerator* pragmatic = find_design(accelerators, Design::pragmatic_weights)) {
     searches.push_back(CandidateSearch(study, own, pruned, *pragmatic));
   } else {
-    study.skip("search", bitpruner,
+    study.skip(Stage::search, bitpruner,
                "no accelerator of the config has design \"pragmatic_weights\", which runs its weights");
   }
   return searches;
@@ -340,11 +356,19 @@ void CandidateSearch::take(const Scores& scores, double seconds) {
       int layer = 0;
       while (assignment[layer] == reference) ++layer;
       const WeightFormat& format = study.format_of(assignment[layer]);
-      study.results_.sensitivity.add({study.name_, study.layer_name(layer), method_of(format),
-                                      std::int64_t(format.bits), to_string(format.encoding), std::int64_t(format.terms),
-                                      study.images_->split, std::int64_t(checked.accuracy.images),
-                                      checked.accuracy.top1, checked.accuracy.cross_entropy, checked.loss.loss,
-                                      checked.loss.low, checked.loss.high});
+      study.results_.sensitivity.push_back({.model = study.name_,
+                                            .layer = study.layer_name(layer),
+                                            .weights = method_of(format),
+                                            .bits = format.bits,
+                                            .encoding = to_string(format.encoding),
+                                            .terms = format.terms,
+                                            .split = study.images_->split,
+                                            .images = checked.accuracy.images,
+                                            .top1 = checked.accuracy.top1,
+                                            .cross_entropy = checked.accuracy.cross_entropy,
+                                            .loss = checked.loss.loss,
+                                            .loss_low = checked.loss.low,
+                                            .loss_high = checked.loss.high});
       continue;
     }
     if (checked.role == "reference") names_.back() = "integer";
@@ -360,7 +384,7 @@ void CandidateSearch::finish() {
   const auto add = [&](const std::string& name, int index) {
     if (index < 0) {
       const Config::SearchOptions& options = study_->config_->search;
-      study_->skip("search", name,
+      study_->skip(Stage::search, name,
                    "no assignment tried keeps the loss of top-1 accuracy within " + std::to_string(options.budget) +
                        " on the split '" + options.split + "'");
     } else {
@@ -400,10 +424,19 @@ void CandidateSearch::add_front() {
     if (!on_front[i]) continue;
     const PairedLoss& loss = checked[i].loss;
     const Assignment assignment = shifted(checked[i].assignment);
-    study_->results_.front.add({study_->name_, names_[i], method_of(study_->format_of(assignment[0])),
-                                study_->terms_mean(assignment), study_->images_->split,
-                                std::int64_t(checked[i].accuracy.images), checked[i].accuracy.top1, loss.loss, loss.low,
-                                loss.high, std::int64_t(checked[i].within_budget), points[i][1], points[i][2]});
+    study_->results_.front.push_back({.model = study_->name_,
+                                      .assignment = names_[i],
+                                      .weights = method_of(study_->format_of(assignment[0])),
+                                      .terms_mean = study_->terms_mean(assignment),
+                                      .split = study_->images_->split,
+                                      .images = checked[i].accuracy.images,
+                                      .top1 = checked[i].accuracy.top1,
+                                      .loss = loss.loss,
+                                      .loss_low = loss.low,
+                                      .loss_high = loss.high,
+                                      .within_budget = checked[i].within_budget,
+                                      .cycles = points[i][1],
+                                      .energy_pj = points[i][2]});
     study_->add_assignment(names_[i], assignment);
   }
 }

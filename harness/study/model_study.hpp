@@ -14,7 +14,7 @@
 #include "host/emulation/accelerator.hpp"
 #include "host/emulation/emulator.hpp"
 #include "host/inference/integer_network.hpp"
-#include "host/results/file.hpp"
+#include "host/results/results.hpp"
 #include "host/search/layerwise_search.hpp"
 
 namespace bitcluster {
@@ -103,7 +103,7 @@ class Study {
   /// Adds one assignment per candidate that gives it to every layer ("N=2"), for emulation without a search.
   void assign_uniformly();
 
-  void skip(const std::string& stage, const std::string& subject, const std::string& reason);
+  void skip(Stage stage, const std::string& subject, const std::string& reason);
 
  private:
   friend class CandidateSearch;

@@ -9,7 +9,7 @@
 
 #include "harness/ranks/progress.hpp"
 #include "harness/scoring/tiles.hpp"
-#include "harness/study/rows.hpp"
+#include "host/results/build_rows.hpp"
 
 namespace bitcluster {
 namespace {
@@ -224,8 +224,13 @@ void Studies::add_emulations(const std::vector<EmulationTask>& tasks, const std:
   }
   for (const Row& row : rows) {
     const EmulationTask& task = *row.task;
-    add_emulation(task.study->name(), *task.assignment, task.basis->name, *task.accelerator,
-                  task.study->layer_name(task.layer), row.images, row.sum, task.study->results());
+    task.study->results().emulation.push_back(emulation_row({.model = task.study->name(),
+                                                             .assignment = *task.assignment,
+                                                             .basis = task.basis->name,
+                                                             .accelerator = task.accelerator->name,
+                                                             .layer = task.study->layer_name(task.layer),
+                                                             .images = row.images},
+                                                            row.sum));
   }
 }
 
