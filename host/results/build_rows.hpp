@@ -5,6 +5,7 @@
 
 #include "host/emulation/accelerator.hpp"
 #include "host/emulation/emulator.hpp"
+#include "host/cpu/quantize.hpp"
 #include "host/inference/integer_network.hpp"
 #include "host/results/rows.hpp"
 
