@@ -68,6 +68,10 @@ struct CommandLine {
     sub->add_option("--calibration", options.calibration, "how activation scales are chosen")
         ->check(CLI::IsMember({"maximum", "percentile", "least_squares"}))
         ->capture_default_str();
+    sub->add_option("--percentile", options.percentile, "of --calibration percentile: values left unclipped [%]")
+        ->check(CLI::Range(50.0, 100.0));
+    sub->add_option("--calibration-split", options.calibration_split, "split that activation scales are chosen on")
+        ->capture_default_str();
     sub->add_option("--split", options.split, "split of the data")->capture_default_str();
     sub->add_option("--images", options.images, "at most this many images (0: all)")
         ->check(CLI::Range(0, 1'000'000'000))

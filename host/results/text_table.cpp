@@ -60,7 +60,7 @@ std::string markdown_row(const std::vector<std::string>& cells) {
       if (byte == '|') safe += '\\';
       safe += byte == '\n' ? ' ' : byte;
     }
-    line += " " + safe + " |";
+    line += fmt::format(" {} |", safe);
   }
   return line + "\n";
 }
@@ -79,11 +79,13 @@ std::string wrapped(const std::string& text) {
     }
     if (!line.empty() && line.size() + 1 + word.size() > text_width) {
       lines += line + "\n";
-      line = " ";
+      line.assign(1, ' ');
     }
-    line += (line.empty() ? "" : " ") + word;
+    if (!line.empty()) line += ' ';
+    line += word;
   }
-  return line.empty() ? lines : lines + line + "\n";
+  if (!line.empty()) lines += line + "\n";
+  return lines;
 }
 
 std::string to_text(const TextTable& table) {
@@ -93,7 +95,8 @@ std::string to_text(const TextTable& table) {
     for (std::size_t c = 0; c < cells.size(); ++c) {
       const std::string cell = c < table.names ? cut(cells[c], widths[c]) : cells[c];
       const std::string padding(widths[c] - std::min(widths[c], columns_of(cell)), ' ');
-      line += (c == 0 ? "" : std::string(gap, ' ')) + (c < table.names ? cell + padding : padding + cell);
+      if (c > 0) line.append(gap, ' ');
+      line += c < table.names ? cell + padding : padding + cell;
     }
     line.erase(line.find_last_not_of(' ') + 1);
     return line + "\n";
