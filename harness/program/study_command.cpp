@@ -22,6 +22,7 @@
 #include "host/data/accelerator_file.hpp"
 #include "host/results/build_rows.hpp"
 #include "host/results/file.hpp"
+#include "host/results/report.hpp"
 #include "host/results/summary.hpp"
 
 namespace bitcluster {

@@ -14,6 +14,7 @@
 #include "host/data/trace.hpp"
 #include "host/emulation/shift_and_add.hpp"
 #include "host/results/build_rows.hpp"
+#include "host/results/report.hpp"
 #include "host/results/summary.hpp"
 
 namespace bitcluster {
