@@ -7,6 +7,7 @@
 #include "cuda/instructions.cuh"
 #include "cuda/quantize.hpp"
 #include "cuda/runtime.cuh"
+#include "host/weights/preparation.hpp"
 #include "host/weights/scale_search.hpp"
 
 namespace bitcluster {
@@ -424,7 +425,7 @@ class DeviceSearch {
  public:
   DeviceSearch(int filters, const WeightFormat& format, std::span<const float> minimum_scales, cudaStream_t stream)
       : filters_(filters), per_channel_(format.per_channel), stream_(stream) {
-    const ScaleSearch plan(format);
+    const ScaleSearch plan = format.preparation->scale_search(format);
     search_ = {int(plan.tables.size()), {}, plan.highest, candidate_factors()};
     std::vector<std::uint32_t> tables;
     for (int i = 0; i < search_.tables; ++i) {

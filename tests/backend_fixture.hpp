@@ -5,6 +5,7 @@
 #include <ostream>
 
 #include "host/base/parallel.hpp"
+#include "host/cpu/backend.hpp"
 #include "host/cpu/kernels.hpp"
 #include "tests/naive_integer.hpp"
 #include "tests/network_builder.hpp"

@@ -4,6 +4,7 @@
 #include <benchmark/benchmark.h>
 
 #include "host/base/parallel.hpp"
+#include "host/cpu/backend.hpp"
 #include "host/cpu/float_network.hpp"
 #include "host/cpu/kernels.hpp"
 #include "tests/network_shapes.hpp"

@@ -4,6 +4,7 @@
 
 #include "cuda/backend.hpp"
 #include "host/base/error.hpp"
+#include "host/cpu/backend.hpp"
 #include "tests/network_shapes.hpp"
 
 namespace bitcluster {

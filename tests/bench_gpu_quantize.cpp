@@ -7,6 +7,8 @@
 
 #include "cuda/device.hpp"
 #include "cuda/quantize.hpp"
+#include "host/cpu/quantize.hpp"
+#include "tests/weight_formats.hpp"
 
 namespace bitcluster {
 namespace {
@@ -14,7 +16,7 @@ namespace {
 struct Layer {
   int filters;
   std::vector<float> weights;
-  WeightFormat format{8, Encoding::binary, 2};
+  WeightFormat format = format_of(8, Encoding::binary, 2);
 };
 
 Layer layer_of(const benchmark::State& state) {

@@ -2,7 +2,9 @@
 
 #include <random>
 
+#include "host/cpu/quantize.hpp"
 #include "host/weights/format.hpp"
+#include "tests/weight_formats.hpp"
 
 namespace bitcluster {
 namespace {
@@ -10,7 +12,8 @@ namespace {
 /// Layers of ResNet-50 by (filters, weights per filter): first, 3x3 of stage 2 and 5, widest 1x1, classifier.
 void quantize_layer_shape(benchmark::State& state) {
   const int filters = int(state.range(0)), size = int(state.range(1));
-  const WeightFormat format{8, state.range(3) ? Encoding::signed_digit : Encoding::binary, int(state.range(2))};
+  const WeightFormat format =
+      format_of(8, state.range(3) ? Encoding::signed_digit : Encoding::binary, int(state.range(2)));
   std::mt19937 generator(1);
   std::normal_distribution<float> normal(0, 0.02f);
   std::vector<float> weights(std::size_t(filters) * size);

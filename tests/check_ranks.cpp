@@ -9,6 +9,7 @@
 #include "harness/ranks/ranks.hpp"
 #include "harness/ranks/shared_preparation.hpp"
 #include "host/base/error.hpp"
+#include "host/cpu/quantize.hpp"
 
 using namespace bitcluster;
 
@@ -83,8 +84,7 @@ bool shared_quantization_is_right(const Ranks& ranks) {
     for (float& weight : weights) weight = std::normal_distribution<float>()(random);
     for (float& minimum : minimums) minimum = std::uniform_real_distribution<float>(0, 0.05f)(random);
     for (const bool per_channel : {true, false}) {
-      WeightFormat format;
-      format.terms = 2;
+      WeightFormat format = bitcluster_format(2);
       format.per_channel = per_channel;
       const QuantizedWeights expected = quantize(weights, filters, format, minimums);
       const QuantizedWeights found = shared(weights, filters, format, minimums);

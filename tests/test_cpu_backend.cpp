@@ -1,3 +1,4 @@
+#include "host/cpu/backend.hpp"
 #include "tests/backend_suite.hpp"
 
 namespace bitcluster {

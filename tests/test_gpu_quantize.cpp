@@ -9,15 +9,17 @@
 #include "cuda/quantize.hpp"
 #include "host/base/error.hpp"
 #include "host/base/parallel.hpp"
+#include "host/cpu/quantize.hpp"
 #include "tests/gpu_fixture.hpp"
+#include "tests/weight_formats.hpp"
 
 namespace bitcluster {
 namespace {
 
 std::string describe(const WeightFormat& format) {
   return std::to_string(format.bits) + " bits, " + to_string(format.encoding) + ", " + std::to_string(format.terms) +
-         " terms" + (format.exact ? ", exact" : "") + (format.per_channel ? "" : ", per tensor") +
-         (format.pruned ? ", pruned" : "");
+         " terms" + (format.exact ? ", exact" : "") + (format.per_channel ? "" : ", per tensor") + ", " +
+         std::string(format.preparation->name);
 }
 
 /// Every kind of format at the given number of bits.
@@ -28,7 +30,7 @@ std::vector<WeightFormat> formats_of(int bits) {
       for (const int terms : {0, 1, 2, 3}) formats.push_back({bits, encoding, terms, false, per_channel});
       for (const int terms : {1, 2}) formats.push_back({bits, encoding, terms, true, per_channel});
     }
-    formats.push_back({bits, Encoding::binary, 2, false, per_channel, true});
+    formats.push_back(pruned_format(Encoding::binary, 2, bits, per_channel));
   }
   return formats;
 }
@@ -146,7 +148,7 @@ TEST_F(GpuQuantize, TiesGoToTheSmallerMagnitude) {
 
 TEST_F(GpuQuantize, ZerosAndNothing) {
   for (const bool per_channel : {true, false}) {
-    const WeightFormat format{8, Encoding::signed_digit, 2, false, per_channel};
+    const WeightFormat format = format_of(8, Encoding::signed_digit, 2, false, per_channel);
     expect_equal(std::vector<float>(5000, -0.0f), 5, format);
     expect_equal(std::vector<float>(50, 0.0f), 5, format, std::vector<float>{0, 1, 2, -1, 4});
     expect_equal({}, 3, format);
@@ -173,18 +175,18 @@ TEST_F(GpuQuantize, HasTheErrorsOfTheCpu) {
   const std::vector<float> weights = {1, 2, 3, 4};
   expect_error(weights, 1, {3});
   expect_error(weights, 1, {17});
-  expect_error(weights, 1, {8, Encoding::binary, -1});
-  expect_error(weights, 1, {8, Encoding::binary, 0, true});
-  expect_error(weights, 1, {8, Encoding::signed_digit, 6, true});
-  expect_error(weights, 1, {8, Encoding::signed_digit, 2, false, true, true});
-  expect_error({1, nan}, 1, {8, Encoding::signed_digit, 6, true});
+  expect_error(weights, 1, format_of(8, Encoding::binary, -1));
+  expect_error(weights, 1, format_of(8, Encoding::binary, 0, true));
+  expect_error(weights, 1, format_of(8, Encoding::signed_digit, 6, true));
+  expect_error(weights, 1, pruned_format(Encoding::signed_digit, 2));
+  expect_error({1, nan}, 1, format_of(8, Encoding::signed_digit, 6, true));
   expect_error(weights, 3, {});
   expect_error(weights, 0, {});
   expect_error(weights, 2, {}, {1});
   expect_error(weights, 2, {}, {1, nan});
   for (const bool per_channel : {true, false}) {
     for (const float bad : {infinite, -infinite, nan, -nan}) {
-      expect_error({1, 2, bad, 4}, 2, {8, Encoding::binary, 2, false, per_channel});
+      expect_error({1, 2, bad, 4}, 2, format_of(8, Encoding::binary, 2, false, per_channel));
     }
   }
 }

@@ -5,9 +5,12 @@
 #include <random>
 
 #include "host/base/parallel.hpp"
+#include "host/cpu/calibrate.hpp"
 #include "host/cpu/float_network.hpp"
+#include "host/cpu/quantize.hpp"
 #include "host/inference/integer_network.hpp"
 #include "tests/expect_message.hpp"
+#include "tests/weight_formats.hpp"
 
 namespace bitcluster {
 namespace {
@@ -188,7 +191,7 @@ TEST(Calibrate, DeadTensorsHaveAScale) {
 TEST(IntegerNetwork, RequantizationByHand) {
   Calibration calibration;
   calibration.formats = {{1, true}, {0.5f, false}, {1, true}};
-  IntegerNetwork network = make_integer(two_layers(), calibration, {}, bytes_as_they_are(2));
+  IntegerNetwork network = make_integer(two_layers(), calibration, {}, bytes_as_they_are(2), quantize);
   // largest input is 1, at byte 0
   EXPECT_EQ(network.formats[0].scale, float(1.0 / 127));
   EXPECT_EQ(network.input_table[0], -127);
@@ -222,7 +225,7 @@ TEST(IntegerNetwork, IntegerArithmeticApproximatesTheFloatNetwork) {
   }
   const int count = int(images.size() / 2);
   const Calibration calibration = calibrate(network, images, count, CalibrationMethod::maximum);
-  const IntegerNetwork integer = make_integer(network, calibration, {}, table);
+  const IntegerNetwork integer = make_integer(network, calibration, {}, table, quantize);
   const std::vector<float> expected = run_float(network, images, count);
   const Requantization hidden = requantization(integer, 1, integer.weights[1]);
   const Requantization last = requantization(integer, 2, integer.weights[2]);
@@ -256,8 +259,8 @@ TEST(IntegerNetwork, OverflowNamesLayerAndFilter) {
   // 20000 weights of 127 at most, times 127: fits. 10 bits: 511 * 127 * 20000 = 1.3e9 fits, 12 bits: 5.2e9 does not,
   // unless the search for the scale finds smaller integers for equal weights, so one weight is 1 / 2047 of the others
   std::get<Convolution>(network.layers[1].operation).weights[39999] = 1.0f / 2047;
-  EXPECT_EQ(message_of([&] { make_integer(network, calibration, {8}, table); }), "");
-  const std::string message = message_of([&] { make_integer(network, calibration, {12}, table); });
+  EXPECT_EQ(message_of([&] { make_integer(network, calibration, {8}, table, quantize); }), "");
+  const std::string message = message_of([&] { make_integer(network, calibration, {12}, table, quantize); });
   EXPECT_NE(message.find("wide"), std::string::npos) << message;
   EXPECT_NE(message.find("filter 1"), std::string::npos) << message;
 }
@@ -267,7 +270,7 @@ TEST(IntegerNetwork, ABiasFarAboveItsWeightsFits) {
   std::get<Convolution>(network.layers[1].operation) = pointwise(2, {1e-12f, 0, 0, 0}, {3, -4});
   Calibration calibration;
   calibration.formats = {{1, true}, {0.5f, false}, {1, true}};
-  const IntegerNetwork integer = make_integer(network, calibration, {}, bytes_as_they_are(2));
+  const IntegerNetwork integer = make_integer(network, calibration, {}, bytes_as_they_are(2), quantize);
   const Requantization hidden = requantization(integer, 1, integer.weights[1]);
   EXPECT_NEAR(double(hidden.bias[0]) * hidden.multiplier[0] * 0.5, 3, 1e-5);
   EXPECT_NEAR(double(hidden.bias[1]) * hidden.multiplier[1] * 0.5, -4, 1e-5);
@@ -276,9 +279,9 @@ TEST(IntegerNetwork, ABiasFarAboveItsWeightsFits) {
 TEST(IntegerNetwork, QuantizeLayerGivesTheFormatAskedFor) {
   Calibration calibration;
   calibration.formats = {{1, true}, {0.5f, false}, {1, true}};
-  const IntegerNetwork integer = make_integer(two_layers(), calibration, {}, bytes_as_they_are(2));
-  const WeightFormat one_term{8, Encoding::binary, 1};
-  const QuantizedWeights weights = quantize_layer(integer, 1, one_term);
+  const IntegerNetwork integer = make_integer(two_layers(), calibration, {}, bytes_as_they_are(2), quantize);
+  const WeightFormat one_term = format_of(8, Encoding::binary, 1);
+  const QuantizedWeights weights = quantize_layer(integer, 1, one_term, quantize);
   EXPECT_EQ(weights.format, one_term);
   for (const int value : weights.values) EXPECT_LE(count_terms(Encoding::binary, std::abs(value)), 1);
 }
@@ -287,15 +290,16 @@ TEST(IntegerNetwork, RejectsBadInput) {
   Calibration calibration;
   calibration.formats = {{1, true}, {0.5f, false}, {1, true}};
   const InputTable table = bytes_as_they_are(2);
-  const IntegerNetwork integer = make_integer(two_layers(), calibration, {}, table);
-  EXPECT_NE(message_of([&] { quantize_layer(integer, 0, {}); }), "");
-  EXPECT_NE(message_of([&] { quantize_layer(integer, 7, {}); }), "");
+  const IntegerNetwork integer = make_integer(two_layers(), calibration, {}, table, quantize);
+  EXPECT_NE(message_of([&] { quantize_layer(integer, 0, {}, quantize); }), "");
+  EXPECT_NE(message_of([&] { quantize_layer(integer, 7, {}, quantize); }), "");
   EXPECT_NE(message_of([&] { requantization(integer, 1, {}); }).find("hidden"), std::string::npos);
-  EXPECT_NE(message_of([&] { make_integer(two_layers(), {}, {}, table); }), "");
-  EXPECT_NE(message_of([&] { make_integer(two_layers(), calibration, {}, bytes_as_they_are(1)); }), "");
+  EXPECT_NE(message_of([&] { make_integer(two_layers(), {}, {}, table, quantize); }), "");
+  EXPECT_NE(message_of([&] { make_integer(two_layers(), calibration, {}, bytes_as_they_are(1), quantize); }), "");
   Network broken = two_layers();
   std::get<Convolution>(broken.layers[2].operation).weights[1] = NAN;
-  EXPECT_NE(message_of([&] { make_integer(broken, calibration, {}, table); }).find("classifier"), std::string::npos);
+  EXPECT_NE(message_of([&] { make_integer(broken, calibration, {}, table, quantize); }).find("classifier"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -46,14 +46,6 @@ class JournalTest : public testing::Test {
   std::string output_, path_;
 };
 
-TEST(Key, TellsListsApart) {
-  EXPECT_NE(KeyBuilder().add("ab").add("c").key(), KeyBuilder().add("a").add("bc").key());
-  EXPECT_NE(KeyBuilder().add(std::int64_t(1)).key(), KeyBuilder().add(1.0).key());
-  const std::vector<float> values = {1, 2};
-  EXPECT_EQ(KeyBuilder().add(std::span<const float>(values)).key(),
-            KeyBuilder().add(std::span<const float>(std::vector<float>(values))).key());
-}
-
 TEST_F(JournalTest, KeepsResults) {
   {
     Journal journal(output_, "me", false);
@@ -71,6 +63,27 @@ TEST_F(JournalTest, KeepsResults) {
   Journal journal(output_, "me", true);
   expect_first(journal, 21);
   journal.finish();
+  EXPECT_FALSE(std::filesystem::exists(path_));
+}
+
+TEST_F(JournalTest, RefusesRecordsOfAnotherSize) {
+  Journal journal(output_, "me", false);
+  const std::vector<std::byte> payload(10);
+  journal.append(key_of(0), payload);
+  EXPECT_EQ(journal.find(key_of(0), 10)->size(), 10u);
+  EXPECT_FALSE(journal.find(key_of(1), 10));
+  EXPECT_MESSAGE(journal.find(key_of(0), 9), "it has 10 bytes where this run records 9");
+  EXPECT_MESSAGE(journal.find(key_of(0), 11), path_);
+}
+
+TEST_F(JournalTest, LeavesNothingWhereNothingWasRecorded) {
+  { const Journal journal(output_, "me", false); }
+  EXPECT_FALSE(std::filesystem::exists(path_));
+  const auto fails_at_once = [&] {
+    const Journal journal(output_, "me", false);
+    throw Error("cannot begin", "no such data", "look");
+  };
+  EXPECT_MESSAGE(fails_at_once(), "no such data");
   EXPECT_FALSE(std::filesystem::exists(path_));
 }
 
@@ -153,6 +166,20 @@ TEST_F(JournalTest, SurvivesKills) {
     known = int(journal.size());
     expect_first(journal, known);
   }
+}
+
+TEST_F(JournalTest, LeavesNothingOnAFullDisk) {
+  const pid_t child = fork();
+  if (child == 0) {
+    signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{10, 10};  // [byte]
+    setrlimit(RLIMIT_FSIZE, &limit);
+    _exit(message_of([&] { Journal(output_, "me", false); }).find("cannot write") == std::string::npos);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+  EXPECT_FALSE(std::filesystem::exists(path_));
 }
 
 TEST_F(JournalTest, FullDiskLosesNothing) {

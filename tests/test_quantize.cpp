@@ -11,9 +11,11 @@
 #include "host/base/error.hpp"
 #include "host/base/parallel.hpp"
 #include "host/cpu/kernels.hpp"
+#include "host/cpu/quantize.hpp"
 #include "host/weights/format.hpp"
 #include "host/weights/scale_search.hpp"
 #include "host/weights/terms.hpp"
+#include "tests/weight_formats.hpp"
 
 namespace bitcluster {
 namespace {
@@ -151,7 +153,7 @@ TEST(Quantize, TiesGoToTheSmallerMagnitude) {
   weights[2] = 0.5f;
   weights[3] = 3.5f;
   weights[4] = std::nextafter(3.5f, 4.0f);
-  QuantizedWeights quantized = quantize(weights, 1, {8, Encoding::binary, 0, false, true}, minimum);
+  QuantizedWeights quantized = quantize(weights, 1, format_of(8, Encoding::binary, 0, false, true), minimum);
   ASSERT_EQ(quantized.scales[0], 1.0f);
   EXPECT_EQ(quantized.values[0], 2);
   EXPECT_EQ(quantized.values[1], -2);
@@ -164,7 +166,7 @@ TEST(Quantize, TiesGoToTheSmallerMagnitude) {
   weights[0] = 24;
   weights[1] = -6;
   weights[2] = std::nextafter(24.0f, 25.0f);
-  quantized = quantize(weights, 1, {8, Encoding::binary, 1, false, true}, minimum);
+  quantized = quantize(weights, 1, format_of(8, Encoding::binary, 1, false, true), minimum);
   ASSERT_EQ(quantized.scales[0], 1.0f);
   EXPECT_EQ(quantized.values[0], 16);
   EXPECT_EQ(quantized.values[1], -4);
@@ -174,7 +176,7 @@ TEST(Quantize, TiesGoToTheSmallerMagnitude) {
 TEST(Quantize, RecoversWeightsThatAreOnTheGrid) {
   // -3 .. 3 times 2^-4 in BitCluster(2) with 4 bits, largest magnitude 6 = 110b present
   const std::vector<float> weights = {0.375f, -0.3125f, 0.0625f, 0.0f, -0.125f, 0.1875f, 0.25f};
-  const QuantizedWeights quantized = quantize(weights, 1, {4, Encoding::binary, 2, false, true});
+  const QuantizedWeights quantized = quantize(weights, 1, format_of(4, Encoding::binary, 2, false, true));
   EXPECT_LT(squared_error(weights, quantized), 1e-12);
 }
 
@@ -210,8 +212,9 @@ TEST(Quantize, SignedDigitsAreNeverWorseThanBits) {
     const std::vector<float> weights = random_weights(3 + int(seed % 30), seed, seed % 2 ? 1 : 1.5);
     for (const int bits : {4, 8}) {
       for (const int terms : {1, 2, 3}) {
-        const double binary = squared_error(weights, quantize(weights, 1, {bits, Encoding::binary, terms}));
-        const double digits = squared_error(weights, quantize(weights, 1, {bits, Encoding::signed_digit, terms}));
+        const double binary = squared_error(weights, quantize(weights, 1, format_of(bits, Encoding::binary, terms)));
+        const double digits =
+            squared_error(weights, quantize(weights, 1, format_of(bits, Encoding::signed_digit, terms)));
         ASSERT_LE(digits, binary * (1 + 1e-12)) << seed << " " << bits << " " << terms;
       }
     }
@@ -221,9 +224,9 @@ TEST(Quantize, SignedDigitsAreNeverWorseThanBits) {
 TEST(Quantize, OneScalePerTensorOrPerFilter) {
   std::vector<float> weights = random_weights(800, 3);
   for (std::size_t i = 400; i < 800; ++i) weights[i] *= 50;
-  const QuantizedWeights per_tensor = quantize(weights, 2, {8, Encoding::binary, 2, false, false});
+  const QuantizedWeights per_tensor = quantize(weights, 2, format_of(8, Encoding::binary, 2, false, false));
   EXPECT_EQ(per_tensor.scales[0], per_tensor.scales[1]);
-  const QuantizedWeights per_filter = quantize(weights, 2, {8, Encoding::binary, 2, false, true});
+  const QuantizedWeights per_filter = quantize(weights, 2, format_of(8, Encoding::binary, 2, false, true));
   EXPECT_NEAR(per_filter.scales[1] / per_filter.scales[0], 50, 25);
   EXPECT_LT(squared_error(weights, per_filter), squared_error(weights, per_tensor));
 }
@@ -243,7 +246,7 @@ TEST(Quantize, SameBitsForAnyNumberOfThreads) {
   const std::vector<float> weights = random_weights(64 * 27, 5);
   const int threads = thread_count();
   for (const bool per_channel : {true, false}) {
-    const WeightFormat format{8, Encoding::signed_digit, 2, false, per_channel};
+    const WeightFormat format = format_of(8, Encoding::signed_digit, 2, false, per_channel);
     set_thread_count(1);
     const QuantizedWeights one = quantize(weights, 64, format);
     set_thread_count(5);
@@ -255,7 +258,7 @@ TEST(Quantize, SameBitsForAnyNumberOfThreads) {
 }
 
 TEST(Quantize, SameErrorsInEveryInstructionSet) {
-  const ScaleSearch search({8, Encoding::binary, 2});
+  const ScaleSearch search = bitcluster_weights.scale_search(bitcluster_format(2));
   const std::vector<double>& nearest = search.values.nearest;
   for (const int count : {1, 15, 16, 27, 255, 256}) {
     const std::vector<float> weights = random_weights(count, unsigned(count));
@@ -264,7 +267,8 @@ TEST(Quantize, SameErrorsInEveryInstructionSet) {
       for (const float weight : weights) {
         const double magnitude = std::abs(weight);
         const double difference =
-            magnitude - scale * nearest_by_trying(allowed_magnitudes({8, Encoding::binary, 2}), magnitude, scale);
+            magnitude -
+            scale * nearest_by_trying(allowed_magnitudes(format_of(8, Encoding::binary, 2)), magnitude, scale);
         sum += difference * difference;
       }
       const double expected =
@@ -285,9 +289,7 @@ TEST(Quantize, PruningKeepsTheHighestBitsOfPlainIntegers) {
   for (float& weight : weights) weight = float(int(random() % 2001) - 1000) / 700;
   const QuantizedWeights plain = quantize(weights, 3, {});
   for (int n = 1; n <= 7; ++n) {
-    WeightFormat format;
-    format.terms = n;
-    format.pruned = true;
+    const WeightFormat format = pruned_format(Encoding::binary, n);
     const QuantizedWeights pruned = quantize(weights, 3, format);
     EXPECT_EQ(pruned.scales, plain.scales);
     EXPECT_EQ(pruned.format, format);
@@ -311,11 +313,11 @@ TEST(Quantize, RejectsWhatItCannotDo) {
   const std::vector<float> weights = {1, 2, 3, 4};
   EXPECT_TRUE(throws([&] { quantize(weights, 1, {3}); }));
   EXPECT_TRUE(throws([&] { quantize(weights, 1, {17}); }));
-  EXPECT_TRUE(throws([&] { quantize(weights, 1, {8, Encoding::binary, -1}); }));
-  EXPECT_TRUE(throws([&] { quantize(weights, 1, {8, Encoding::binary, 0, true}); }));
-  EXPECT_TRUE(throws([&] { quantize(weights, 1, {8, Encoding::signed_digit, 6, true}); }));
-  EXPECT_TRUE(throws([&] { quantize(weights, 1, {8, Encoding::binary, 0, false, true, true}); }));
-  EXPECT_TRUE(throws([&] { quantize(weights, 1, {8, Encoding::signed_digit, 2, false, true, true}); }));
+  EXPECT_TRUE(throws([&] { quantize(weights, 1, format_of(8, Encoding::binary, -1)); }));
+  EXPECT_TRUE(throws([&] { quantize(weights, 1, format_of(8, Encoding::binary, 0, true)); }));
+  EXPECT_TRUE(throws([&] { quantize(weights, 1, format_of(8, Encoding::signed_digit, 6, true)); }));
+  EXPECT_TRUE(throws([&] { quantize(weights, 1, pruned_format(Encoding::binary, 0)); }));
+  EXPECT_TRUE(throws([&] { quantize(weights, 1, pruned_format(Encoding::signed_digit, 2)); }));
   EXPECT_TRUE(throws([&] { quantize(weights, 3, {}); }));
   EXPECT_TRUE(throws([&] { quantize(weights, 0, {}); }));
   EXPECT_TRUE(throws([&] { quantize(weights, 2, {}, std::vector<float>{1}); }));
@@ -324,11 +326,11 @@ TEST(Quantize, RejectsWhatItCannotDo) {
 }
 
 TEST(Quantize, MeanTermsCountsNullTermsOfBitClusterAndEffectualBitsOfIntegers) {
-  QuantizedWeights weights{{8, Encoding::binary, 0}, {7, -8, 0, 127}, {1}};
+  QuantizedWeights weights{format_of(8, Encoding::binary, 0), {7, -8, 0, 127}, {1}};
   EXPECT_EQ(mean_terms(weights), (3 + 1 + 0 + 7) / 4.0);
   weights.format.encoding = Encoding::signed_digit;
   EXPECT_EQ(mean_terms(weights), (2 + 1 + 0 + 2) / 4.0);
-  weights.format.terms = 3;
+  weights.format = bitcluster_format(3);
   EXPECT_EQ(mean_terms(weights), 3);
 }
 

@@ -25,7 +25,7 @@ struct Model {
   double total(const Assignment& assignment) const {
     double sum = 0;
     for (std::size_t layer = 0; layer < assignment.size(); ++layer) {
-      if (assignment[layer] != reference) sum += damage[layer][assignment[layer]];
+      if (assignment[layer] != reference_choice) sum += damage[layer][assignment[layer]];
       if (layer > 0 && assignment[layer] == 0 && assignment[layer - 1] == 0) sum += interaction;
     }
     return sum;
@@ -51,7 +51,7 @@ SearchProblem problem_of(const Model& model, std::vector<std::vector<double>> co
   problem.cost = std::move(cost);
   problem.budget = budget;
   problem.confident = false;
-  problem.baseline = model.evaluate(Assignment(problem.layers, reference));
+  problem.baseline = model.evaluate(Assignment(problem.layers, reference_choice));
   return problem;
 }
 
@@ -237,9 +237,9 @@ TEST(Search, SensitivitiesOnTheFirstImages) {
   problem.sensitivity_images = 500;
   LayerwiseSearch search(problem);
   for (const Question& question : search.next()) {
-    const bool whole = std::count(question.assignment.begin(), question.assignment.end(), reference) != 1;
+    const bool whole = std::count(question.assignment.begin(), question.assignment.end(), reference_choice) != 1;
     EXPECT_EQ(question.images, whole ? images : 500);
-    EXPECT_EQ(question.may_stop, whole && question.assignment[0] != reference);
+    EXPECT_EQ(question.may_stop, whole && question.assignment[0] != reference_choice);
   }
   run(search, model);
   const auto& entry = search.checked()[search.sensitivity(0, 1)];
@@ -319,7 +319,7 @@ TEST(Search, SensitivityAndRoles) {
   EXPECT_EQ(checked[1].cost, 2);
   const int entry = search.sensitivity(1, 0);
   EXPECT_EQ(checked[entry].role, "sensitivity");
-  EXPECT_EQ(checked[entry].assignment, (Assignment{reference, 0}));
+  EXPECT_EQ(checked[entry].assignment, (Assignment{reference_choice, 0}));
   EXPECT_NEAR(checked[entry].loss.loss, 0.002, 1e-12);
   EXPECT_EQ(checked[search.layerwise()].role, "layerwise");
   EXPECT_EQ(checked[search.layerwise()].assignment, (Assignment{1, 0}));

@@ -9,6 +9,9 @@
 #include <vector>
 
 #include "host/base/error.hpp"
+#include "host/cpu/backend.hpp"
+#include "host/cpu/calibrate.hpp"
+#include "host/cpu/quantize.hpp"
 #include "host/inference/backend.hpp"
 #include "host/inference/integer_network.hpp"
 #include "host/onnx/import.hpp"
@@ -48,7 +51,7 @@ void time_evaluation(const std::string& model, const std::string& images_path, i
   const bitcluster::Calibration calibration =
       bitcluster::calibrate(network, images, calibrated, bitcluster::CalibrationMethod::maximum);
   const bitcluster::IntegerNetwork integer =
-      bitcluster::make_integer(network, calibration, bitcluster::WeightFormat{}, table);
+      bitcluster::make_integer(network, calibration, bitcluster::WeightFormat{}, table, bitcluster::quantize);
 
   const auto backend = bitcluster::make_cpu_backend(instruction_set);
   backend->load(integer);

@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "host/base/overloaded.hpp"
+#include "host/weights/preparation.hpp"
 
 namespace bitcluster {
 namespace {
@@ -78,10 +79,11 @@ Key content_key(const IntegerNetwork& network) {
 Key content_key(const QuantizedWeights& weights) {
   const WeightFormat& format = weights.format;
   KeyBuilder builder;
-  for (const int number : {format.bits, int(format.encoding), format.terms, int(format.exact), int(format.per_channel),
-                           int(format.pruned)}) {
+  for (const int number :
+       {format.bits, int(format.encoding), format.terms, int(format.exact), int(format.per_channel)}) {
     builder.add(std::int64_t(number));
   }
+  builder.add(format.preparation->name);
   return builder.add(std::span<const std::int16_t>(weights.values)).add(std::span<const float>(weights.scales)).key();
 }
 

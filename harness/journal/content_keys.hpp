@@ -6,10 +6,10 @@
 #include <utility>
 #include <vector>
 
-#include "harness/journal/journal.hpp"
 #include "harness/ranks/ranks.hpp"
 #include "host/data/dataset.hpp"
 #include "host/emulation/accelerator.hpp"
+#include "host/files/content_hash.hpp"
 #include "host/inference/integer_network.hpp"
 
 namespace bitcluster {

@@ -1,11 +1,10 @@
 #include "harness/journal/journal.hpp"
 
-#define XXH_INLINE_ALL  // its header is the whole library
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -57,22 +56,6 @@ std::vector<std::byte> read_all(int file, const std::string& path) {
 
 }  // namespace
 
-Key hash(std::span<const std::byte> bytes) {
-  const XXH128_hash_t value = XXH3_128bits(bytes.data(), bytes.size());
-  return {value.high64, value.low64};
-}
-
-KeyBuilder& KeyBuilder::add(std::string_view text) {
-  add(std::int64_t(text.size()));
-  return append(text.data(), text.size());
-}
-
-KeyBuilder& KeyBuilder::append(const void* data, std::size_t bytes) {
-  const std::byte* first = static_cast<const std::byte*>(data);
-  bytes_.insert(bytes_.end(), first, first + bytes);
-  return *this;
-}
-
 Journal::Journal(const std::string& output, const std::string& producer, bool resume) : path_(path_of(output)) {
   try {
     while (!open_locked(output)) {
@@ -95,8 +78,8 @@ bool Journal::open_locked(const std::string& output) {
                   "wait for that run, or choose another output");
     }
     // some network file systems have no locks
-    std::fprintf(stderr, "bitcluster: '%s' cannot be locked (%s); see that no other run writes it\n", path_.c_str(),
-                 std::strerror(errno));
+    fmt::print(stderr, "bitcluster: '{}' cannot be locked ({}); see that no other run writes it\n", path_,
+               std::strerror(errno));
   }
   struct stat opened {
   }, named{};
@@ -108,9 +91,14 @@ void Journal::read(const std::string& producer, bool resume) {
   const std::vector<std::byte> content = read_all(file_, path_);
   const std::string_view text(reinterpret_cast<const char*>(content.data()), content.size());
   if (text.size() < start.size() && std::string_view(start).starts_with(text)) {  // new, or killed at once
-    if (ftruncate(file_, 0) != 0) fail("cannot write", path_, "check the file system");
-    write(std::as_bytes(std::span(start)));
-    sync();
+    try {
+      if (ftruncate(file_, 0) != 0) fail("cannot write", path_, "check the file system");
+      write(std::as_bytes(std::span(start)));
+      sync();
+    } catch (...) {
+      unlink(path_.c_str());
+      throw;
+    }
     return;
   }
   if (!text.starts_with(magic)) {
@@ -135,7 +123,7 @@ void Journal::read(const std::string& producer, bool resume) {
   found_at_start_ = payloads_.size();
   if (!resume && found_at_start_ > 0) {
     throw Error("an interrupted run has left '" + path_ + "'",
-                std::to_string(found_at_start_) + " results of it are there",
+                fmt::format("{} results of it are there", found_at_start_),
                 "add --resume to go on with it, or delete the file to begin anew");
   }
   if (ftruncate(file_, off_t(end_)) != 0) fail("cannot write", path_, "check the file system");
@@ -150,6 +138,16 @@ std::optional<std::span<const std::byte>> Journal::find(const Key& key) const {
   const auto found = payloads_.find(key);
   if (found == payloads_.end()) return std::nullopt;
   return std::span<const std::byte>(found->second);
+}
+
+std::optional<std::span<const std::byte>> Journal::find(const Key& key, std::size_t bytes) const {
+  const auto payload = find(key);
+  if (payload && payload->size() != bytes) {
+    throw Error("a record of '" + path_ + "' cannot be used",
+                fmt::format("it has {} bytes where this run records {}", payload->size(), bytes),
+                "delete the file to begin anew");
+  }
+  return payload;
 }
 
 void Journal::append(const Key& key, std::span<const std::byte> payload) {

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -8,34 +7,11 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "host/files/content_hash.hpp"
+
 namespace bitcluster {
-
-/// Names a result by the content of everything that decides it: 128 bits of XXH3, so that two of 10^9 results collide
-/// with a probability below 10^-20.
-using Key = std::array<std::uint64_t, 2>;
-Key hash(std::span<const std::byte> bytes);
-
-/// Collects what decides a result: numbers and texts, each behind its length, so that no two lists give the same bytes.
-class KeyBuilder {
- public:
-  KeyBuilder& add(std::string_view text);
-  KeyBuilder& add(std::int64_t number) { return append(&number, sizeof number); }
-  KeyBuilder& add(double number) { return append(&number, sizeof number); }
-  KeyBuilder& add(const Key& key) { return append(key.data(), sizeof key); }
-  /// The contents of an array of numbers.
-  template <class T>
-  KeyBuilder& add(std::span<const T> values) {
-    return add(hash(std::as_bytes(values)));
-  }
-  Key key() const { return hash(bytes_); }
-
- private:
-  KeyBuilder& append(const void* data, std::size_t bytes);
-  std::vector<std::byte> bytes_;
-};
 
 /// Results of finished work on their way to a results file, "OUT.h5.journal": what an interrupted run did is found
 /// again. Records are appended and never changed. Each has a checksum, so that one that a kill cut off is dropped when
@@ -57,6 +33,8 @@ class Journal {
 
   /// The payload that was recorded under a key; valid as long as the journal.
   std::optional<std::span<const std::byte>> find(const Key& key) const;
+  /// The same where the payload has to have so many bytes: Error otherwise.
+  std::optional<std::span<const std::byte>> find(const Key& key, std::size_t bytes) const;
   std::size_t size() const { return payloads_.size(); }
   std::size_t found_at_start() const { return found_at_start_; }
 

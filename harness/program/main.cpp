@@ -1,9 +1,9 @@
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
-#include <chrono>
 #include <cstdio>
 #include <exception>
 #include <functional>
-#include <thread>
 
 #include "harness/program/commands.hpp"
 #include "harness/program/version.hpp"
@@ -161,6 +161,20 @@ struct CommandLine {
   }
 };
 
+/// The program's exit status.
+int run_command(const CommandLine& line, const Ranks& ranks) {
+  try {
+    set_thread_count(line.threads > 0 ? line.threads : ranks.fair_threads());
+    line.command(ranks);
+  } catch (const Interrupted& interrupted) {
+    if (ranks.root()) fmt::print(stderr, "bitcluster: {}\n", interrupted.what());
+    return interrupted_status;
+  } catch (const std::exception& error) {
+    ranks.fail(error);
+  }
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -170,26 +184,13 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return line.app.exit(error);
   }
-  Ranks ranks(argc, argv);
   try {
-    set_thread_count(line.threads > 0 ? line.threads : ranks.fair_threads());
-    line.command(ranks);
-  } catch (const Interrupted& interrupted) {
-    if (ranks.root()) std::fprintf(stderr, "bitcluster: %s\n", interrupted.what());
-    return interrupted_status;
-  } catch (const SharedFailure& failure) {
-    std::this_thread::sleep_for(std::chrono::seconds(30));  // the root reports it, and ends this rank
-    std::fprintf(stderr, "bitcluster: rank %d (%s): %s\n", ranks.rank(), ranks.host().c_str(), failure.what());
-    ranks.abort();
+    const Ranks ranks(argc, argv);
+    return run_command(line, ranks);
+  } catch (const SharedFailure&) {
+    return 0;  // any other status could end the root, which says why there are no ranks, before it has done so
   } catch (const std::exception& error) {
-    // Mostly all ranks meet the same error. The root's message is then enough: it ends the others while they wait here.
-    if (!ranks.root()) std::this_thread::sleep_for(std::chrono::seconds(1));
-    if (ranks.size() == 1) {
-      std::fprintf(stderr, "bitcluster: error: %s\n", error.what());
-    } else {
-      std::fprintf(stderr, "bitcluster: error on rank %d (%s): %s\n", ranks.rank(), ranks.host().c_str(), error.what());
-    }
-    ranks.abort();
+    fmt::print(stderr, "bitcluster: error: {}\n", error.what());
+    return 1;
   }
-  return 0;
 }

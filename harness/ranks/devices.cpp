@@ -1,5 +1,7 @@
 #include "harness/ranks/devices.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <set>
@@ -76,9 +78,9 @@ DeviceChoice choose_device(const std::vector<std::vector<std::string>>& visible,
     if (rank == local_rank) mine.device = int(free - visible[rank].begin());
   }
   if (taken.size() == visible.size()) return mine;
-  const std::string gpus = std::to_string(all.size()) + (all.size() == 1 ? " GPU" : " GPUs");
-  return {-1, "there are " + std::to_string(visible.size()) + " ranks on this node for " + gpus,
-          "start at most " + std::to_string(taken.size()) + " on a node, or use --backend cpu"};
+  const std::string gpus = fmt::format("{} GPU{}", all.size(), all.size() == 1 ? "" : "s");
+  return {-1, fmt::format("there are {} ranks on this node for {}", visible.size(), gpus),
+          fmt::format("start at most {} on a node, or use --backend cpu", taken.size())};
 }
 
 Engine make_engine(const Ranks& ranks, const std::string& choice, int networks) {
@@ -98,9 +100,8 @@ Engine make_engine(const Ranks& ranks, const std::string& choice, int networks) 
   if (choice == "cuda") throw Error("--backend cuda is not possible", where + *without, cures[without - whys.begin()]);
   if (ranks.root()) {
     const auto count = std::count_if(whys.begin(), whys.end(), [](const std::string& why) { return !why.empty(); });
-    const std::string who = count == ranks.size() ? "" : " by " + std::to_string(count) + " ranks";
-    std::fprintf(stderr, "bitcluster: no GPU is used%s: %s%s; networks are evaluated on the CPU\n", who.c_str(),
-                 where.c_str(), without->c_str());
+    const std::string who = count == ranks.size() ? "" : fmt::format(" by {} ranks", count);
+    fmt::print(stderr, "bitcluster: no GPU is used{}: {}{}; networks are evaluated on the CPU\n", who, where, *without);
   }
   if (engine.backends.empty()) engine.backends = make_cpu_backends(networks);
   return engine;

@@ -1,5 +1,6 @@
 #include "harness/ranks/progress.hpp"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,9 +11,9 @@ namespace {
 
 std::string duration(double seconds) {
   const long whole = long(seconds + 0.5);
-  if (whole < 100) return std::to_string(whole) + " s";
-  if (whole < 5400) return std::to_string((whole + 30) / 60) + " min";
-  return std::to_string((whole + 1800) / 3600) + " h";
+  if (whole < 100) return fmt::format("{} s", whole);
+  if (whole < 5400) return fmt::format("{} min", (whole + 30) / 60);
+  return fmt::format("{} h", (whole + 1800) / 3600);
 }
 
 }  // namespace
@@ -49,15 +50,13 @@ void Progress::show(bool last) {
     const int width = 24, filled = int(fraction * width);
     text += " [" + std::string(filled, '#') + std::string(width - filled, '.') + "]";
   }
-  char percent[16];
-  std::snprintf(percent, sizeof percent, " %3.0f %%", 100 * fraction);
-  text += percent;
+  text += fmt::format(" {:3.0f} %", 100 * fraction);
   if (last) {
-    text += "  " + duration(elapsed);
+    text += fmt::format("  {}", duration(elapsed));
   } else if (done_ > 0) {
-    text += "  about " + duration(elapsed * (1 - fraction) / fraction) + " left";
+    text += fmt::format("  about {} left", duration(elapsed * (1 - fraction) / fraction));
   }
-  std::fprintf(stderr, terminal_ ? "\r\033[K%s%s" : "%s%s", text.c_str(), (terminal_ && !last) ? "" : "\n");
+  fmt::print(stderr, "{}{}{}", terminal_ ? "\r\033[K" : "", text, terminal_ && !last ? "" : "\n");
   std::fflush(stderr);
 }
 

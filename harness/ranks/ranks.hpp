@@ -3,34 +3,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <optional>
+#include <memory>
 #include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "harness/ranks/task_queue.hpp"
+#include "harness/ranks/distribute.hpp"
 
 namespace bitcluster {
-
-/// What a task computed, as bytes; every rank must be able to read it.
-using Payload = std::vector<std::byte>;
-
-/// Tasks that a rank has at once while there are enough for all, so that the next one is there when one ends.
-inline constexpr int tasks_ahead = 2;
-
-/// Tasks for whichever rank is free.
-struct TaskList {
-  long tasks = 0;
-  std::function<Payload(long task)> work;  //!< must give the same bytes on any rank
-
-  // On the root, from one thread at a time:
-  std::function<void(double done)> done;                        //!< sees what the finished tasks cost; may be empty
-  std::function<std::optional<Payload>(long task)> find;        //!< what is known already; may be empty
-  std::function<void(long task, const Payload& payload)> keep;  //!< sees every new result; may be empty
-  std::function<bool(long task)> needed = {};  //!< whether a task that nobody has begun is still wanted; empty: always
-  std::vector<TaskTraits> traits = {};         //!< of every task; empty: all are alike
-};
 
 /// A failure that the root has met, too, and reports.
 class SharedFailure : public std::runtime_error {
@@ -38,10 +19,13 @@ class SharedFailure : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+class FailureDesk;
+
 /// The MPI ranks of this run. Exactly one object lives, in main().
 class Ranks {
  public:
-  /// Starts MPI. Error if the MPI library cannot serve several threads.
+  /// Starts MPI. Error if the MPI library cannot serve several threads, which the root has to report: a SharedFailure
+  /// on the others.
   Ranks(int& argc, char**& argv);
   ~Ranks();
   Ranks(const Ranks&) = delete;
@@ -90,11 +74,16 @@ class Ranks {
   /// Ends all ranks at once with a non-zero status, after a failure on this one.
   [[noreturn]] void abort() const;
 
+  /// The same with a message, one for all ranks that fail: the root prints the first failure that it learns of,
+  /// whatever it is doing.
+  [[noreturn]] void fail(const std::exception& error) const;
+
  private:
   void broadcast(std::vector<Payload>& payloads) const;
 
   int rank_ = 0, size_ = 1, local_rank_ = 0, local_size_ = 1;
   std::string host_;
+  std::unique_ptr<FailureDesk> failures_;
 };
 
 }  // namespace bitcluster

@@ -1,15 +1,17 @@
 #include "harness/ranks/shared_inputs.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
-#include "harness/journal/journal.hpp"
 #include "host/base/error.hpp"
+#include "host/files/content_hash.hpp"
 #include "host/onnx/import.hpp"
 
 namespace bitcluster {
 
 template <class T>
-void Inputs::share(std::vector<T>& values) const {
+void SharedInputs::share(std::vector<T>& values) const {
   std::size_t count = values.size();
   ranks_.broadcast(std::as_writable_bytes(std::span(&count, 1)));
   values.resize(count);
@@ -17,14 +19,14 @@ void Inputs::share(std::vector<T>& values) const {
   gpus_ ? gpus_->broadcast(bytes) : ranks_.broadcast(bytes);
 }
 
-Network Inputs::network(const std::string& path) const {
+Network SharedInputs::network(const std::string& path) const {
   std::vector<std::byte> file;
   ranks_.on_root([&] { file = read_onnx(path); });
   share(file);
   return import_onnx(std::move(file), path);
 }
 
-Images Inputs::read(const Dataset& data, const std::string& split, int limit) const {
+Images SharedInputs::read(const Dataset& data, const std::string& split, int limit) const {
   Images images;
   if (data.reads_anywhere()) {
     Key key{};
@@ -35,7 +37,7 @@ Images Inputs::read(const Dataset& data, const std::string& split, int limit) co
       for (const int image : {0, images.count / 2, images.count - 1}) builder.add(images.pixels(image, 1));
       key = builder.key();
     });
-    const auto keys = ranks_.gather(std::to_string(key[0])), hosts = ranks_.gather(ranks_.host());
+    const auto keys = ranks_.gather(fmt::format("{}", key[0])), hosts = ranks_.gather(ranks_.host());
     const auto other = std::ranges::find_if(keys, [&](const std::string& text) { return text != keys[0]; });
     if (other == keys.end()) return images;
     throw Error("cannot read split '" + split + "' of '" + data.path() + "'",
@@ -53,8 +55,8 @@ Images Inputs::read(const Dataset& data, const std::string& split, int limit) co
   return Images(split, shape, std::move(labels), pixels);
 }
 
-std::shared_ptr<const Images> Inputs::images(const Dataset& data, const std::string& split, int limit,
-                                             const Network& network, std::optional<std::uint64_t> seed) const {
+std::shared_ptr<const Images> SharedInputs::images(const Dataset& data, const std::string& split, int limit,
+                                                   const Network& network, std::optional<std::uint64_t> seed) const {
   std::weak_ptr<const Images>& known = read_[{data.path(), split, limit, seed}];
   std::shared_ptr<const Images> result = known.lock();
   if (!result) {

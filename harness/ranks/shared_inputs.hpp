@@ -19,10 +19,10 @@ namespace bitcluster {
 /// Reads models and images once, on the root, and gives them to all ranks: from GPU to GPU where they are joined, else
 /// by MPI. Of images that can be read anywhere in their file every rank reads what it works on, when it does. All calls
 /// are collective; what a rank cannot read in them is the same error on all.
-class Inputs {
+class SharedInputs {
  public:
   /// gpus: null without.
-  Inputs(const Ranks& ranks, NcclGroup* gpus) : ranks_(ranks), gpus_(gpus) {}
+  SharedInputs(const Ranks& ranks, NcclGroup* gpus) : ranks_(ranks), gpus_(gpus) {}
 
   /// import_onnx() of one file.
   Network network(const std::string& path) const;

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "harness/ranks/ranks.hpp"
+#include "host/cpu/calibrate.hpp"
 #include "host/data/dataset.hpp"
-#include "host/inference/integer_network.hpp"
 
 namespace bitcluster {
 

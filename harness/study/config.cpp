@@ -1,5 +1,7 @@
 #include "harness/study/config.hpp"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <fstream>
 #include <set>
@@ -35,17 +37,20 @@ std::vector<std::int64_t> read_set(TomlTable& table, const std::string& key, std
   return values;
 }
 
-/// One candidate per N, smallest first; none with more terms than bits.
-std::vector<WeightFormat> read_terms(TomlTable& table, const std::string& key, WeightFormat format) {
-  const std::vector<std::int64_t> terms = read_set(table, key, 1, 16, "list each N once, e.g. [1, 2, 3, 4]");
-  std::vector<WeightFormat> candidates;
-  for (const std::int64_t n : terms) {
-    if (n > format.bits) {
-      table.reject(key, std::to_string(n) + " terms do not fit " + std::to_string(format.bits) + " bits",
+/// The formats of every preparation that N is listed for; none with more terms than bits.
+std::vector<Config::Candidates> read_candidates(TomlTable& table, const AskedFormats& asked) {
+  std::vector<Config::Candidates> candidates;
+  for (const Preparation* preparation : preparations()) {
+    const std::string key(preparation->key);
+    // the search is about BitCluster; others are compared with it
+    if (key.empty() || (preparation != &bitcluster_weights && !table.has(key))) continue;
+    const std::vector<std::int64_t> listed = read_set(table, key, 1, 16, "list each N once, e.g. [1, 2, 3, 4]");
+    candidates.push_back({preparation, preparation->formats(asked, std::vector<int>(listed.begin(), listed.end()))});
+    for (const WeightFormat& format : candidates.back().formats) {
+      if (format.terms <= format.bits) continue;
+      table.reject(key, fmt::format("{} terms do not fit {} bits", format.terms, format.bits),
                    "list only N up to the number of bits");
     }
-    format.terms = int(n);
-    candidates.push_back(format);
   }
   return candidates;
 }
@@ -67,8 +72,8 @@ void read_search(TomlTable table, Config::SearchOptions& options, const WeightFo
   options.sensitivity_images = int(table.integer("sensitivity_images", 0, most_images, options.sensitivity_images));
   options.early_stop = table.boolean("early_stop", options.early_stop);
   if (table.has("minimise")) options.minimise = table.choice("minimise", {"cycles", "energy", "energy_delay"});
-  WeightFormat format = reference;
-  std::vector<std::string> encodings = {to_string(format.encoding)};
+  AskedFormats asked{reference, {reference.bits}, {}, table.boolean("exact", false)};
+  std::vector<std::string> encodings = {to_string(reference.encoding)};
   if (table.has("encoding")) encodings = {table.choice("encoding", {"binary", "signed_digit"})};
   if (table.has("encodings")) {
     if (table.has("encoding")) table.reject("encoding", "encodings is there, too", "remove one of them");
@@ -80,22 +85,12 @@ void read_search(TomlTable table, Config::SearchOptions& options, const WeightFo
                    "list binary, signed_digit or both");
     }
   }
-  std::vector<std::int64_t> bits = {format.bits};
-  if (table.has("bits")) bits = read_set(table, "bits", 4, 16, "list each number of bits once, e.g. [6, 8]");
-  format.exact = table.boolean("exact", false);
-  for (const std::int64_t of_magnitude : bits) {
-    for (const std::string& encoding : encodings) {
-      format.bits = int(of_magnitude);
-      format.encoding = encoding_from_string(encoding);
-      const std::vector<WeightFormat> some = read_terms(table, "terms", format);
-      options.candidates.insert(options.candidates.end(), some.begin(), some.end());
-    }
+  for (const std::string& encoding : encodings) asked.encodings.push_back(encoding_from_string(encoding));
+  if (table.has("bits")) {
+    const auto bits = read_set(table, "bits", 4, 16, "list each number of bits once, e.g. [6, 8]");
+    asked.bits.assign(bits.begin(), bits.end());
   }
-  if (table.has("bitpruner_terms")) {
-    format = reference;
-    format.pruned = true;
-    options.pruned = read_terms(table, "bitpruner_terms", format);
-  }
+  options.candidates = read_candidates(table, asked);
   if (options.split == options.test_split) {
     table.reject("split", "the search would see the test split", "choose different splits for search and test");
   }
@@ -146,6 +141,17 @@ CalibrationMethod calibration_method_from_string(const std::string& name) {
   if (name == "least_squares") return CalibrationMethod::least_squares;
   throw Error("unknown calibration method '" + name + "'", "it is not one of the known methods",
               "use maximum, percentile or least_squares");
+}
+
+void check_search(const Config& config, const std::vector<std::string>& designs) {
+  const std::string what = "'" + config.path + "': nothing can be searched";
+  if (config.search.candidates.empty()) {
+    throw Error(what, "it has no [search]", "add [search] with terms, e.g. terms = [1, 2, 3, 4]");
+  }
+  if (std::find(designs.begin(), designs.end(), bitcluster_weights.design) == designs.end()) {
+    throw Error("the search has no costs to minimise", "no accelerator of the config has design \"bitcluster\"",
+                "add one to accelerators in [emulation]");
+  }
 }
 
 Config load_config(const std::string& path) {

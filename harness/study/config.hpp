@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "host/inference/integer_network.hpp"
+#include "host/cpu/calibrate.hpp"
 #include "host/search/layerwise_search.hpp"
-#include "host/weights/format.hpp"
+#include "host/weights/preparation.hpp"
 
 namespace bitcluster {
 
@@ -25,15 +25,20 @@ struct Config {
     double percentile = 99.99;
   };
 
+  /// What a search may choose from for every layer.
+  struct Candidates {
+    const Preparation* preparation;
+    std::vector<WeightFormat> formats;  //!< smallest N of each kind first
+  };
+
   struct SearchOptions {
     std::string split = "search";
     std::string test_split = "test";
-    int images = 0, test_images = 0;       //!< 0: all of the split
-    std::vector<WeightFormat> candidates;  //!< BitCluster(N): bits x encodings x N, smallest N of each first
-    std::vector<WeightFormat> pruned;      //!< BitPruner's, smallest N first; may be empty
-    double budget = 0.01;                  //!< allowed loss of top-1 accuracy, fraction
-    bool confident = true;                 //!< see SearchProblem
-    std::string minimise = "cycles";       //!< cycles | energy | energy_delay
+    int images = 0, test_images = 0;     //!< 0: all of the split
+    std::vector<Candidates> candidates;  //!< of every preparation that it lists N for
+    double budget = 0.01;                //!< allowed loss of top-1 accuracy, fraction
+    bool confident = true;               //!< see SearchProblem
+    std::string minimise = "cycles";     //!< cycles | energy | energy_delay
     SearchPolicy policy = SearchPolicy::model;
     int probes = 2, choice_rounds = 12, refine_rounds = 6, patience = 6;  //!< see SearchProblem
     int sensitivity_images = 1024;                                        //!< first of the search split (0: all)
@@ -41,8 +46,9 @@ struct Config {
   };
 
   struct EmulationOptions {
-    std::vector<std::string> accelerators;  //!< TOML files; the one with design "bitcluster" runs the assignments found
-    std::string split = "calibration";      //!< its first images are those whose activations are looked at
+    std::vector<std::string>
+        accelerators;                   //!< TOML files; see Preparation for which of them runs the assignments found
+    std::string split = "calibration";  //!< its first images are those whose activations are looked at
     int images = 1;
     bool equal_area = true;  //!< compare at the array area of the first BitCluster design, too
   };
@@ -55,6 +61,10 @@ struct Config {
   SearchOptions search;
   EmulationOptions emulation;
 };
+
+/// Error if the config does not say what a search needs: candidates, and for each of their preparations an accelerator
+/// (by the names of their designs) whose costs are minimised; BitPruner and the like are skipped without one.
+void check_search(const Config& config, const std::vector<std::string>& designs);
 
 /// Error for an unreadable file, a misspelled key or an impossible value, naming file and line.
 Config load_config(const std::string& path);

@@ -1,15 +1,19 @@
 #include "harness/study/study_run.hpp"
 
+#include <fmt/core.h>
+
+#include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <limits>
-#include <map>
+#include <list>
 #include <numeric>
-#include <tuple>
+#include <optional>
 
 #include "harness/ranks/progress.hpp"
 #include "harness/scoring/tiles.hpp"
-#include "harness/study/rows.hpp"
+#include "harness/study/model_emulator.hpp"
+#include "host/base/error.hpp"
+#include "host/results/build_rows.hpp"
 
 namespace bitcluster {
 namespace {
@@ -23,7 +27,7 @@ class Stopwatch {
 };
 
 std::string counted(std::size_t count, const std::string& thing) {
-  return std::to_string(count) + " " + thing + (count == 1 ? "" : "s");
+  return fmt::format("{} {}{}", count, thing, count == 1 ? "" : "s");
 }
 
 /// Of every evaluation, its share of the wall time of a batch [s].
@@ -33,204 +37,313 @@ double seconds_each(const Stopwatch& watch, const Batch& batch) {
   return watch.seconds() / double(evaluations);
 }
 
-/// Emulations as tasks of a batch.
-class EmulationList {
+/// Names everything that a round of searches asks for.
+Key decision_key(const std::vector<ScoreRequest>& requests, KeyCache& keys) {
+  KeyBuilder builder;
+  for (const ScoreRequest& request : requests) {
+    for (const Variant& variant : request.variants) {
+      for (const WeightChange& change : variant) {
+        builder.add(std::int64_t(change.layer)).add(keys.of(change.weights)[0]);
+      }
+      builder.add("variant");
+    }
+    for (const Extent& extent : request.extents) {
+      builder.add(std::int64_t(extent.images)).add(std::int64_t(extent.may_stop));
+    }
+  }
+  return builder.key();
+}
+
+/// The tasks of a list in the order in which they had best be begun. emulators: of the models.
+class StudyEmulations {
  public:
   /// alone: the ranks have nothing else to do meanwhile.
-  EmulationList(const std::vector<EmulationTask>& tasks, bool alone, Evaluator& evaluator, Walker* walker)
-      : tasks_(tasks), walker_(walker), journal_(evaluator.journal()) {
+  StudyEmulations(EmulationList list, std::vector<ModelEmulator> emulators,
+                  const std::vector<const PreparedModel*>& models, bool alone, Evaluator& evaluator, Walker* walker)
+      : list_(std::move(list)), emulators_(std::move(emulators)) {
     std::vector<double> costs;
     std::vector<int> images;
-    for (const EmulationTask& task : tasks) {
-      costs.push_back(emulation_cost(*task.accelerator, double(task.study->products(task.layer))));
+    for (const EmulationTask& task : list_.tasks) {
+      const PreparedModel& model = *models[task.model];
+      costs.push_back(
+          emulation_cost(*task.accelerator, double(multiply_accumulates(model.network(), model.layers()[task.layer]))));
       images.push_back(task.image);
     }
     constexpr double dear_share = 1.0 / 3;  // of what one rank has to do
     const double share = std::reduce(costs.begin(), costs.end()) / evaluator.ranks().size();
-    order_ = emulation_order(costs, images, alone ? dear_share * share : std::numeric_limits<double>::infinity());
-    for (const std::size_t i : order_) {
-      traits_.push_back({costs[i]});
-      if (journal_) keys_.push_back(tasks[i].study->key(tasks[i], evaluator.keys()));
-    }
+    std::vector<std::size_t> order =
+        emulation_order(costs, images, alone ? dear_share * share : std::numeric_limits<double>::infinity());
+    work_.emplace(
+        list_, std::move(order), costs,
+        [this, walker](const EmulationTask& task) { return emulators_[task.model].emulate(task, walker); },
+        evaluator.journal(),
+        [&](const EmulationTask& task) { return emulators_[task.model].key(task, evaluator.keys()); });
   }
 
-  /// What it refers to must outlive it.
-  TaskList list() const {
-    TaskList list;
-    list.tasks = long(order_.size());
-    list.traits = traits_;
-    list.work = [this](long index) {
-      const EmulationTask& task = tasks_[order_[index]];
-      const LayerEmulation emulation = task.study->emulate(task, walker_);
-      Payload payload(sizeof emulation);
-      std::memcpy(payload.data(), &emulation, sizeof emulation);
-      return payload;
-    };
-    if (!journal_) return list;
-    list.find = [this](long index) -> std::optional<Payload> {
-      const auto found = journal_->find(keys_[index]);
-      if (!found) return std::nullopt;
-      return Payload(found->begin(), found->end());
-    };
-    list.keep = [this](long index, const Payload& payload) { journal_->append(keys_[index], payload); };
-    return list;
-  }
-
-  /// (tasks)
-  std::vector<LayerEmulation> emulations(const std::vector<Payload>& payloads) const {
-    std::vector<LayerEmulation> result(order_.size());
-    for (std::size_t i = 0; i < order_.size(); ++i) {
-      std::memcpy(&result[order_[i]], payloads[i].data(), sizeof(LayerEmulation));
-    }
-    return result;
-  }
+  const EmulationList& list() const { return list_; }
+  const EmulationWork& work() const { return *work_; }
 
  private:
-  const std::vector<EmulationTask>& tasks_;
-  Walker* walker_;
-  Journal* journal_;  // on the root, null elsewhere
-  std::vector<std::size_t> order_;
-  std::vector<TaskTraits> traits_;  // in this order, as the keys
-  std::vector<Key> keys_;
+  EmulationList list_;
+  std::vector<ModelEmulator> emulators_;
+  std::optional<EmulationWork> work_;
 };
 
 }  // namespace
 
-Studies::Studies(const Inputs& inputs, Evaluator& evaluator, const Engine& engine, const Config& config,
-                 std::vector<Network> networks)
-    : evaluator_(evaluator), config_(config), walker_(engine.walker.get()) {
+void check_agreement(const Ranks& ranks, const Key& decided, const std::string& what) {
+  const auto keys = ranks.gather(fmt::format("{:016x}{:016x}", decided[0], decided[1]));
+  const auto other = std::ranges::find_if(keys, [&](const std::string& key) { return key != keys[0]; });
+  if (other == keys.end()) return;
+  const auto hosts = ranks.gather(ranks.host());
+  const auto rank = other - keys.begin();
+  throw Error("the ranks have decided differently on " + what,
+              fmt::format("rank 0 on {} and rank {} on {} do not come to the same numbers", hosts[0], rank,
+                          hosts[std::size_t(rank)]),
+              "run it on nodes with the same kind of processor and the same libraries");
+}
+
+StudyRun::StudyRun(const SharedInputs& inputs, Evaluator& evaluator, const Engine& engine, const Config& config,
+                   std::vector<Network> networks)
+    : inputs_(inputs), evaluator_(evaluator), config_(config), walker_(engine.walker.get()) {
   Progress progress(evaluator.ranks().root(), label("calibrate and quantize"), long(networks.size()));
   for (std::size_t i = 0; i < networks.size(); ++i) {
     studies_.push_back(std::make_unique<Study>(inputs, evaluator.ranks(), *engine.backends[i], config, config.models[i],
                                                std::move(networks[i])));
+    studies_.back()->results.layers = studies_.back()->model.rows();
     progress.update(long(i + 1));
   }
 }
 
-std::string Studies::label(const std::string& step) const {
+std::string StudyRun::label(const std::string& step) const {
   const std::vector<Config::Model>& models = config_.models;
-  return (models.size() == 1 ? models[0].name : std::to_string(models.size()) + " models") + ": " + step;
+  return (models.size() == 1 ? models[0].name : fmt::format("{} models", models.size())) + ": " + step;
 }
 
-std::vector<CandidateSearch> Studies::begin_searches(const std::vector<Accelerator>& accelerators) {
-  std::vector<CandidateSearch> searches;
-  Progress progress(evaluator_.ranks().root(), label("quantize the candidates"), long(studies_.size()));
-  for (std::size_t i = 0; i < studies_.size(); ++i) {
-    for (CandidateSearch& search : CandidateSearch::of(*studies_[i], accelerators)) {
-      searches.push_back(std::move(search));
+/// The searches of all models, on their search images.
+class StudyRun::SearchPhase {
+ public:
+  SearchPhase(StudyRun& run, const std::vector<Accelerator>& accelerators) : run_(run) {
+    const Config::SearchOptions& options = run.config_.search;
+    for (const auto& study : run.studies_) {
+      const PreparedModel& model = study->model;
+      judged_.push_back({run.inputs_.images(model.data(), options.split, options.images, model.network(),
+                                            std::uint64_t(run.config_.seed)),
+                         {}});
+      const Images& images = *judged_.back().images;
+      if (model.backend().can_hold()) held_.emplace_back(model.backend(), images.pixels(0, images.count));
     }
-    progress.update(long(i + 1));
-  }
-  return searches;
-}
-
-void Studies::search(const std::vector<Accelerator>& accelerators) {
-  for (const auto& study : studies_) study->read_search_images();
-  std::vector<CandidateSearch> searches = begin_searches(accelerators);
-  std::vector<EmulationTask> tasks;  // of all searches
-  std::vector<std::size_t> ends;
-  for (const CandidateSearch& search : searches) {
-    const std::vector<EmulationTask> own = search.cost_tasks();
-    tasks.insert(tasks.end(), own.begin(), own.end());
-    ends.push_back(tasks.size());
-  }
-  const EmulationList list(tasks, false, evaluator_, walker_);
-  Batch first;
-  first.others = list.list();
-  for (const auto& study : studies_) first.floats.push_back(study->float_request());
-  const Stopwatch watch;
-  const BatchResult found =
-      evaluator_.work_on(first, label("float, " + config_.search.split + " split, and costs of the candidates"));
-  const double seconds = seconds_each(watch, first);
-  for (std::size_t i = 0; i < studies_.size(); ++i) studies_[i]->take_float(found.floats[i], seconds);
-  const std::vector<LayerEmulation> costs = list.emulations(found.others);
-  auto from = costs.begin();
-  for (std::size_t i = 0; i < searches.size(); ++i) {
-    const auto to = costs.begin() + std::ptrdiff_t(ends[i]);
-    searches[i].take_costs({from, to});
-    from = to;
+    Progress progress(run.evaluator_.ranks().root(), run.label("quantize the candidates"), long(run.studies_.size()));
+    for (int i = 0; i < int(run.studies_.size()); ++i) {
+      add_searches(i, accelerators);
+      progress.update(long(i + 1));
+    }
   }
 
-  for (int round = 1;; ++round) {
+  /// The float networks on the search images, and what the candidates cost.
+  void begin() {
+    EmulationList list;
+    std::vector<std::size_t> ends;
+    for (const Search& search : searches_) {
+      search.search.add_costs(search.study, list);
+      ends.push_back(list.rows.size());
+    }
+    std::vector<ModelEmulator> emulators;
+    for (const auto& study : run_.studies_) emulators.emplace_back(study->weights, nullptr);
+    const StudyEmulations emulations(std::move(list), std::move(emulators), run_.models(), false, run_.evaluator_,
+                                     run_.walker_);
     Batch batch;
-    std::vector<CandidateSearch*> asking;
+    batch.others = emulations.work().tasks();
+    for (std::size_t i = 0; i < judged_.size(); ++i) {
+      batch.floats.push_back(judged_[i].float_request(run_.studies_[i]->model));
+    }
+    const Stopwatch watch;
+    BatchResult found = run_.evaluator_.work_on(
+        batch, run_.label("float, " + run_.config_.search.split + " split, and costs of the candidates"));
+    const double seconds = seconds_each(watch, batch);
+    for (std::size_t i = 0; i < judged_.size(); ++i)
+      run_.take_float(i, judged_[i], std::move(found.floats[i]), seconds);
+    const std::vector<LayerEmulation> costs = emulations.work().sums(found.others);
+    auto from = costs.begin();
+    for (std::size_t i = 0; i < searches_.size(); ++i) {
+      const auto to = costs.begin() + std::ptrdiff_t(ends[i]);
+      searches_[i].search.start({from, to}, judged_[searches_[i].study]);
+      from = to;
+    }
+  }
+
+  /// Scores what all searches ask for next; false if none asks for anything.
+  bool do_round(int round) {
+    Batch batch;
+    std::vector<Search*> asking;
     std::size_t assignments = 0;
-    for (CandidateSearch& search : searches) {
-      if (auto request = search.next()) {
+    for (Search& search : searches_) {
+      if (auto request = search.search.next()) {
         assignments += request->variants.size();
         batch.requests.push_back(std::move(*request));
         asking.push_back(&search);
       }
     }
-    if (asking.empty()) break;
-    const Stopwatch of_round;
-    const std::vector<Scores> scores =
-        evaluator_
-            .work_on(batch, label("search round " + std::to_string(round) + ", " + counted(assignments, "assignment")))
-            .scores;
-    const double each = seconds_each(of_round, batch);
-    for (std::size_t i = 0; i < asking.size(); ++i) asking[i]->take(scores[i], each);
-  }
-  for (CandidateSearch& search : searches) search.finish();
-}
-
-void Studies::assign_uniformly() {
-  for (const auto& study : studies_) study->assign_uniformly();
-}
-
-void Studies::conclude(bool test, const std::vector<Basis>& bases) {
-  for (const auto& study : studies_) study->drop_images();
-  Batch batch;
-  std::vector<EmulationTask> tasks;
-  for (const auto& study : studies_) {
-    if (test) {
-      study->read_test_images();
-      batch.floats.push_back(study->float_request());
-      batch.requests.push_back(study->test_request());
+    const Ranks& ranks = run_.evaluator_.ranks();
+    if (ranks.size() > 1) {
+      check_agreement(ranks, decision_key(batch.requests, run_.evaluator_.keys()),
+                      fmt::format("round {} of the search", round));
     }
-    if (bases.empty()) continue;
-    const std::vector<EmulationTask> own = study->emulation_tasks(bases);
-    tasks.insert(tasks.end(), own.begin(), own.end());
+    if (asking.empty()) return false;
+    const Stopwatch watch;
+    const std::vector<Scores> scores =
+        run_.evaluator_
+            .work_on(batch, run_.label(fmt::format("search round {}, {}", round, counted(assignments, "assignment"))))
+            .scores;
+    const double each = seconds_each(watch, batch);
+    for (std::size_t i = 0; i < asking.size(); ++i) {
+      asking[i]->search.take(scores[i], each, run_.studies_[asking[i]->study]->results);
+    }
+    return true;
   }
-  const EmulationList list(tasks, !test, evaluator_, walker_);
-  batch.others = list.list();
+
+  void finish() {
+    for (Search& search : searches_) {
+      Study& study = *run_.studies_[search.study];
+      for (NamedAssignment& found : search.search.finish(study.results)) study.found.push_back(std::move(found));
+    }
+  }
+
+ private:
+  struct Search {
+    int study;
+    CandidateSearch search;
+  };
+
+  /// One for every preparation; without an accelerator that runs it, it is skipped.
+  void add_searches(int index, const std::vector<Accelerator>& accelerators) {
+    Study& study = *run_.studies_[index];
+    int first = 0;
+    for (const Config::Candidates& candidates : run_.config_.search.candidates) {
+      const Preparation& preparation = *candidates.preparation;
+      const int count = int(candidates.formats.size());
+      if (const Accelerator* design = find_design(accelerators, preparation.design)) {
+        searches_.push_back({index, CandidateSearch(study.weights, first, count, *design, run_.config_.search)});
+      } else {
+        study.results.skipped.push_back(
+            {.model = study.model.name(),
+             .stage = Stage::search,
+             .subject = std::string(preparation.layerwise),
+             .reason = fmt::format("no accelerator of the config has design \"{}\", which runs its weights",
+                                   preparation.design)});
+      }
+      first += count;
+    }
+  }
+
+  StudyRun& run_;
+  std::vector<JudgedImages> judged_;  // (studies), which searches refer to
+  std::list<HeldImages> held_;
+  std::vector<Search> searches_;
+};
+
+void StudyRun::search(const std::vector<Accelerator>& accelerators) {
+  SearchPhase phase(*this, accelerators);
+  phase.begin();
+  for (int round = 1; phase.do_round(round); ++round) {
+  }
+  phase.finish();
+}
+
+void StudyRun::assign_uniformly() {
+  for (const auto& study : studies_) {
+    study->weights.prepare(0, study->weights.count());
+    study->found = study->weights.uniform();
+    for (const NamedAssignment& assignment : study->found) {
+      const auto rows = study->weights.rows(assignment);
+      study->results.assignments.insert(study->results.assignments.end(), rows.begin(), rows.end());
+    }
+  }
+}
+
+std::vector<const PreparedModel*> StudyRun::models() const {
+  std::vector<const PreparedModel*> models;
+  for (const auto& study : studies_) models.push_back(&study->model);
+  return models;
+}
+
+void StudyRun::take_float(std::size_t index, JudgedImages& judged, std::vector<ImageScore> scores, double seconds) {
+  judged.baseline = std::move(scores);
+  Study& study = *studies_[index];
+  study.results.evaluations.push_back(
+      evaluation_row(study.weights, judged, "float", nullptr, judged.baseline, seconds));
+}
+
+/// What is tested of a model, the integer network first.
+std::vector<NamedAssignment> StudyRun::tested(const Study& study) {
+  std::vector<NamedAssignment> tested = {study.weights.reference()};
+  tested.insert(tested.end(), study.found.begin(), study.found.end());
+  return tested;
+}
+
+StudyRun::Emulation StudyRun::list_emulations(const std::vector<Basis>& bases) {
+  Emulation emulation;
+  const Config::EmulationOptions& options = config_.emulation;
+  for (int index = 0; index < int(studies_.size()); ++index) {
+    Study& study = *studies_[index];
+    std::shared_ptr<const Images> images;
+    if (!bases.empty()) {
+      images = inputs_.images(study.model.data(), options.split, options.images, study.model.network());
+      add_study(study.model.name(), index, study.model.layer_names(), bases, study.weights.reference(), study.found,
+                images->count, emulation.list);
+      if (const Accelerator* design = find_design(bases[0].accelerators, bitcluster_weights.design);
+          design && study.found.empty()) {
+        study.results.skipped.push_back({.model = study.model.name(),
+                                         .stage = Stage::emulation,
+                                         .subject = design->name,
+                                         .reason = "no assignment was found for it"});
+      }
+    }
+    emulation.emulators.emplace_back(study.weights, std::move(images));
+  }
+  return emulation;
+}
+
+void StudyRun::conclude(bool test, const std::vector<Basis>& bases) {
+  Batch batch;
+  std::vector<JudgedImages> judged;
+  for (const auto& study : studies_) {
+    if (!test) break;
+    const PreparedModel& model = study->model;
+    judged.push_back(
+        {inputs_.images(model.data(), config_.search.test_split, config_.search.test_images, model.network()), {}});
+    batch.floats.push_back(judged.back().float_request(model));
+    ScoreRequest& request =
+        batch.requests.emplace_back(ScoreRequest{model.backend(), model.integer(), judged.back().images, {}});
+    for (const NamedAssignment& one : tested(*study)) request.variants.push_back(study->weights.variant(one.choices));
+  }
+  Emulation listed = list_emulations(bases);
+  const StudyEmulations emulations(std::move(listed.list), std::move(listed.emulators), models(), !test, evaluator_,
+                                   walker_);
+  batch.others = emulations.work().tasks();
   std::string step = test ? config_.search.test_split + " split" : "emulate";
   if (test && !bases.empty()) step += " and emulation";
   const Stopwatch watch;
-  const BatchResult result = evaluator_.work_on(batch, label(step));
+  BatchResult result = evaluator_.work_on(batch, label(step));
   const double seconds = test ? seconds_each(watch, batch) : 0;
-  for (std::size_t i = 0; test && i < studies_.size(); ++i) {
-    studies_[i]->take_float(result.floats[i], seconds);
-    studies_[i]->take_test(result.scores[i], seconds);
+  for (std::size_t i = 0; i < judged.size(); ++i) {
+    take_float(i, judged[i], std::move(result.floats[i]), seconds);
+    const std::vector<NamedAssignment> assignments = tested(*studies_[i]);
+    for (std::size_t a = 0; a < assignments.size(); ++a) {
+      studies_[i]->results.evaluations.push_back(evaluation_row(studies_[i]->weights, judged[i], assignments[a].name,
+                                                                &assignments[a].choices, result.scores[i][a], seconds));
+    }
   }
-  add_emulations(tasks, list.emulations(result.others));
-}
-
-void Studies::add_emulations(const std::vector<EmulationTask>& tasks, const std::vector<LayerEmulation>& emulations) {
-  // sums over the images, in their order
-  struct Row {
-    const EmulationTask* task;
-    LayerEmulation sum;
-    int images = 0;
-  };
-  std::vector<Row> rows;
-  std::map<std::tuple<const Accelerator*, const std::string*, int>, std::size_t> places;
-  for (std::size_t i = 0; i < tasks.size(); ++i) {
-    const EmulationTask& task = tasks[i];
-    const auto [place, is_new] = places.try_emplace({task.accelerator, task.assignment, task.layer}, rows.size());
-    if (is_new) rows.push_back({&task, {}});
-    for (int image = 0; image < task.images; ++image) rows[place->second].sum += emulations[i];
-    rows[place->second].images += task.images;
-  }
-  for (const Row& row : rows) {
-    const EmulationTask& task = *row.task;
-    add_emulation(task.study->name(), *task.assignment, task.basis->name, *task.accelerator,
-                  task.study->layer_name(task.layer), row.images, row.sum, task.study->results());
+  const EmulationList& list = emulations.list();
+  const std::vector<LayerEmulation> sums = emulations.work().sums(result.others);
+  for (const EmulationTask& task : list.tasks) {
+    if (task.image > 0) continue;  // the row is there
+    studies_[task.model]->results.emulation.push_back(emulation_row(list.rows[task.row], sums[task.row]));
   }
 }
 
-void Studies::append_to(Results& results) const {
-  for (const auto& study : studies_) append_rows(results, study->results());
+void StudyRun::append_to(Results& results) const {
+  for (const auto& study : studies_) append_rows(results, study->results);
 }
 
 }  // namespace bitcluster

@@ -7,21 +7,24 @@
 #include "harness/ranks/devices.hpp"
 #include "harness/ranks/shared_inputs.hpp"
 #include "harness/scoring/evaluator.hpp"
+#include "harness/study/candidate_search.hpp"
 #include "harness/study/config.hpp"
-#include "harness/study/model_study.hpp"
+#include "harness/study/emulation_list.hpp"
+#include "harness/study/model_emulator.hpp"
+#include "harness/study/prepared_model.hpp"
 
 namespace bitcluster {
 
 /// The studies of a config's models, side by side: every round of every search of every model is one list of tasks, so
-/// that a rank which one model has no work for works on another. All calls are collective.
-class Studies {
+/// that a rank which one model has no work for works on another. Like everything collective, all ranks make the same
+/// calls and get the same rows.
+class StudyRun {
  public:
   /// engine: with a backend for every model. networks: those of the config, in its order.
-  Studies(const Inputs& inputs, Evaluator& evaluator, const Engine& engine, const Config& config,
-          std::vector<Network> networks);
+  StudyRun(const SharedInputs& inputs, Evaluator& evaluator, const Engine& engine, const Config& config,
+           std::vector<Network> networks);
 
-  /// Layerwise searches on the search split, for BitCluster and, if the config lists terms for it, with BitPruner's
-  /// weights.
+  /// Layerwise searches on the search split, for every preparation that the config lists terms for.
   void search(const std::vector<Accelerator>& accelerators);
 
   /// Gives every layer the same candidate, for all candidates, instead of a search.
@@ -34,14 +37,37 @@ class Studies {
   void append_to(Results& results) const;
 
  private:
-  std::vector<CandidateSearch> begin_searches(const std::vector<Accelerator>& accelerators);
-  void add_emulations(const std::vector<EmulationTask>& tasks, const std::vector<LayerEmulation>& emulations);
+  /// What is known of one model so far.
+  struct Study {
+    PreparedModel model;
+    CandidateWeights weights;
+    std::vector<NamedAssignment> found;
+    Results results;
+
+    Study(const SharedInputs& inputs, const Ranks& ranks, Backend& backend, const Config& config,
+          const Config::Model& of, Network network)
+        : model(inputs, ranks, backend, config, of, std::move(network)), weights(model, config) {}
+  };
+  class SearchPhase;
+  struct Emulation {
+    EmulationList list;
+    std::vector<ModelEmulator> emulators;  // (studies)
+  };
+
+  static std::vector<NamedAssignment> tested(const Study& study);
+  std::vector<const PreparedModel*> models() const;
+  void take_float(std::size_t index, JudgedImages& judged, std::vector<ImageScore> scores, double seconds);
+  Emulation list_emulations(const std::vector<Basis>& bases);
   std::string label(const std::string& step) const;
 
+  const SharedInputs& inputs_;
   Evaluator& evaluator_;
   const Config& config_;
   Walker* walker_;
   std::vector<std::unique_ptr<Study>> studies_;
 };
+
+/// Error on all ranks if they have not decided the same. Collective.
+void check_agreement(const Ranks& ranks, const Key& decided, const std::string& what);
 
 }  // namespace bitcluster

@@ -1,4 +1,4 @@
-#include "host/inference/backend.hpp"
+#include "host/cpu/backend.hpp"
 
 #include <fmt/format.h>
 
@@ -12,6 +12,7 @@
 #include "host/base/error.hpp"
 #include "host/base/parallel.hpp"
 #include "host/cpu/packed_convolution.hpp"
+#include "host/cpu/quantize.hpp"
 #include "host/inference/computed_layers.hpp"
 #include "host/inference/layer_constants.hpp"
 
@@ -199,7 +200,7 @@ class CpuBackend final : public Backend {
   void observe_inputs(ImageBatch images, const Variant& variant, const InputObserver& observer) override;
   QuantizedWeights quantize(std::span<const float> weights, int filters, const WeightFormat& format,
                             std::span<const float> minimum_scales) override {
-    return bitcluster::quantize(weights, filters, format, minimum_scales);
+    return quantize_with(kernels_, weights, filters, format, minimum_scales);
   }
 
  private:
@@ -437,14 +438,16 @@ void CpuBackend::copy_logits(const Buffer& tensor, int images, float* logits) co
 }  // namespace
 
 std::unique_ptr<Backend> make_cpu_backend(const std::string& instruction_set) {
-  if (instruction_set.empty()) return std::make_unique<CpuBackend>(best_kernels());
+  if (instruction_set.empty()) return make_cpu_backend(best_kernels());
   const Kernels* kernels = find_kernels(instruction_set.c_str());
   if (!kernels) {
     throw Error(fmt::format("cannot use the instruction set '{}'", instruction_set),
                 "this processor lacks it or no kernels are written for it",
                 "choose portable, avx2 or avx512-vnni, or none for the fastest");
   }
-  return std::make_unique<CpuBackend>(*kernels);
+  return make_cpu_backend(*kernels);
 }
+
+std::unique_ptr<Backend> make_cpu_backend(const Kernels& kernels) { return std::make_unique<CpuBackend>(kernels); }
 
 }  // namespace bitcluster

@@ -1,24 +1,23 @@
+#include "host/cpu/quantize.hpp"
+
 #include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
 #include <vector>
 
-#include "host/base/error.hpp"
 #include "host/base/parallel.hpp"
 #include "host/cpu/kernels.hpp"
-#include "host/weights/format.hpp"
+#include "host/weights/preparation.hpp"
 #include "host/weights/scale_search.hpp"
-#include "host/weights/terms.hpp"
 
 namespace bitcluster {
 namespace {
 
 /// Squared error of the weights at a scale; stops early with infinity once it exceeds `bound`.
-double squared_error(std::span<const float> weights, float scale, const RoundingTable& table, double bound) {
-  static const Kernels& kernels = best_kernels();
+double squared_error(const Kernels& kernels, std::span<const float> weights, float scale, const RoundingTable& table,
+                     double bound) {
   double sum = 0;
   for (std::size_t begin = 0; begin < weights.size(); begin += chunk_weights) {
     const std::size_t end = std::min(begin + chunk_weights, weights.size());
@@ -60,8 +59,8 @@ double closed_form(std::span<const float> weights, float scale, const RoundingTa
 
 /// The scale of least squared error, at least `minimum`: the best candidate, the best near it, then the closed-form
 /// optimum for its rounding, as long as that helps enough. `other` (if positive) is one more candidate.
-float search_scale(std::span<const float> weights, const ScaleSearch& search, const RoundingTable& table, float minimum,
-                   float other, bool parallel) {
+float search_scale(const Kernels& kernels, std::span<const float> weights, const ScaleSearch& search,
+                   const RoundingTable& table, float minimum, float other, bool parallel) {
   static const CandidateFactors factors = candidate_factors();
   double largest = 0;
   for (const float weight : weights) largest = std::max(largest, double(std::abs(weight)));
@@ -73,7 +72,7 @@ float search_scale(std::span<const float> weights, const ScaleSearch& search, co
     std::vector<double> errors(candidates.size());
     std::atomic<double> bound = least;  // whatever it stops is worse than the best, so the threads' order never matters
     const auto evaluate = [&](long index, int = 0) {
-      errors[index] = squared_error(weights, candidates[index], table, bound);
+      errors[index] = squared_error(kernels, weights, candidates[index], table, bound);
       for (double before = bound; errors[index] < before;) {
         if (bound.compare_exchange_weak(before, errors[index])) break;
       }
@@ -121,42 +120,16 @@ bool all_finite(std::span<const float> weights) {
 
 }  // namespace
 
-std::string to_string(Encoding encoding) {
-  switch (encoding) {
-    case Encoding::binary:
-      return "binary";
-    case Encoding::signed_digit:
-      return "signed_digit";
-    case Encoding::booth_dnnsim:
-      return "booth_dnnsim";
-  }
-  std::abort();
-}
-
-Encoding encoding_from_string(const std::string& name) {
-  if (name == "binary") return Encoding::binary;
-  if (name == "signed_digit") return Encoding::signed_digit;
-  throw Error("unknown encoding '" + name + "'", "an encoding is binary or signed_digit", "use one of these names");
-}
-
-int count_terms(Encoding encoding, int magnitude) {
-  if (magnitude < 0 || magnitude > 0xffff) {
-    throw Error("cannot count the terms of " + std::to_string(magnitude), "a magnitude lies in 0..65535",
-                "pass the absolute value of a weight or activation");
-  }
-  return term_count(encoding, std::uint32_t(magnitude));
-}
-
-QuantizedWeights quantize(std::span<const float> weights, int filters, const WeightFormat& format,
-                          std::span<const float> minimum_scales) {
+QuantizedWeights quantize_with(const Kernels& kernels, std::span<const float> weights, int filters,
+                               const WeightFormat& format, std::span<const float> minimum_scales) {
   check_quantization(weights.size(), filters, format, minimum_scales);
-  const ScaleSearch search(format);
+  const ScaleSearch search = format.preparation->scale_search(format);
   if (!all_finite(weights)) reject_not_finite();
   const std::vector<float> minimums = least_scales(filters, format, minimum_scales);
   const auto scale_of = [&](std::span<const float> part, float minimum, bool parallel) {
     float scale = 0;
     for (const RoundingTable& table : search.tables) {
-      scale = search_scale(part, search, table, minimum, scale, parallel);
+      scale = search_scale(kernels, part, search, table, minimum, scale, parallel);
     }
     return scale;
   };
@@ -178,14 +151,10 @@ QuantizedWeights quantize(std::span<const float> weights, int filters, const Wei
   return result;
 }
 
-double mean_terms(const QuantizedWeights& weights) {
-  if (weights.format.terms > 0 && !weights.format.pruned) return weights.format.terms;
-  if (weights.values.empty()) return 0;
-  std::int64_t sum = 0;
-  for (const std::int16_t value : weights.values) {
-    sum += term_count(weights.format.encoding, std::uint32_t(std::abs(value)));
-  }
-  return double(sum) / double(weights.values.size());
+QuantizedWeights quantize(std::span<const float> weights, int filters, const WeightFormat& format,
+                          std::span<const float> minimum_scales) {
+  static const Kernels& kernels = best_kernels();
+  return quantize_with(kernels, weights, filters, format, minimum_scales);
 }
 
 }  // namespace bitcluster

@@ -74,8 +74,4 @@ class HeldImages {
 /// The backend's quantize() for make_integer() and quantize_layer(); the backend must outlive it.
 inline Quantizer quantizer_of(Backend& backend) { return std::bind_front(&Backend::quantize, &backend); }
 
-/// The CPU backend, with the fastest exact kernels that this processor has. `instruction_set` forces one for tests:
-/// "portable", "avx2", "avx512-vnni"; Error if the processor lacks it.
-std::unique_ptr<Backend> make_cpu_backend(const std::string& instruction_set = "");
-
 }  // namespace bitcluster

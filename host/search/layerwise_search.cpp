@@ -1,5 +1,7 @@
 #include "host/search/layerwise_search.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -8,211 +10,36 @@
 #include <numbers>
 
 #include "host/base/error.hpp"
+#include "host/search/damage_model.hpp"
+#include "host/search/front.hpp"
 
 namespace bitcluster {
 namespace {
 
-/// Partial assignments that the dynamic program keeps per layer. Beyond that, of damages less than 0.9 % apart
-/// (25 octaves / 2000) only the cheapest is kept; those below 2^-25 of the largest count as equal.
-constexpr std::size_t largest_front = 2000;
-constexpr double octaves_of_damage = 25;
-
-/// One assignment of the first layers, as its last choice and what it extends.
-struct Partial {
-  double damage = 0;  //!< predicted
-  double cost = 0;
-  int parent = -1;  //!< index into the front of the layers before
-  int candidate = reference;
-};
-
-/// A full assignment of the front, by falling cost.
-struct Prediction {
-  double damage, cost;
-  Assignment assignment;
-};
-
-/// Sorts by damage and drops what is no cheaper than something that does no more.
-void keep_front(std::vector<Partial>& partials) {
-  std::stable_sort(partials.begin(), partials.end(), [](const Partial& a, const Partial& b) {
-    return a.damage != b.damage ? a.damage < b.damage : a.cost < b.cost;
-  });
-  std::vector<Partial> front;
-  for (const Partial& partial : partials) {
-    if (front.empty() || partial.cost < front.back().cost) front.push_back(partial);
-  }
-  if (front.size() > largest_front) {
-    const double least = front.back().damage * std::exp2(-octaves_of_damage);
-    const auto bucket = [&](double damage) {
-      return damage <= least ? 0 : 1 + int(std::log2(damage / least) / octaves_of_damage * largest_front);
-    };
-    std::vector<Partial> thinned;
-    for (std::size_t i = 0; i < front.size(); ++i) {
-      // the last of a bucket is its cheapest
-      if (i + 1 == front.size() || bucket(front[i].damage) != bucket(front[i + 1].damage)) {
-        thinned.push_back(front[i]);
-      }
-    }
-    front = std::move(thinned);
-  }
-  partials = std::move(front);
-}
-
-/// All assignments that are cheapest for some allowed total damage, if the damages of layers add up (dynamic
-/// programming over layers; exact as long as the front stays small). damage and cost: (layers, candidates).
-std::vector<Prediction> predict_front(const std::vector<std::vector<double>>& damage,
-                                      const std::vector<std::vector<double>>& cost) {
-  std::vector<std::vector<Partial>> fronts = {{Partial{}}};
-  double offset = 0;
-  for (std::size_t layer = 0; layer < cost.size(); ++layer) {
-    // damages from the layer's best candidate on are not negative, and so are their sums
-    const double least = *std::min_element(damage[layer].begin(), damage[layer].end());
-    offset += least;
-    std::vector<Partial> partials;
-    for (std::size_t parent = 0; parent < fronts.back().size(); ++parent) {
-      const Partial& before = fronts.back()[parent];
-      for (std::size_t candidate = 0; candidate < cost[layer].size(); ++candidate) {
-        partials.push_back({before.damage + damage[layer][candidate] - least, before.cost + cost[layer][candidate],
-                            int(parent), int(candidate)});
-      }
-    }
-    keep_front(partials);
-    fronts.push_back(std::move(partials));
-  }
-  std::vector<Prediction> predictions;
-  for (const Partial& last : fronts.back()) {
-    Prediction prediction{last.damage + offset, last.cost, Assignment(cost.size())};
-    const Partial* partial = &last;
-    for (std::size_t layer = cost.size(); layer-- > 0;) {
-      prediction.assignment[layer] = partial->candidate;
-      partial = &fronts[layer][partial->parent];
-    }
-    predictions.push_back(std::move(prediction));
-  }
-  return predictions;
-}
-
 constexpr double tiny = 1e-300;  // keeps quotients finite
-
-/// A mean over images.
-struct Measured {
-  double mean = 0;
-  double variance = 0;  //!< of the mean
-};
-
-/// What a choice of weights does to a network: mean squared change of the probability of the label against the
-/// reference weights, same images. Changes of layers are nearly independent of each other, so that their squares add
-/// up; those of the cross entropy do not, being of either sign and ruled by few images. (CIFAR-10 ResNet-20, 84
-/// assignments: sums over layers correlate with the whole by 0.99 against 0.74, and with the upper end of the loss of
-/// accuracy by 0.95 against 0.56.)
-Measured measure_damage(std::span<const ImageScore> reference, std::span<const ImageScore> scores) {
-  const double images = double(scores.size());
-  double sum = 0, squares = 0;
-  for (std::size_t i = 0; i < scores.size(); ++i) {
-    const double change = std::exp(-double(scores[i].cross_entropy)) - std::exp(-double(reference[i].cross_entropy));
-    sum += change * change;
-    squares += change * change * change * change;
-  }
-  const double mean = sum / images;
-  return {mean, std::max(0.0, squares / images - mean * mean) / images};
-}
-
-/// The damage of an assignment as a sum over its layers. Sensitivities are its start; checks of whole assignments
-/// correct it (Bayesian linear regression).
-struct Model {
-  std::vector<std::vector<Measured>> damage;  //!< by one layer at one candidate (layers, candidates)
-
-  /// How far a layer's share of a whole assignment may be from its damage alone: its noise, and interaction, taken
-  /// as 30 % of it.
-  double variance(int layer, int candidate) const {
-    const Measured& alone = damage[layer][candidate];
-    constexpr double interaction = 0.3;
-    return alone.variance + interaction * interaction * alone.mean * alone.mean;
-  }
-
-  /// Most probable damages (layers, candidates) after some whole assignments were measured.
-  std::vector<std::vector<double>> fit(const std::vector<const Assignment*>& assignments,
-                                       const std::vector<Measured>& measured) const {
-    std::vector<std::vector<double>> fitted;
-    for (const std::vector<Measured>& row : damage) {
-      fitted.emplace_back();
-      for (const Measured& one : row) fitted.back().push_back(one.mean);
-    }
-    // residual = A delta + noise, delta of covariance T, which is variance() by layer, and common to all in proportion
-    // to their damages: delta = T A' (A T A' + noise)^-1 residual, by Cholesky
-    constexpr double common = 1;  // the whole may well be twice what its layers add up to
-    const std::size_t count = assignments.size();
-    std::vector<std::vector<double>> matrix(count, std::vector<double>(count));
-    std::vector<double> weights(count), sums(count);
-    for (std::size_t i = 0; i < count; ++i) {
-      for (std::size_t layer = 0; layer < fitted.size(); ++layer) sums[i] += fitted[layer][(*assignments[i])[layer]];
-      weights[i] = measured[i].mean - sums[i];
-      for (std::size_t j = 0; j <= i; ++j) {
-        matrix[i][j] = common * common * sums[i] * sums[j];
-        for (std::size_t layer = 0; layer < fitted.size(); ++layer) {
-          const int candidate = (*assignments[i])[layer];
-          if (candidate == (*assignments[j])[layer]) matrix[i][j] += variance(int(layer), candidate);
-        }
-      }
-      // what no sum over layers explains, taken as a tenth
-      constexpr double not_additive = 0.1;
-      const double noise = measured[i].variance + not_additive * not_additive * measured[i].mean * measured[i].mean;
-      matrix[i][i] += std::max(noise, 1e-9 * matrix[i][i]) + tiny;  // so that equal rows can be told from each other
-    }
-    for (std::size_t j = 0; j < count; ++j) {
-      for (std::size_t k = 0; k < j; ++k) matrix[j][j] -= matrix[j][k] * matrix[j][k];
-      matrix[j][j] = std::sqrt(std::max(matrix[j][j], tiny));
-      for (std::size_t i = j + 1; i < count; ++i) {
-        for (std::size_t k = 0; k < j; ++k) matrix[i][j] -= matrix[i][k] * matrix[j][k];
-        matrix[i][j] /= matrix[j][j];
-      }
-    }
-    for (std::size_t i = 0; i < count; ++i) {
-      for (std::size_t k = 0; k < i; ++k) weights[i] -= matrix[i][k] * weights[k];
-      weights[i] /= matrix[i][i];
-    }
-    for (std::size_t i = count; i-- > 0;) {
-      for (std::size_t k = i + 1; k < count; ++k) weights[i] -= matrix[k][i] * weights[k];
-      weights[i] /= matrix[i][i];
-    }
-    double scale = 1;
-    for (std::size_t i = 0; i < count; ++i) scale += common * common * sums[i] * weights[i];
-    for (std::vector<double>& row : fitted) {
-      for (double& one : row) one *= std::max(scale, 0.1);
-    }
-    for (std::size_t i = 0; i < count; ++i) {
-      for (std::size_t layer = 0; layer < fitted.size(); ++layer) {
-        const int candidate = (*assignments[i])[layer];
-        fitted[layer][candidate] += variance(int(layer), candidate) * weights[i];
-      }
-    }
-    return fitted;
-  }
-};
 
 void check(const SearchProblem& problem) {
   const auto fail = [](const std::string& why, const std::string& what_to_do) {
     throw Error("the layerwise search cannot start", why, what_to_do);
   };
   if (problem.layers <= 0 || problem.candidates <= 0) {
-    fail("there are " + std::to_string(problem.layers) + " layers and " + std::to_string(problem.candidates) +
-             " candidates",
+    fail(fmt::format("there are {} layers and {} candidates", problem.layers, problem.candidates),
          "give at least one of each");
   }
   if (problem.cost.size() != std::size_t(problem.layers)) {
-    fail("the cost table has " + std::to_string(problem.cost.size()) + " rows for " + std::to_string(problem.layers) +
-             " layers",
+    fail(fmt::format("the cost table has {} rows for {} layers", problem.cost.size(), problem.layers),
          "give one row per layer");
   }
   for (const std::vector<double>& row : problem.cost) {
     if (row.size() != std::size_t(problem.candidates) ||
         !std::all_of(row.begin(), row.end(), [](double cost) { return std::isfinite(cost) && cost >= 0; })) {
-      fail("a layer does not have a finite cost of 0 or more for each of the " + std::to_string(problem.candidates) +
-               " candidates",
+      fail(fmt::format("a layer does not have a finite cost of 0 or more for each of the {} candidates",
+                       problem.candidates),
            "check the emulated costs");
     }
   }
   if (!(problem.budget >= 0 && problem.budget <= 1)) {
-    fail("the budget is " + std::to_string(problem.budget), "give a fraction in [0, 1], 0.01 for 1 %");
+    fail(fmt::format("the budget is {:f}", problem.budget), "give a fraction in [0, 1], 0.01 for 1 %");
   }
   if (problem.probes < 1 || problem.choice_rounds < 0 || problem.refine_rounds < 0 || problem.patience < 1 ||
       problem.sensitivity_images < 0) {
@@ -235,9 +62,9 @@ struct LayerwiseSearch::State {
   std::vector<Checked> checked;
   std::map<Assignment, int> index;  //!< into checked
   std::vector<ImageScore> reference_scores;
-  std::vector<Measured> damages;  //!< per checked
+  std::vector<MeasuredDamage> damages;  //!< per checked
 
-  Model model;
+  DamageModel model;
   std::vector<int> order;    //!< layers that the greedy policy has still to visit, last first
   std::size_t improved = 0;  //!< number of checked assignments when the best one was found
   int best_before = -1;      //!< cheapest() when the last questions were asked
@@ -253,7 +80,7 @@ struct LayerwiseSearch::State {
   }
 
   Assignment alone(int layer, int candidate) const {
-    Assignment assignment(problem.layers, reference);
+    Assignment assignment(problem.layers, reference_choice);
     assignment[layer] = candidate;
     return assignment;
   }
@@ -261,7 +88,7 @@ struct LayerwiseSearch::State {
   double cost_of(const Assignment& assignment) const {
     double cost = 0;
     for (int layer = 0; layer < problem.layers; ++layer) {
-      if (assignment[layer] == reference) return std::numeric_limits<double>::quiet_NaN();
+      if (assignment[layer] == reference_choice) return std::numeric_limits<double>::quiet_NaN();
       cost += problem.cost[layer][assignment[layer]];
     }
     return cost;
@@ -279,7 +106,7 @@ struct LayerwiseSearch::State {
   }
 
   void ask_probes() {
-    ask("reference", Assignment(problem.layers, reference));
+    ask("reference", Assignment(problem.layers, reference_choice));
     for (int candidate = 0; candidate < problem.candidates; ++candidate) {
       ask("uniform", Assignment(problem.layers, candidate));
     }
@@ -291,7 +118,7 @@ struct LayerwiseSearch::State {
   }
 
   void learn_sensitivities() {
-    model.damage.assign(problem.layers, std::vector<Measured>(problem.candidates));
+    model.damage.assign(problem.layers, std::vector<MeasuredDamage>(problem.candidates));
     for (int layer = 0; layer < problem.layers; ++layer) {
       for (int candidate = 0; candidate < problem.candidates; ++candidate) {
         model.damage[layer][candidate] = damages[index.at(alone(layer, candidate))];
@@ -302,7 +129,7 @@ struct LayerwiseSearch::State {
   /// The model's damages after all checks of whole assignments.
   std::vector<std::vector<double>> fitted() const {
     std::vector<const Assignment*> assignments;
-    std::vector<Measured> measured;
+    std::vector<MeasuredDamage> measured;
     for (std::size_t i = 0; i < checked.size(); ++i) {
       if (std::isnan(checked[i].cost)) continue;
       assignments.push_back(&checked[i].assignment);
@@ -349,14 +176,14 @@ struct LayerwiseSearch::State {
   /// given up early; a single probe goes the whole way. The spread is 0.7 at first and less in later rounds.
   void ask_choice() {
     const int best = cheapest();
-    std::vector<Prediction> front = predict_front(fitted(), problem.cost);
+    std::vector<PredictedAssignment> front = predict_front(fitted(), problem.cost);
     const double dearest = best >= 0 ? checked[best].cost : front.front().cost * (1 + 1e-9);
     double failed = 0;  // the dearest that was too much since something better was found
     for (std::size_t i = improved; idle > 0 && i < checked.size(); ++i) {
       if (checked[i].cost < dearest) failed = std::max(failed, checked[i].cost);
     }
     const double least = idle > 0 ? (failed + dearest) / 2 : 0;  // where the model is too bold, as bisection does
-    std::erase_if(front, [&](const Prediction& prediction) {
+    std::erase_if(front, [&](const PredictedAssignment& prediction) {
       return index.contains(prediction.assignment) || prediction.cost >= dearest || prediction.cost < least;
     });
     const double allowed = allowed_damage(), spread = std::exp2(-rounds / 2.0);
@@ -364,12 +191,12 @@ struct LayerwiseSearch::State {
     for (int probe = 0; probe < problem.probes && !front.empty(); ++probe) {
       const double position = problem.probes == 1 ? 1.0 : 1.5 * probe / (problem.probes - 1) - 0.5;
       const double target = allowed * (1 + spread * position);
-      const auto expected = [&](const Prediction& prediction) {
+      const auto expected = [&](const PredictedAssignment& prediction) {
         return expected_saving(dearest - prediction.cost, target - prediction.damage, uncertainty * allowed + tiny);
       };
-      const auto chosen = std::max_element(front.begin(), front.end(), [&](const Prediction& a, const Prediction& b) {
-        return expected(a) < expected(b);
-      });
+      const auto chosen = std::max_element(
+          front.begin(), front.end(),
+          [&](const PredictedAssignment& a, const PredictedAssignment& b) { return expected(a) < expected(b); });
       ask("layerwise", chosen->assignment);
       front.erase(chosen);
     }
@@ -529,10 +356,12 @@ void LayerwiseSearch::report(const std::vector<std::vector<ImageScore>>& scores)
             (question.may_stop && images > 0 && images < question.images && hopeless(scores[i]));
   }
   if (!right) {
-    throw Error("the layerwise search cannot take these scores",
-                std::to_string(scores.size()) + " assignments were reported, " + std::to_string(state.pending.size()) +
-                    " asked for, with as many images as these or fewer of hopeless ones",
-                "report the scores for what next() gave");
+    throw Error(
+        "the layerwise search cannot take these scores",
+        fmt::format(
+            "{} assignments were reported, {} asked for, with as many images as these or fewer of hopeless ones",
+            scores.size(), state.pending.size()),
+        "report the scores for what next() gave");
   }
   for (std::size_t i = 0; i < scores.size(); ++i) {
     const std::span<const ImageScore> before = std::span(problem.baseline).first(scores[i].size());
@@ -570,33 +399,13 @@ int LayerwiseSearch::layerwise() const { return state_->cheapest(); }
 
 int LayerwiseSearch::sensitivity(int layer, int candidate) const {
   if (layer < 0 || layer >= state_->problem.layers || candidate < 0 || candidate >= state_->problem.candidates) {
-    throw Error("no sensitivity of layer " + std::to_string(layer) + " to candidate " + std::to_string(candidate),
-                "the search has " + std::to_string(state_->problem.layers) + " layers and " +
-                    std::to_string(state_->problem.candidates) + " candidates",
-                "use an index in that range");
+    throw Error(
+        fmt::format("no sensitivity of layer {} to candidate {}", layer, candidate),
+        fmt::format("the search has {} layers and {} candidates", state_->problem.layers, state_->problem.candidates),
+        "use an index in that range");
   }
   const auto found = state_->index.find(state_->alone(layer, candidate));
   return found == state_->index.end() ? -1 : found->second;
-}
-
-std::vector<bool> pareto(const std::vector<std::vector<double>>& points) {
-  const auto unknown = [](const std::vector<double>& point) {
-    return std::any_of(point.begin(), point.end(), [](double value) { return std::isnan(value); });
-  };
-  const auto covers = [&](std::size_t a, std::size_t b) {
-    for (std::size_t i = 0; i < points[a].size(); ++i) {
-      if (points[a][i] > points[b][i]) return false;
-    }
-    return points[a] != points[b] || a < b;
-  };
-  std::vector<bool> flags(points.size());
-  for (std::size_t b = 0; b < points.size(); ++b) {
-    flags[b] = !unknown(points[b]);
-    for (std::size_t a = 0; a < points.size() && flags[b]; ++a) {
-      flags[b] = a == b || unknown(points[a]) || !covers(a, b);
-    }
-  }
-  return flags;
 }
 
 }  // namespace bitcluster

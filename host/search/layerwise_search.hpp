@@ -6,12 +6,9 @@
 #include <vector>
 
 #include "host/inference/accuracy.hpp"
+#include "host/search/assignment.hpp"
 
 namespace bitcluster {
-
-/// One choice per weighted layer: index into SearchProblem::candidates, or `reference` for the unchanged weights.
-using Assignment = std::vector<int>;
-inline constexpr int reference = -1;
 
 enum class SearchPolicy {
   model,  //!< dynamic programming under an additive model that learns from every check, then neighbours of the best
@@ -90,9 +87,5 @@ class LayerwiseSearch {
   struct State;
   std::unique_ptr<State> state_;
 };
-
-/// Which points are on the Pareto front: no other one is at most as large in every coordinate and smaller in one (of
-/// equal ones the first). Those with a NaN are not. points: (points, coordinates).
-std::vector<bool> pareto(const std::vector<std::vector<double>>& points);
 
 }  // namespace bitcluster

@@ -1,12 +1,13 @@
 #pragma once
 
-#include <compare>
 #include <cstdint>
-#include <span>
 #include <string>
 #include <vector>
 
 namespace bitcluster {
+
+struct Preparation;
+extern const Preparation plain_weights;
 
 /// How a magnitude is written as signed powers of two.
 enum class Encoding {
@@ -27,15 +28,16 @@ int count_terms(Encoding encoding, int magnitude);
 struct WeightFormat {
   int bits = 8;  //!< 4..16, sign included
   Encoding encoding = Encoding::binary;
-  int terms = 0;            //!< N of BitCluster(N); 0 keeps every magnitude (plain integer weights)
-  bool exact = false;       //!< only magnitudes with exactly N terms, and zero
-  bool per_channel = true;  //!< one scale per filter, else one per tensor
-  /// BitPruner (Zhao et al., DAC 2020), our reading and without retraining: plain integer weights of which only the N
-  /// highest set bits stay; binary.
-  bool pruned = false;
+  int terms = 0;                                    //!< N of the preparation; 0 for plain weights, which keep all
+  bool exact = false;                               //!< BitCluster: only magnitudes with exactly N terms, and zero
+  bool per_channel = true;                          //!< one scale per filter, else one per tensor
+  const Preparation* preparation = &plain_weights;  //!< which magnitudes are allowed (preparation.hpp)
 
-  auto operator<=>(const WeightFormat&) const = default;
+  bool operator==(const WeightFormat&) const = default;
 };
+
+/// The formats of BitCluster(N).
+WeightFormat bitcluster_format(int terms, Encoding encoding = Encoding::binary, int bits = 8);
 
 /// Weights of one layer on the integer grid.
 struct QuantizedWeights {
@@ -44,15 +46,8 @@ struct QuantizedWeights {
   std::vector<float> scales;         //!< (filters), all equal when format.per_channel is false
 };
 
-/// Rounds weights to the nearest allowed magnitudes (ties to the smaller), with the scales that minimise the squared
-/// error over a fixed list of candidates, the same for every backend. weights: (filters, size / filters).
-/// minimum_scales: empty, or per filter the least scale allowed (so that an int32 bias fits). Error for bits
-/// outside 4..16, negative terms, or weights that are not finite.
-QuantizedWeights quantize(std::span<const float> weights, int filters, const WeightFormat& format,
-                          std::span<const float> minimum_scales = {});
-
-/// Mean number of terms per weight that the hardware spends: format.terms for BitCluster(N) (null terms included), else
-/// the mean of count_terms over the values (plain and pruned integers).
+/// Mean number of terms per weight that the hardware spends: format.terms where every weight takes as long (BitCluster,
+/// null terms included), else the mean of count_terms over the values.
 double mean_terms(const QuantizedWeights& weights);
 
 }  // namespace bitcluster

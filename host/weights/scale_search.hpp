@@ -60,7 +60,8 @@ BITCLUSTER_DEVICE double sum_of_lanes(double (&lanes)[sum_lanes]) {
 struct RoundingTable {
   std::vector<double> nearest;  //!< by j; the last entry is the largest allowed magnitude and serves all beyond
 
-  explicit RoundingTable(const WeightFormat& format);
+  /// allowed: magnitudes in rising order, 0 first.
+  explicit RoundingTable(std::span<const int> allowed);
   int last() const { return int(nearest.size()) - 1; }
 };
 
@@ -88,15 +89,23 @@ BITCLUSTER_DEVICE int search_place(float magnitude, float halves_per_scale, int 
 }
 BITCLUSTER_DEVICE float halves_per_scale(double scale) { return float(2 / scale); }
 
-/// What the search does for a format.
-struct ScaleSearch {
-  /// Tables of the searches, one after the other; what one finds is a candidate of the next. Every magnitude with at
-  /// most N bits has at most N signed digits, so signed digits begin with bits and can only get better.
-  std::vector<RoundingTable> tables;
-  RoundingTable values;  //!< the magnitudes to store, by place of the last of `tables`: without the bits pruned
-  double highest;        //!< 2^(bits-1) - 1
+constexpr int highest_magnitude(const WeightFormat& format) { return (1 << (format.bits - 1)) - 1; }
 
-  explicit ScaleSearch(const WeightFormat& format);
+/// 0 and the magnitudes of a format's bits that `is_allowed`, in rising order.
+template <class Predicate>
+std::vector<int> allowed_magnitudes(const WeightFormat& format, Predicate&& is_allowed) {
+  std::vector<int> allowed = {0};
+  for (int magnitude = 1; magnitude <= highest_magnitude(format); ++magnitude) {
+    if (is_allowed(magnitude)) allowed.push_back(magnitude);
+  }
+  return allowed;
+}
+
+/// What quantize() does for a format; made by its preparation.
+struct ScaleSearch {
+  std::vector<RoundingTable> tables;  //!< of the searches, one after the other; what one finds the next one tries, too
+  RoundingTable values;               //!< the magnitudes to store, by place of the last of `tables`
+  double highest;                     //!< 2^(bits-1) - 1
 };
 
 /// Errors of quantize() that need no look at the weights.

@@ -1,0 +1,104 @@
+#include "harness/study/candidate_weights.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "host/base/error.hpp"
+
+namespace bitcluster {
+
+CandidateWeights::CandidateWeights(const PreparedModel& model, const Config& config)
+    : model_(&model), reference_(config.reference) {
+  for (const Config::Candidates& candidates : config.search.candidates) {
+    formats_.insert(formats_.end(), candidates.formats.begin(), candidates.formats.end());
+  }
+}
+
+const WeightFormat& CandidateWeights::format(int choice) const {
+  return choice == reference_choice ? reference_ : formats_[choice];
+}
+
+std::string CandidateWeights::name_of(int candidate) const {
+  const WeightFormat& own = formats_[candidate];
+  const auto differs = [&](auto member) {
+    return std::any_of(formats_.begin(), formats_.end(), [&](const WeightFormat& other) {
+      return other.preparation == own.preparation && other.*member != own.*member;
+    });
+  };
+  std::string name = fmt::format("N={}", own.terms);
+  if (differs(&WeightFormat::encoding)) name += " " + to_string(own.encoding);
+  if (differs(&WeightFormat::bits)) name += fmt::format(" {} bit", own.bits);
+  return name;
+}
+
+void CandidateWeights::prepare(int first, int count) {
+  for (int candidate = first; candidate < first + count; ++candidate) {
+    for (int weighted = 0; weighted < int(model_->layers().size()); ++weighted) {
+      auto& entry = weights_[{weighted, candidate}];
+      if (entry) continue;
+      entry = std::make_shared<const QuantizedWeights>(
+          quantize_layer(*model_->integer(), model_->layers()[weighted], formats_[candidate], model_->quantizer()));
+    }
+  }
+}
+
+const std::shared_ptr<const QuantizedWeights>& CandidateWeights::shared(int weighted, int candidate) const {
+  const auto found = weights_.find({weighted, candidate});
+  if (found != weights_.end()) return found->second;
+  throw Error("the weights of layer '" + model_->layer_name(weighted) + "' cannot be used",
+              "they were not prepared in the format that is asked for", "report this as an error of the program");
+}
+
+const QuantizedWeights& CandidateWeights::of(int weighted, int choice) const {
+  return choice == reference_choice ? model_->integer()->weights[model_->layers()[weighted]]
+                                    : *shared(weighted, choice);
+}
+
+Variant CandidateWeights::variant(const Assignment& choices) const {
+  Variant variant;
+  for (int i = 0; i < int(choices.size()); ++i) {
+    if (choices[i] != reference_choice) variant.push_back({model_->layers()[i], shared(i, choices[i])});
+  }
+  return variant;
+}
+
+double CandidateWeights::terms_mean(const Assignment& choices) const {
+  double terms = 0, weights = 0;
+  for (std::size_t i = 0; i < choices.size(); ++i) {
+    const QuantizedWeights& layer = of(int(i), choices[i]);
+    terms += mean_terms(layer) * double(layer.values.size());
+    weights += double(layer.values.size());
+  }
+  return terms / weights;
+}
+
+NamedAssignment CandidateWeights::reference() const {
+  return {std::string(plain_weights.name), Assignment(model_->layers().size(), reference_choice), &plain_weights};
+}
+
+std::vector<NamedAssignment> CandidateWeights::uniform() const {
+  std::vector<NamedAssignment> all;
+  for (int choice = 0; choice < count(); ++choice) {
+    const Preparation* preparation = formats_[choice].preparation;
+    all.push_back(
+        {std::string(preparation->prefix) + name_of(choice), Assignment(model_->layers().size(), choice), preparation});
+  }
+  return all;
+}
+
+std::vector<AssignmentRow> CandidateWeights::rows(const NamedAssignment& assignment) const {
+  std::vector<AssignmentRow> rows;
+  for (std::size_t i = 0; i < assignment.choices.size(); ++i) {
+    const WeightFormat& chosen = format(assignment.choices[i]);
+    rows.push_back({.model = model_->name(),
+                    .assignment = assignment.name,
+                    .layer = model_->layer_name(int(i)),
+                    .bits = chosen.bits,
+                    .encoding = to_string(chosen.encoding),
+                    .terms = chosen.terms});
+  }
+  return rows;
+}
+
+}  // namespace bitcluster

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "harness/study/prepared_model.hpp"
+#include "host/results/rows.hpp"
+#include "host/search/layerwise_search.hpp"
+#include "host/weights/preparation.hpp"
+
+namespace bitcluster {
+
+/// Weights for every layer, as a choice of each: an index into CandidateWeights' formats, or reference_choice.
+struct NamedAssignment {
+  std::string name;
+  Assignment choices;
+  const Preparation* preparation;  //!< of the layers that do not keep the reference
+};
+
+/// The weights that the layers of one model may have.
+class CandidateWeights {
+ public:
+  /// The formats of all preparations that a config lists N for, one preparation after the other.
+  CandidateWeights(const PreparedModel& model, const Config& config);
+
+  const PreparedModel& model() const { return *model_; }
+  int count() const { return int(formats_.size()); }
+  const WeightFormat& format(int choice) const;
+  /// "N=2", and what else tells a candidate from the others of its preparation.
+  std::string name_of(int candidate) const;
+
+  /// Quantizes all layers in the formats [first, first + count). Collective.
+  void prepare(int first, int count);
+
+  /// weighted: position in model().layers(). Error for a format that was not prepared.
+  const QuantizedWeights& of(int weighted, int choice) const;
+  const std::shared_ptr<const QuantizedWeights>& shared(int weighted, int candidate) const;
+
+  /// What an assignment changes against the reference.
+  Variant variant(const Assignment& choices) const;
+
+  /// Mean terms per weight that hardware spends.
+  double terms_mean(const Assignment& choices) const;
+
+  /// The reference weights in all layers.
+  NamedAssignment reference() const;
+  /// Every format in all layers, for emulation without a search.
+  std::vector<NamedAssignment> uniform() const;
+
+  std::vector<AssignmentRow> rows(const NamedAssignment& assignment) const;
+
+ private:
+  const PreparedModel* model_;
+  WeightFormat reference_;
+  std::vector<WeightFormat> formats_;
+  std::map<std::pair<int, int>, std::shared_ptr<const QuantizedWeights>> weights_;  // (weighted, format)
+};
+
+}  // namespace bitcluster

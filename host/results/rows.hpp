@@ -1,0 +1,437 @@
+#pragma once
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <tuple>
+
+#include "host/results/table.hpp"
+
+namespace bitcluster {
+
+// The schema of results files: one struct per table, and beside its members the columns that they become. A new column
+// is a member and a line of schema(); a new table is also a member of Results and a line of for_each_table()
+// (results.hpp).
+
+/// A number that there is none for.
+inline constexpr double not_available = std::numeric_limits<double>::quiet_NaN();
+
+/// What is equal between the designs of one comparison: the column `basis`.
+inline constexpr const char* throughput_basis = "throughput";
+inline constexpr const char* area_basis = "area";
+
+/// Name in the column `model` of /summary of the rows that hold the geometric means over the models.
+inline constexpr const char* geometric_mean_name = "geometric mean";
+
+/// What was being done when something could not run: the column `stage` of /skipped.
+enum class Stage { import, calibration, search, evaluation, emulation };
+inline constexpr std::array stage_names = {"import", "calibration", "search", "evaluation", "emulation"};
+std::string to_string(Stage stage);
+/// Error for an unknown name.
+void from_string(const std::string& name, Stage& stage);
+
+// ---- Columns of several tables
+
+template <class Row>
+auto model_column() {
+  return Column{&Row::model, "model", "none", "name of the network"};
+}
+template <class Row>
+auto layer_column() {
+  return Column{&Row::layer, "layer", "none", "name of the layer with weights, as the model file gives it"};
+}
+template <class Row>
+auto assignment_column() {
+  return Column{
+      &Row::assignment, "assignment", "none",
+      "which weights: float (unquantized), integer (8 bit, all bits), M-BC (BitCluster, one number of terms for "
+      "the model), L-BC (BitCluster, terms chosen layer by layer), or another preparation by its name"};
+}
+template <class Row>
+auto basis_column() {
+  return Column{&Row::basis, "basis", "none",
+                "what is equal between the designs: throughput (arrays as described, equal dense throughput) or area "
+                "(every array resized to the area of BitCluster's)"};
+}
+template <class Row>
+auto accelerator_column() {
+  return Column{&Row::accelerator, "accelerator", "none", "name of the accelerator in its description"};
+}
+template <class Row>
+auto bits_column() {
+  return Column{&Row::bits, "bits", "bit", "width of the layer's weights, sign included"};
+}
+template <class Row>
+auto encoding_column() {
+  return Column{&Row::encoding, "encoding", "none",
+                "how a magnitude is written in powers of two: binary or signed_digit"};
+}
+template <class Row>
+auto terms_column() {
+  return Column{&Row::terms, "terms", "1", "terms per weight, N of BitCluster(N); 0: all bits are kept"};
+}
+template <class Row>
+auto split_column() {
+  return Column{&Row::split, "split", "none", "name of the split of the data"};
+}
+template <class Row>
+auto images_column() {
+  return Column{&Row::images, "images", "1", "number of images evaluated"};
+}
+template <class Row>
+auto top1_column() {
+  return Column{&Row::top1, "top1", "1", "fraction of images whose label has the highest logit"};
+}
+template <class Row>
+auto cross_entropy_column() {
+  return Column{&Row::cross_entropy, "cross_entropy", "nat", "mean cross entropy over the images"};
+}
+template <class Row>
+auto loss_column() {
+  return Column{&Row::loss, "loss", "1",
+                "loss of top-1 accuracy against the float network on the same images, positive: worse"};
+}
+template <class Row>
+auto loss_low_column() {
+  return Column{&Row::loss_low, "loss_low", "1", "lower end of the paired 95 % interval of loss"};
+}
+template <class Row>
+auto loss_high_column() {
+  return Column{&Row::loss_high, "loss_high", "1", "upper end of the paired 95 % interval of loss"};
+}
+
+// ---- Tables
+
+/// A layer with weights of a network.
+struct LayerRow {
+  static constexpr const char* table = "layers";
+  std::string model, layer;
+  std::int64_t index = 0;
+  std::string kind;
+  std::int64_t filters = 0, channels = 0, groups = 0;
+  std::int64_t kernel_h = 0, kernel_w = 0, stride_h = 0, stride_w = 0, output_h = 0, output_w = 0;
+  std::int64_t weights = 0, macs = 0;
+  double binary_terms_mean = 0, signed_digit_terms_mean = 0;
+
+  bool operator==(const LayerRow&) const = default;
+
+  static auto schema() {
+    using Row = LayerRow;
+    return std::tuple{
+        model_column<Row>(),
+        layer_column<Row>(),
+        Column{&Row::index, "index", "1", "position among the layers with weights, from 0"},
+        Column{&Row::kind, "kind", "none", "conv or fc (fully connected)"},
+        Column{&Row::filters, "filters", "1", "number of filters"},
+        Column{&Row::channels, "channels", "1", "input channels, all groups together"},
+        Column{&Row::groups, "groups", "1", "number of groups"},
+        Column{&Row::kernel_h, "kernel_h", "1", "kernel height"},
+        Column{&Row::kernel_w, "kernel_w", "1", "kernel width"},
+        Column{&Row::stride_h, "stride_h", "1", "vertical stride"},
+        Column{&Row::stride_w, "stride_w", "1", "horizontal stride"},
+        Column{&Row::output_h, "output_h", "1", "height of the output"},
+        Column{&Row::output_w, "output_w", "1", "width of the output"},
+        Column{&Row::weights, "weights", "1", "number of weights, without bias"},
+        Column{&Row::macs, "macs", "1", "multiply-accumulate operations for one image, padding included"},
+        Column{&Row::binary_terms_mean, "binary_terms_mean", "1",
+               "mean number of set bits of the plain 8-bit weights' magnitudes"},
+        Column{&Row::signed_digit_terms_mean, "signed_digit_terms_mean", "1",
+               "mean number of nonzero digits of the non-adjacent form of the plain 8-bit weights' magnitudes"}};
+  }
+};
+
+/// The integer network with one layer in another format.
+struct SensitivityRow {
+  static constexpr const char* table = "sensitivity";
+  std::string model, layer, weights;
+  std::int64_t bits = 0;
+  std::string encoding;
+  std::int64_t terms = 0;
+  std::string split;
+  std::int64_t images = 0;
+  double top1 = 0, cross_entropy = 0, loss = 0, loss_low = 0, loss_high = 0;
+
+  bool operator==(const SensitivityRow&) const = default;
+
+  static auto schema() {
+    using Row = SensitivityRow;
+    return std::tuple{
+        model_column<Row>(),
+        Column{&Row::layer, "layer", "none", "name of the one layer that differs from the integer network"},
+        Column{&Row::weights, "weights", "none", "of that layer: bitcluster or bitpruner"},
+        bits_column<Row>(),
+        encoding_column<Row>(),
+        terms_column<Row>(),
+        split_column<Row>(),
+        images_column<Row>(),
+        top1_column<Row>(),
+        cross_entropy_column<Row>(),
+        loss_column<Row>(),
+        loss_low_column<Row>(),
+        loss_high_column<Row>()};
+  }
+};
+
+/// A network with weights of one kind on one split.
+struct EvaluationRow {
+  static constexpr const char* table = "evaluations";
+  std::string model, assignment, weights, encoding;
+  double terms_mean = 0;
+  std::string split;
+  std::int64_t images = 0;
+  double top1 = 0, top5 = 0, cross_entropy = 0;
+  double loss = not_available, loss_low = not_available, loss_high = not_available;
+  double seconds = 0;
+
+  bool operator==(const EvaluationRow&) const = default;
+
+  static auto schema() {
+    using Row = EvaluationRow;
+    return std::tuple{
+        model_column<Row>(),
+        assignment_column<Row>(),
+        Column{&Row::weights, "weights", "none", "float, integer, bitcluster or bitpruner"},
+        encoding_column<Row>(),
+        Column{&Row::terms_mean, "terms_mean", "1",
+               "mean terms per weight that hardware spends: N of BitCluster, else the mean of the effectual bits"},
+        split_column<Row>(),
+        images_column<Row>(),
+        top1_column<Row>(),
+        Column{&Row::top5, "top5", "1", "fraction of images whose label is among the five highest logits"},
+        cross_entropy_column<Row>(),
+        loss_column<Row>(),
+        loss_low_column<Row>(),
+        loss_high_column<Row>(),
+        Column{&Row::seconds, "seconds", "s",
+               "wall time of the evaluation; of what ran at once, emulation included, an equal share"}};
+  }
+};
+
+/// The format of one layer in an assignment.
+struct AssignmentRow {
+  static constexpr const char* table = "assignments";
+  std::string model, assignment, layer;
+  std::int64_t bits = 0;
+  std::string encoding;
+  std::int64_t terms = 0;
+
+  bool operator==(const AssignmentRow&) const = default;
+
+  static auto schema() {
+    using Row = AssignmentRow;
+    return std::tuple{model_column<Row>(), assignment_column<Row>(), layer_column<Row>(),
+                      bits_column<Row>(),  encoding_column<Row>(),   terms_column<Row>()};
+  }
+};
+
+/// An assignment that no other one of a search beats in accuracy, cycles and energy together.
+struct FrontRow {
+  static constexpr const char* table = "front";
+  std::string model, assignment, weights;
+  double terms_mean = 0;
+  std::string split;
+  std::int64_t images = 0;
+  double top1 = 0, loss = 0, loss_low = 0, loss_high = 0;
+  std::int64_t within_budget = 0;
+  double cycles = 0, energy_pj = 0;
+
+  bool operator==(const FrontRow&) const = default;
+
+  static auto schema() {
+    using Row = FrontRow;
+    return std::tuple{
+        model_column<Row>(),
+        assignment_column<Row>(),
+        Column{&Row::weights, "weights", "none", "bitcluster or bitpruner"},
+        Column{&Row::terms_mean, "terms_mean", "1", "mean terms per weight that hardware spends"},
+        split_column<Row>(),
+        images_column<Row>(),
+        top1_column<Row>(),
+        loss_column<Row>(),
+        loss_low_column<Row>(),
+        loss_high_column<Row>(),
+        Column{&Row::within_budget, "within_budget", "1", "1 if the loss keeps within the search's budget"},
+        Column{&Row::cycles, "cycles", "cycle", "of all layers with weights for one image, on the design searched for"},
+        Column{&Row::energy_pj, "energy_pj", "pJ",
+               "of all layers with weights for one image, on the design searched for"}};
+  }
+};
+
+/// An accelerator as it takes part in the comparison on one basis.
+struct AcceleratorRow {
+  static constexpr const char* table = "accelerators";
+  std::string basis, accelerator, design;
+  std::int64_t lanes = 0, rows = 0, columns = 0, tiles = 0, slots_per_cycle = 0;
+  double clock_ghz = 0;
+  std::int64_t weight_buffer = 0, activation_buffer = 0;
+  double off_chip_gbyte_per_s = 0, term_pj = 0, lane_um2 = 0, array_mm2 = 0, buffer_mm2 = 0;
+
+  bool operator==(const AcceleratorRow&) const = default;
+
+  static auto schema() {
+    using Row = AcceleratorRow;
+    return std::tuple{
+        basis_column<Row>(),
+        accelerator_column<Row>(),
+        Column{&Row::design, "design", "none", "the design's rule, as in its description"},
+        Column{&Row::lanes, "lanes", "1", "products per processing element"},
+        Column{&Row::rows, "rows", "1", "filters per tile"},
+        Column{&Row::columns, "columns", "1", "output pixels"},
+        Column{&Row::tiles, "tiles", "1", "number of tiles"},
+        Column{&Row::slots_per_cycle, "slots_per_cycle", "1", "term operations that the array starts per cycle"},
+        Column{&Row::clock_ghz, "clock_ghz", "GHz", "clock frequency"},
+        Column{&Row::weight_buffer, "weight_buffer", "byte", "buffer of weights"},
+        Column{&Row::activation_buffer, "activation_buffer", "byte", "buffer of activations"},
+        Column{&Row::off_chip_gbyte_per_s, "off_chip_gbyte_per_s", "GB/s", "bandwidth of off-chip memory"},
+        Column{&Row::term_pj, "term_pj", "pJ", "energy of one term operation"},
+        Column{&Row::lane_um2, "lane_um2", "um2", "area of one slot with its share of the accumulator"},
+        Column{&Row::array_mm2, "array_mm2", "mm2", "area of the array: slots_per_cycle x lane_um2"},
+        Column{&Row::buffer_mm2, "buffer_mm2", "mm2", "area of both buffers"}};
+  }
+};
+
+/// A layer with the weights of one assignment on an accelerator.
+struct EmulationRow {
+  static constexpr const char* table = "emulation";
+  std::string model, assignment, basis, accelerator, layer;
+  std::int64_t images = 0;
+  std::int64_t cycles = 0, compute_cycles = 0, memory_cycles = 0;
+  double utilisation = 0;
+  std::int64_t slots = 0, useful = 0, zero_bits_known = 0;
+  std::int64_t idle_edge = 0, idle_lane = 0, idle_row_column = 0, idle_null_term = 0, idle_memory = 0;
+  double energy_pj = 0, energy_compute_pj = 0, energy_on_chip_pj = 0, energy_off_chip_pj = 0, energy_leakage_pj = 0;
+  double weights_off_chip_bytes = 0, activations_off_chip_bytes = 0;
+  double weights_on_chip_bytes = 0, activations_on_chip_bytes = 0;
+
+  bool operator==(const EmulationRow&) const = default;
+
+  static auto schema() {
+    using Row = EmulationRow;
+    return std::tuple{
+        model_column<Row>(),
+        assignment_column<Row>(),
+        basis_column<Row>(),
+        accelerator_column<Row>(),
+        layer_column<Row>(),
+        Column{&Row::images, "images", "1", "images that all counts of this row are summed over"},
+        Column{&Row::cycles, "cycles", "cycle", "time of the layer: the larger of compute_cycles and memory_cycles"},
+        Column{&Row::compute_cycles, "compute_cycles", "cycle", "time of the layer with data always there"},
+        Column{&Row::memory_cycles, "memory_cycles", "cycle", "time of the layer's off-chip transfer alone"},
+        Column{&Row::utilisation, "utilisation", "1", "useful / slots"},
+        Column{&Row::slots, "slots", "1",
+               "term slots: cycles x slots_per_cycle of /accelerators; useful + all idle columns"},
+        Column{&Row::useful, "useful", "1", "slots that worked on an effectual term"},
+        Column{&Row::zero_bits_known, "zero_bits_known", "1",
+               "0: Stripes ran without activations, all their bits counted as useful; else 1"},
+        Column{&Row::idle_edge, "idle_edge", "1", "slots of lanes, rows, columns or tiles without a value"},
+        Column{&Row::idle_lane, "idle_lane", "1", "slots that waited for another lane of the same processing element"},
+        Column{&Row::idle_row_column, "idle_row_column", "1", "slots that waited for another row, column or tile"},
+        Column{&Row::idle_null_term, "idle_null_term", "1", "slots spent on a term or bit that is zero"},
+        Column{&Row::idle_memory, "idle_memory", "1", "slots that waited for off-chip memory"},
+        Column{&Row::energy_pj, "energy_pj", "pJ", "energy of the layer, sum of the four parts"},
+        Column{&Row::energy_compute_pj, "energy_compute_pj", "pJ", "energy of the arithmetic"},
+        Column{&Row::energy_on_chip_pj, "energy_on_chip_pj", "pJ", "energy of on-chip buffers"},
+        Column{&Row::energy_off_chip_pj, "energy_off_chip_pj", "pJ", "energy of off-chip memory"},
+        Column{&Row::energy_leakage_pj, "energy_leakage_pj", "pJ", "leakage over the cycles"},
+        Column{&Row::weights_off_chip_bytes, "weights_off_chip_bytes", "byte",
+               "off-chip traffic of weights in the design's encoded format"},
+        Column{&Row::activations_off_chip_bytes, "activations_off_chip_bytes", "byte",
+               "off-chip traffic of activations"},
+        Column{&Row::weights_on_chip_bytes, "weights_on_chip_bytes", "byte",
+               "on-chip traffic of weights in the design's encoded format"},
+        Column{&Row::activations_on_chip_bytes, "activations_on_chip_bytes", "byte", "on-chip traffic of activations"}};
+  }
+};
+
+/// How many times better BitCluster is than the design of a row.
+struct Advantage {
+  double speedup = not_available, compute_speedup = not_available;
+  double energy_ratio = not_available, utilisation_ratio = not_available;
+
+  bool operator==(const Advantage&) const = default;
+};
+
+/// A model with one assignment on an accelerator, over all layers; or a geometric mean over the models.
+struct SummaryRow {
+  static constexpr const char* table = "summary";
+  std::string model, basis, assignment, accelerator;
+  double float_top1 = not_available, top1 = not_available;
+  double loss = not_available, loss_low = not_available, loss_high = not_available;
+  double terms_mean = not_available;
+  double cycles = not_available, compute_cycles = not_available, energy_pj = not_available;
+  double utilisation = not_available, idle_edge = not_available, idle_lane = not_available;
+  double idle_row_column = not_available, idle_null_term = not_available, idle_memory = not_available;
+  Advantage m_bc, l_bc;  //!< of BitCluster with M-BC and with L-BC
+
+  bool operator==(const SummaryRow&) const = default;
+
+  static auto schema() {
+    using Row = SummaryRow;
+    const auto ratios = [](Advantage Row::*side, const std::string& suffix, const std::string& assignment) {
+      const auto ratio =
+                     [&](double Advantage::*value, const std::string&name, const std::string&what) {
+                       return Column{[side, value](auto& row) -> auto& {return row.*side.*value;
+                     },
+                 name + suffix, "1",
+                 what + " of BitCluster with " + assignment +
+                     " against this row's design on the same basis; NaN: not available"
+    };
+  };
+  return std::tuple{
+      ratio(&Advantage::speedup, "speedup", "speed (inverse of cycles)"),
+      ratio(&Advantage::compute_speedup, "compute_speedup", "speed with data always there (inverse of compute_cycles)"),
+      ratio(&Advantage::energy_ratio, "energy_ratio", "energy efficiency (inverse of energy)"),
+      ratio(&Advantage::utilisation_ratio, "utilisation_ratio", "utilisation")};
+};
+const std::tuple own{
+    Column{&Row::model, "model", "none",
+           "name of the network; 'geometric mean': over the models, of the ratios alone; shares are then of "
+           "the slots of all models together"},
+    Column{&Row::basis, "basis", "none", "as in /emulation; empty: accuracy without emulation"},
+    assignment_column<Row>(),
+    Column{&Row::accelerator, "accelerator", "none", "name of the accelerator; empty: accuracy without emulation"},
+    Column{&Row::float_top1, "float_top1", "1", "top-1 accuracy of the float network on the test split"},
+    Column{&Row::top1, "top1", "1", "top-1 accuracy on the test split"},
+    loss_column<Row>(),
+    loss_low_column<Row>(),
+    loss_high_column<Row>(),
+    Column{&Row::terms_mean, "terms_mean", "1", "mean terms per weight that hardware spends"},
+    Column{&Row::cycles, "cycles", "cycle", "cycles per image, summed over the layers"},
+    Column{&Row::compute_cycles, "compute_cycles", "cycle", "compute_cycles per image, summed over the layers"},
+    Column{&Row::energy_pj, "energy_pj", "pJ", "energy per image, summed over the layers"},
+    Column{&Row::utilisation, "utilisation", "1", "useful slots / slots, both summed over the layers"},
+    Column{&Row::idle_edge, "idle_edge", "1", "share of the slots of lanes, rows, columns or tiles without a value"},
+    Column{&Row::idle_lane, "idle_lane", "1",
+           "share of the slots that waited for another lane of the same processing element"},
+    Column{&Row::idle_row_column, "idle_row_column", "1",
+           "share of the slots that waited for another row, column or tile"},
+    Column{&Row::idle_null_term, "idle_null_term", "1", "share of the slots spent on a term or bit that is zero"},
+    Column{&Row::idle_memory, "idle_memory", "1", "share of the slots that waited for off-chip memory"}};
+return std::tuple_cat(own, ratios(&Row::m_bc, "_m_bc", "M-BC"), ratios(&Row::l_bc, "_l_bc", "L-BC"));
+}
+}
+;
+
+/// What could not run.
+struct SkippedRow {
+  static constexpr const char* table = "skipped";
+  std::string model;
+  Stage stage = Stage::import;
+  std::string subject, reason;
+
+  bool operator==(const SkippedRow&) const = default;
+
+  static auto schema() {
+    using Row = SkippedRow;
+    return std::tuple{
+        model_column<Row>(),
+        Column{&Row::stage, "stage", "none", fmt::format("what was being done: {}", fmt::join(stage_names, ", "))},
+        Column{&Row::subject, "subject", "none", "what could not run: a layer, an assignment, an accelerator"},
+        Column{&Row::reason, "reason", "none", "why it could not run"}};
+  }
+};
+
+}  // namespace bitcluster

@@ -1,0 +1,10 @@
+#include "host/weights/preparation.hpp"
+
+namespace bitcluster {
+
+std::span<const Preparation* const> preparations() {
+  static constexpr const Preparation* all[] = {&plain_weights, &bitcluster_weights, &bitpruner_weights};
+  return all;
+}
+
+}  // namespace bitcluster
