@@ -3,10 +3,10 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 build_packages=(build-essential cmake ninja-build git ca-certificates libopenmpi-dev openmpi-bin libhdf5-dev
-  hdf5-tools zlib1g-dev libxxhash-dev libonnx-dev libprotobuf-dev protobuf-compiler libcli11-dev libtomlplusplus-dev libgtest-dev
-  libbenchmark-dev dataset-fashion-mnist)
+  hdf5-tools zlib1g-dev libxxhash-dev libonnx-dev libprotobuf-dev protobuf-compiler libcli11-dev libtomlplusplus-dev libfmt-dev
+  libgtest-dev libbenchmark-dev dataset-fashion-mnist)
 python_packages=(python3 python3-numpy python3-h5py python3-pandas python3-matplotlib python3-pil)
-test_packages=(python3-pytest python3-torch python3-torchvision python3-onnx slurm-wlm slurmctld slurmd slurm-client
+test_packages=(python3-pytest python3-torch python3-torchvision python3-onnx universal-ctags slurm-wlm slurmctld slurmd slurm-client
   slurm-wlm-basic-plugins munge)
 
 say() { printf '== %s\n' "$*" >&2; }
@@ -45,13 +45,14 @@ install() {
   rm -f "$log"
 }
 
-# build TARGET...: configures once and builds; prints compiler output only when something fails.
+# build TARGET...: configures once and builds; prints compiler output only when something fails. BITCLUSTER_PRESET: one of
+# CMakePresets.json with the folder build/ (release; ci: warnings are errors).
 build() {
   local log="$root/build/configure.log"
   mkdir -p "$root/build"
   if [ ! -f "$root/build/build.ninja" ]; then
     say "configuring"
-    (cd "$root" && cmake --preset release) >"$log" 2>&1 || {
+    (cd "$root" && cmake --preset "${BITCLUSTER_PRESET:-release}") >"$log" 2>&1 || {
       tail -30 "$log" >&2
       say "CMake failed (log: $log)"
       exit 1

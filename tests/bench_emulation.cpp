@@ -1,3 +1,4 @@
+#include "host/data/accelerator_file.hpp"
 // How fast layers are emulated by every design and in every peer's setting.
 #include <benchmark/benchmark.h>
 

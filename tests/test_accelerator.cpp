@@ -5,7 +5,7 @@
 #include <functional>
 #include <sstream>
 
-#include "host/emulation/accelerator.hpp"
+#include "host/data/accelerator_file.hpp"
 #include "tests/expect_message.hpp"
 
 namespace bitcluster {

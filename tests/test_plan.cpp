@@ -4,12 +4,12 @@
 #include <numeric>
 #include <random>
 
-#include "harness/plan/plan.hpp"
+#include "harness/plan/simulate.hpp"
 
 namespace bitcluster {
 namespace {
 
-Schedule of(const std::vector<double>& seconds, int ranks, Overheads overheads = {}) {
+SimulatedRun of(const std::vector<double>& seconds, int ranks, Overheads overheads = {}) {
   std::vector<TaskTime> tasks;
   for (const double one : seconds) tasks.push_back({one, 0, {one}});
   return simulate(tasks, ranks, overheads);
@@ -55,7 +55,7 @@ TEST(Simulation, TheRootIsABottleneckForShortTasks) {
 TEST(Simulation, ARankThatHasPreparedKeepsToItsKind) {
   std::vector<TaskTime> tasks;
   for (int i = 0; i < 200; ++i) tasks.push_back({1, 10, {1, i % 2}});
-  const Schedule kept = simulate(tasks, 2, {});
+  const SimulatedRun kept = simulate(tasks, 2, {});
   EXPECT_LE(kept.busy, 200 + 2 * 10 + 4 * 10);
   for (TaskTime& task : tasks) task.traits.kind = -1;
   EXPECT_EQ(simulate(tasks, 2, {}).busy, 200);
@@ -145,7 +145,7 @@ TEST(Simulation, EqualsAStepByStepOne) {
     const int ranks = pick(1, 6), message = pick(1, 4), serve = pick(1, 3);
     std::vector<int> tasks(pick(0, 30));
     for (int& task : tasks) task = pick(1, 20);
-    const Schedule schedule = of({tasks.begin(), tasks.end()}, ranks, {double(message), double(serve)});
+    const SimulatedRun schedule = of({tasks.begin(), tasks.end()}, ranks, {double(message), double(serve)});
     ASSERT_EQ(schedule.makespan, step_by_step(tasks, ranks, message, serve)) << "trial " << trial;
     ASSERT_EQ(schedule.busy, std::accumulate(tasks.begin(), tasks.end(), 0));
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,8 @@ struct EvaluateOptions {
   std::string split = "test";
   int images = 0;  //!< 0: all of the split
   std::string calibration = "least_squares";
+  std::optional<double> percentile;  //!< of that method
+  std::string calibration_split = "calibration";
   std::string backend = "auto";  //!< auto | cpu | cuda
   std::string output;
 };

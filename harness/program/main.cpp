@@ -9,6 +9,7 @@
 #include "harness/program/version.hpp"
 #include "harness/ranks/interruption.hpp"
 #include "harness/ranks/ranks.hpp"
+#include "host/base/huge_pages.hpp"
 #include "host/base/parallel.hpp"
 
 namespace {
@@ -67,6 +68,10 @@ struct CommandLine {
     sub->add_flag("--exact", options.format.exact, "only magnitudes with exactly N terms, and zero");
     sub->add_option("--calibration", options.calibration, "how activation scales are chosen")
         ->check(CLI::IsMember({"maximum", "percentile", "least_squares"}))
+        ->capture_default_str();
+    sub->add_option("--percentile", options.percentile, "of --calibration percentile: values left unclipped [%]")
+        ->check(CLI::Range(50.0, 100.0));
+    sub->add_option("--calibration-split", options.calibration_split, "split that activation scales are chosen on")
         ->capture_default_str();
     sub->add_option("--split", options.split, "split of the data")->capture_default_str();
     sub->add_option("--images", options.images, "at most this many images (0: all)")
@@ -178,6 +183,7 @@ int run_command(const CommandLine& line, const Ranks& ranks) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  use_huge_pages(argv);
   CommandLine line;
   try {
     line.app.parse(argc, argv);

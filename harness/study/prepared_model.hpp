@@ -17,7 +17,7 @@ namespace bitcluster {
 /// backend of its own. It does not change.
 class PreparedModel {
  public:
-  /// Calibrates and quantizes. Error if a split that choices are made on shares images with the test split. Collective.
+  /// Calibrates and quantizes. Collective.
   PreparedModel(const SharedInputs& inputs, const Ranks& ranks, Backend& backend, const Config& config,
                 const Config::Model& model, Network network);
   PreparedModel(const PreparedModel&) = delete;

@@ -1,10 +1,11 @@
+#include "host/data/accelerator_file.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <map>
 #include <set>
 
 #include "host/base/error.hpp"
-#include "host/emulation/accelerator.hpp"
 #include "host/files/toml.hpp"
 
 namespace bitcluster {
@@ -110,6 +111,19 @@ Accelerator load_accelerator(const std::string& path) {
   file.finish();
   if (const auto fault = fault_of(accelerator)) file.reject(fault->key, fault->why, fault->what_to_do);
   return accelerator;
+}
+
+std::vector<Accelerator> load_accelerators(const std::vector<std::string>& paths) {
+  std::vector<Accelerator> accelerators;
+  std::set<std::string> names;
+  for (const std::string& path : paths) {
+    accelerators.push_back(load_accelerator(path));
+    if (!names.insert(accelerators.back().name).second) {
+      throw Error("'" + path + "': name", "another accelerator is named '" + accelerators.back().name + "', too",
+                  "give every accelerator its own name");
+    }
+  }
+  return accelerators;
 }
 
 Accelerator fit_area(const Accelerator& accelerator, double array_mm2) {

@@ -110,10 +110,6 @@ struct Accelerator {
   double buffer_mm2() const { return double(weight_buffer + activation_buffer) * buffer_area * 1e-6; }
 };
 
-/// Error for an unreadable file, an unknown or misspelled key (also one that the design has no use for), an impossible
-/// value.
-Accelerator load_accelerator(const std::string& path);
-
 /// What makes an accelerator impossible, in a file or made in code; `key` is that of the file.
 struct AcceleratorFault {
   std::string key, why, what_to_do;

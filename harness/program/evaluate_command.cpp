@@ -1,0 +1,124 @@
+#include <fmt/core.h>
+
+#include <chrono>
+
+#include "harness/program/commands.hpp"
+#include "harness/program/results_output.hpp"
+#include "harness/ranks/devices.hpp"
+#include "harness/ranks/shared_inputs.hpp"
+#include "harness/ranks/shared_preparation.hpp"
+#include "harness/scoring/evaluator.hpp"
+#include "harness/study/config.hpp"
+#include "host/base/error.hpp"
+#include "host/weights/preparation.hpp"
+
+namespace bitcluster {
+namespace {
+
+void check(const EvaluateOptions& options) {
+  if (options.weights == "bitcluster" && options.format.terms == 0) {
+    throw Error("--weights bitcluster", "the number of terms is missing", "add --terms N");
+  }
+  if (options.percentile && options.calibration != "percentile") {
+    throw Error("--percentile has no effect", "activation scales are chosen by " + options.calibration,
+                "add --calibration percentile, or leave it out");
+  }
+}
+
+/// A network on the integer grid, with the weights that are asked for.
+struct Evaluated {
+  std::shared_ptr<const IntegerNetwork> network;
+  Variant variant;
+  double terms_mean = 0;
+};
+
+Evaluated quantized(const Ranks& ranks, const SharedInputs& inputs, const Dataset& data, const Network& network,
+                    Backend& backend, const EvaluateOptions& options) {
+  if (ranks.root() && data.overlap(options.calibration_split, options.split)) {
+    fmt::print(stderr,
+               "bitcluster: warning: split '{}' shares images with '{}', which chooses the activation scales: this "
+               "accuracy is not an independent measurement\n",
+               options.split, options.calibration_split);
+  }
+  const std::vector<float> input_table = data.input_table();
+  const auto seen = inputs.images(data, options.calibration_split, 0, network);
+  constexpr double usual_percentile = Config::CalibrationOptions().percentile;
+  const Calibration calibration =
+      calibrate(ranks, network, *seen, input_table, calibration_method_from_string(options.calibration),
+                options.percentile.value_or(usual_percentile));
+  WeightFormat reference;
+  reference.bits = options.format.bits;
+  const Quantizer quantizer = quantizer_of(backend);
+  Evaluated result;
+  result.network =
+      std::make_shared<const IntegerNetwork>(make_integer(network, calibration, reference, input_table, quantizer));
+  double weights = 0;
+  for (const int layer : weighted_layers(network)) {
+    const QuantizedWeights* used = &result.network->weights[layer];
+    if (options.weights == "bitcluster") {
+      WeightFormat format = options.format;
+      format.preparation = &bitcluster_weights;
+      result.variant.push_back(
+          {layer, std::make_shared<const QuantizedWeights>(quantize_layer(*result.network, layer, format, quantizer))});
+      used = result.variant.back().weights.get();
+    }
+    result.terms_mean += mean_terms(*used) * double(used->values.size());
+    weights += double(used->values.size());
+  }
+  result.terms_mean /= weights;
+  return result;
+}
+
+}  // namespace
+
+void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
+  check(options);
+  const Engine engine = make_engine(ranks, options.backend);
+  const SharedInputs inputs(ranks, engine.gpus.get());
+  const Network network = inputs.network(options.model);
+  const Dataset data = Dataset::load(options.data);
+  const std::vector<float> input_table = data.input_table();
+  const auto images = inputs.images(data, options.split, options.images, network);
+  Backend& backend = *engine.backends[0];
+  Results results = start_results(ranks, options.output, backend.description());
+  Evaluator evaluator(ranks, nullptr);
+
+  std::vector<ImageScore> scores;
+  EvaluationRow row{.model = network.name,
+                    .assignment = options.weights,
+                    .weights = options.weights,
+                    .encoding = "",
+                    .split = options.split};                // no float scores of the same images to compare with
+  if (ranks.size() == 1) images->pixels(0, images->count);  // not to be timed
+  const std::string label = network.name + ": " + options.weights + ", " + options.split + " split";
+  const auto timed = [&](const Batch& work) {
+    const auto start = std::chrono::steady_clock::now();
+    BatchResult result = evaluator.work_on(work, label);
+    row.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return result;
+  };
+  if (options.weights == "float") {
+    scores = timed({.floats = {{network, images, input_table}}}).floats[0];
+  } else {
+    const Evaluated quantized = bitcluster::quantized(ranks, inputs, data, network, backend, options);
+    row.terms_mean = quantized.terms_mean;
+    row.encoding = to_string(options.format.encoding);
+    backend.load(*quantized.network);
+    scores = timed({.requests = {{backend, quantized.network, images, {quantized.variant}}}}).scores[0][0];
+  }
+  const Accuracy accuracy = summarize(scores);
+  row.images = accuracy.images;
+  row.top1 = accuracy.top1;
+  row.top5 = accuracy.top5;
+  row.cross_entropy = accuracy.cross_entropy;
+  results.evaluations.push_back(row);
+  finish_results(ranks, options.output, results);
+  if (!ranks.root()) return;
+  fmt::print("{}, {} weights", network.name, options.weights);
+  if (options.weights != "float") fmt::print(" ({:.3f} {} terms each)", row.terms_mean, row.encoding);
+  fmt::print(", split {}, {} images: top-1 {:.2f} %, top-5 {:.2f} %, cross entropy {:.4f} nat, {:.1f} images/s\n",
+             options.split, accuracy.images, 100 * accuracy.top1, 100 * accuracy.top5, accuracy.cross_entropy,
+             accuracy.images / row.seconds);
+}
+
+}  // namespace bitcluster

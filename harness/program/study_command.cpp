@@ -1,0 +1,197 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <ranges>
+
+#include "harness/journal/journal.hpp"
+#include "harness/plan/plan.hpp"
+#include "harness/program/commands.hpp"
+#include "harness/program/results_output.hpp"
+#include "harness/program/version.hpp"
+#include "harness/ranks/devices.hpp"
+#include "harness/ranks/interruption.hpp"
+#include "harness/ranks/progress.hpp"
+#include "harness/ranks/shared_inputs.hpp"
+#include "harness/scoring/evaluator.hpp"
+#include "harness/study/config.hpp"
+#include "harness/study/study_run.hpp"
+#include "host/base/error.hpp"
+#include "host/data/accelerator_file.hpp"
+#include "host/results/build_rows.hpp"
+#include "host/results/file.hpp"
+#include "host/results/summary.hpp"
+
+namespace bitcluster {
+namespace {
+
+/// As their files describe them, and resized to the array area of the first BitCluster design.
+std::vector<Basis> compared_arrays(const Config::EmulationOptions& options) {
+  std::vector<Basis> bases = {{throughput_basis, load_accelerators(options.accelerators)}};
+  const std::vector<Accelerator>& given = bases[0].accelerators;
+  const Accelerator* bitcluster = find_design(given, bitcluster_weights.design);
+  if (!options.equal_area || !bitcluster) return bases;
+  Basis equal_area{area_basis, {}};
+  for (const Accelerator& accelerator : given) {
+    equal_area.accelerators.push_back(fit_area(accelerator, bitcluster->array_mm2()));
+  }
+  bases.push_back(std::move(equal_area));
+  return bases;
+}
+
+/// What a command leaves in its results file.
+struct Stages {
+  bool search, emulation;
+};
+
+/// Error if a split is missing, or one that choices are made on shares images with the test split.
+void check_splits(const Config& config, const Config::Model& model, const std::vector<std::string>& splits) {
+  const Dataset data = Dataset::load(model.data);
+  const std::vector<std::string> known = data.splits();
+  for (const std::string& split : splits) {
+    if (std::ranges::find(known, split) != known.end()) continue;
+    throw Error(fmt::format("'{}' has no split '{}', which '{}' asks for", model.data, split, config.path),
+                fmt::format("it has {}", fmt::join(known, ", ")), "add it there, or name one of these in the config");
+  }
+  for (const std::string& other : {config.calibration.split, config.search.split}) {
+    if (data.overlap(other, config.search.test_split)) {
+      throw Error(
+          "'" + model.data + "': split '" + other + "'",
+          "it shares images with '" + config.search.test_split + "', which must judge on images never seen before",
+          "set the splits apart there, or name others in '" + config.path + "'");
+    }
+  }
+}
+
+/// Error for all that can be known to be wrong before any work: what is asked for is missing in the config, its
+/// accelerators or its data.
+void check_study(const Config& config, const std::vector<Accelerator>& accelerators, Stages stages) {
+  if (stages.emulation && accelerators.empty()) {
+    throw Error("'" + config.path + "': nothing can be emulated", "it names no accelerator",
+                "list TOML files under accelerators in [emulation]");
+  }
+  std::vector<std::string> splits = {config.calibration.split};
+  if (stages.search) {
+    std::vector<std::string> designs;
+    for (const Accelerator& accelerator : accelerators) designs.push_back(to_string(accelerator.design));
+    check_search(config, designs);
+    splits.push_back(config.search.split);
+    splits.push_back(config.search.test_split);
+  }
+  if (stages.emulation) splits.push_back(config.emulation.split);
+  for (const Config::Model& model : config.models) check_splits(config, model, splits);
+}
+
+/// Whether the output of such a command with this config is there, complete and by this program.
+bool is_complete(const StudyOptions& options, const Config& config, Stages stages) {
+  if (!std::filesystem::exists(options.output) || std::filesystem::exists(Journal::path_of(options.output))) {
+    return false;
+  }
+  const Results results = read_results(options.output);
+  const bool same_models = std::ranges::equal(models_of(results), config.models, {}, {}, &Config::Model::name);
+  return same_models && results.provenance.config == config.text && results.provenance.git_commit == git_commit &&
+         results.provenance.program_version == program_version && results.evaluations.empty() != stages.search &&
+         results.emulation.empty() != stages.emulation;
+}
+
+/// Prints the tables of an output that is complete already.
+bool print_complete(const Ranks& ranks, const StudyOptions& options, const Config& config, Stages stages) {
+  std::byte complete{0};
+  ranks.on_root([&] { complete = std::byte(options.resume && is_complete(options, config, stages)); });
+  ranks.broadcast(std::span(&complete, 1));
+  if (complete == std::byte(0)) return false;
+  if (ranks.root()) {
+    fmt::print(stderr, "bitcluster: '{}' is complete already\n", options.output);
+    fmt::print("{}", format_summary(read_results(options.output), TableFormat::text));
+  }
+  return true;
+}
+
+std::unique_ptr<Journal> open_journal(const Ranks& ranks, const StudyOptions& options) {
+  std::unique_ptr<Journal> journal;
+  ranks.on_root([&] {
+    journal =
+        std::make_unique<Journal>(options.output, fmt::format("{} ({})", program_version, git_commit), options.resume);
+    if (journal->found_at_start() > 0) {
+      fmt::print(stderr, "bitcluster: going on with '{}': {} results are known\n", options.output,
+                 journal->found_at_start());
+    }
+  });
+  return journal;
+}
+
+/// Runs `steps` on the chosen models of the config and writes the results.
+void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages,
+                  const std::function<void(StudyRun&, const std::vector<Basis>&)>& steps) {
+  Config config = load_config(options.config);
+  select_models(config, options.models);
+  const std::vector<Basis> bases = compared_arrays(config.emulation);
+  check_study(config, bases[0].accelerators, stages);
+  if (!options.plan.empty()) {
+    plan(ranks, {config, bases[0].accelerators, stages.emulation ? bases : std::vector<Basis>()}, options.backend,
+         options.plan);
+    return;
+  }
+  if (print_complete(ranks, options, config, stages)) return;
+  const Engine engine = make_engine(ranks, options.backend, int(config.models.size()));
+  const SharedInputs inputs(ranks, engine.gpus.get());
+  // all models, to find bad input before the long work
+  std::vector<Network> networks;
+  {
+    Progress progress(ranks.root(), "import", long(config.models.size()));
+    for (const Config::Model& model : config.models) {
+      networks.push_back(inputs.network(model.onnx));
+      progress.update(long(networks.size()));
+    }
+  }
+  Results results = start_results(ranks, options.output, engine.backends[0]->description());
+  results.provenance.config = config.text;
+  results.provenance.seed = config.seed;
+  for (const Basis& basis : bases) {
+    for (const Accelerator& accelerator : basis.accelerators) {
+      results.accelerators.push_back(accelerator_row(basis.name, accelerator));
+    }
+  }
+  const std::unique_ptr<Journal> journal = open_journal(ranks, options);
+  catch_interruptions();
+  Evaluator evaluator(ranks, journal.get());
+  StudyRun studies(inputs, evaluator, engine, config, std::move(networks));
+  steps(studies, bases);
+  studies.append_to(results);
+  summarize(results, config.search.test_split);
+  finish_results(ranks, options.output, results);
+  if (journal) journal->finish();
+  if (ranks.root()) fmt::print("{}", format_summary(results, TableFormat::text));
+}
+
+}  // namespace
+
+void search(const Ranks& ranks, const StudyOptions& options) {
+  study_models(ranks, options, {true, false}, [](StudyRun& studies, const std::vector<Basis>& bases) {
+    studies.search(bases[0].accelerators);
+    studies.conclude(true, {});
+  });
+}
+
+void emulate(const Ranks& ranks, const StudyOptions& options) {
+  study_models(ranks, options, {false, true}, [](StudyRun& studies, const std::vector<Basis>& bases) {
+    studies.assign_uniformly();
+    studies.conclude(false, bases);
+  });
+}
+
+void run(const Ranks& ranks, const StudyOptions& options) {
+  study_models(ranks, options, {true, true}, [](StudyRun& studies, const std::vector<Basis>& bases) {
+    studies.search(bases[0].accelerators);
+    studies.conclude(true, bases);
+  });
+}
+
+void list_models(const Ranks& ranks, const std::string& config) {
+  if (!ranks.root()) return;
+  for (const Config::Model& model : load_config(config).models) fmt::print("{}\n", model.name);
+}
+
+}  // namespace bitcluster

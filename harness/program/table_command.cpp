@@ -1,0 +1,23 @@
+#include <fmt/core.h>
+
+#include "harness/program/commands.hpp"
+#include "harness/study/config.hpp"
+#include "host/results/file.hpp"
+#include "host/results/merge.hpp"
+#include "host/results/summary.hpp"
+
+namespace bitcluster {
+
+void table(const Ranks& ranks, const TableOptions& options) {
+  if (!ranks.root()) return;
+  const std::vector<std::string>& files = options.results;
+  Results results = files.size() == 1 ? read_results(files[0]) : merge_results(files);
+  if (files.size() > 1) {
+    const std::string& config = results.provenance.config;  // none in results of a trace
+    summarize(results, config.empty() ? "test" : parse_config(config, files[0]).search.test_split);
+  }
+  if (!options.output.empty()) write_results(options.output, results);
+  fmt::print("{}", format_summary(results, table_format_from_string(options.format)));
+}
+
+}  // namespace bitcluster
