@@ -4,12 +4,14 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <variant>
 
 #include "cuda/backend.hpp"
 #include "cuda/convolution.cuh"
 #include "cuda/device.hpp"
 #include "cuda/elements.cuh"
 #include "cuda/quantize.hpp"
+#include "host/base/overloaded.hpp"
 #include "host/inference/computed_layers.hpp"
 #include "host/inference/layer_constants.hpp"
 
@@ -86,6 +88,7 @@ class CudaBackend final : public Backend {
   std::size_t free_memory() const;
 
   void upload();
+  std::vector<float> table_of(int layer) const;
   template <class Step>
   void walk(const Pass& pass, const Step& step) const;
   std::size_t peak_bytes(const Pass& pass) const;
@@ -239,15 +242,7 @@ void CudaBackend::upload() {
     const Layer& layer = layers()[index];
     LayerPlan& plan = plans_[index];
     const LayerConstants& constants = plan.constants;
-    std::vector<float> table = constants.square_table;
-    if (!constants.position_multipliers.empty()) table = constants.position_multipliers;
-    if (std::holds_alternative<Function>(layer.operation) || std::holds_alternative<Rearrange>(layer.operation)) {
-      for (int byte = 0; byte < 256; ++byte) {
-        const std::uint8_t result = constants.bytes[byte];
-        const int value = network_->formats[index].is_signed ? int(std::int8_t(result)) : result;
-        table.push_back(index == last() ? constants.reals[byte] : float(value));
-      }
-    }
+    const std::vector<float> table = table_of(index);
     plan.table = DeviceArray<float>(table.data(), table.size(), stream_);
     if (std::holds_alternative<Convolution>(layer.operation)) {
       plan.convolution.emplace(pack(index, network_->weights[index]));
@@ -271,6 +266,25 @@ void CudaBackend::upload() {
     }
   }
   stream_.wait();
+}
+
+/// LayerPlan::table; empty where the kernel takes none.
+std::vector<float> CudaBackend::table_of(int index) const {
+  const LayerConstants& constants = plans_[index].constants;
+  return std::visit(
+      overloaded{[](const OneOf<Input, Convolution, Add, Multiply, Concat> auto&) { return std::vector<float>(); },
+                 [&](const Pool&) { return constants.position_multipliers; },
+                 [&](const LocalResponseNorm&) { return constants.square_table; },
+                 [&](const OneOf<Rearrange, Function> auto&) {
+                   std::vector<float> table;
+                   for (int byte = 0; byte < 256; ++byte) {
+                     const std::uint8_t result = constants.bytes[byte];
+                     const int value = network_->formats[index].is_signed ? int(std::int8_t(result)) : result;
+                     table.push_back(index == last() ? constants.reals[byte] : float(value));
+                   }
+                   return table;
+                 }},
+      layers()[index].operation);
 }
 
 /// Calls step(layer, convolution that the layer's kernel does as well or -1) for what the pass computes, in order. A
@@ -378,9 +392,7 @@ void CudaBackend::run_layer(int index, int sum, const DeviceConvolution* changed
   const Stream& stream = slot.stream;
   const auto input = [&](std::size_t i) { return view(layer.inputs[i], tensors, reference); };
 
-  if (index == 0) {
-    read_images(slot.source, input_table_.data(), output, stream);
-  } else if (plan.convolution) {
+  const auto convolve = [&] {
     const DeviceConvolution& convolution = changed ? *changed : *plan.convolution;
     FusedAdd add;
     if (sum >= 0) {
@@ -390,27 +402,35 @@ void CudaBackend::run_layer(int index, int sum, const DeviceConvolution* changed
       add = {view(operands[1 - own], tensors, reference), multipliers[own], multipliers[1 - own], constants.range};
     }
     convolution.run(input(0), output, sum >= 0 ? &add : nullptr, stream);
-  } else if (const auto* pool = std::get_if<Pool>(&layer.operation)) {
-    if (pool->kind == Pool::Kind::average) {
-      pool_average(input(0), pool->window, plan.table.data(), output, stream);
-    } else {
-      pool_maximum(input(0), pool->window, constants.multipliers[0], output, stream);
-    }
-  } else if (std::holds_alternative<Add>(layer.operation)) {
-    add(input(0), constants.multipliers[0], input(1), constants.multipliers[1], output, stream);
-  } else if (std::holds_alternative<Multiply>(layer.operation)) {
-    multiply(input(0), input(1), constants.multipliers[0], output, stream);
-  } else if (std::holds_alternative<Concat>(layer.operation)) {
+  };
+  const auto concatenate = [&] {
     int first = 0;
     for (std::size_t i = 0; i < layer.inputs.size(); ++i) {
       rescale_into(input(i), constants.multipliers[i], first, output, stream);
       first += layers()[layer.inputs[i]].output.channels;
     }
-  } else if (const auto* norm = std::get_if<LocalResponseNorm>(&layer.operation)) {
-    normalize(input(0), norm->size, plan.table.data(), output, stream);
-  } else {  // Function, Rearrange
-    look_up(input(0), plan.table.data(), plan.source.data(), output, stream);
-  }
+  };
+  std::visit(
+      overloaded{
+          [&](const Input&) { read_images(slot.source, input_table_.data(), output, stream); },
+          [&](const Convolution&) { convolve(); },
+          [&](const Pool& pool) {
+            if (pool.kind == Pool::Kind::average) {
+              pool_average(input(0), pool.window, plan.table.data(), output, stream);
+            } else {
+              pool_maximum(input(0), pool.window, constants.multipliers[0], output, stream);
+            }
+          },
+          [&](const Add&) {
+            add(input(0), constants.multipliers[0], input(1), constants.multipliers[1], output, stream);
+          },
+          [&](const Multiply&) { multiply(input(0), input(1), constants.multipliers[0], output, stream); },
+          [&](const Concat&) { concatenate(); },
+          [&](const OneOf<Rearrange, Function> auto&) {
+            look_up(input(0), plan.table.data(), plan.source.data(), output, stream);
+          },
+          [&](const LocalResponseNorm& norm) { normalize(input(0), norm.size, plan.table.data(), output, stream); }},
+      layer.operation);
 }
 
 void CudaBackend::hold(std::span<const std::uint8_t> pixels) {
