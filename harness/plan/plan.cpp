@@ -24,6 +24,7 @@
 #include "harness/scoring/tiles.hpp"
 #include "host/base/parallel.hpp"
 #include "host/cpu/float_network.hpp"
+#include "host/emulation/design.hpp"
 #include "host/emulation/emulator.hpp"
 #include "host/search/layerwise_search.hpp"
 
@@ -192,8 +193,9 @@ struct Costs {
   std::vector<LayerTask> emulation_once, emulation_per_image;  // of one basis
 };
 
-Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker* walker, const Config& config,
-              const Config::Model& model, const std::vector<Accelerator>& accelerators, bool emulation) {
+Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, StepCounter* step_counter,
+              const Config& config, const Config::Model& model, const std::vector<Accelerator>& accelerators,
+              bool emulation) {
   Costs costs;
   costs.name = model.name;
   costs.data = model.data;
@@ -340,13 +342,13 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
     emulate(accelerator,
             {layer_geometry(network, layers[i]), weights.values, weights.format, activations[i], 8,
              integer.formats[input].is_signed},
-            walker);
+            step_counter);
   };
-  std::set<Design> searched;
+  std::set<const DesignInfo*> searched;
   for (const Accelerator& accelerator : accelerators) {
-    const bool own_weights = accelerator.design == Design::bitcluster;
+    const bool own_weights = accelerator.design->name == "bitcluster";
     const bool other_weights =
-        own_weights || (accelerator.design == Design::pragmatic_weights && !config.search.pruned.empty());
+        own_weights || (accelerator.design->name == "pragmatic_weights" && !config.search.pruned.empty());
     // the first of its design is what a search minimises the costs of
     const bool has_costs = other_weights && searched.insert(accelerator.design).second;
     if (!emulation && !has_costs) continue;
@@ -362,7 +364,7 @@ Costs measure(const Ranks& ranks, const Inputs& inputs, Backend& backend, Walker
       seconds += std::chrono::duration<double>(Clock::now() - start).count();
       products += double(multiply_accumulates(network, layers[i]));
     }
-    const bool looks = looks_at_activations(accelerator.design);
+    const bool looks = accelerator.design->looks_at_activations();
     for (int i = 0; i < costs.layers; ++i) {
       const double own = double(multiply_accumulates(network, layers[i]));
       const LayerTask task{emulation_cost(accelerator, own), seconds * own / std::max(1.0, products)};
@@ -571,7 +573,7 @@ void plan(const Ranks& ranks, const Config& config, const std::vector<Accelerato
   std::vector<Costs> models;
   for (const Config::Model& model : config.models) {
     models.push_back(
-        measure(ranks, inputs, *engine.backends[0], engine.walker.get(), config, model, accelerators, bases > 0));
+        measure(ranks, inputs, *engine.backends[0], engine.step_counter.get(), config, model, accelerators, bases > 0));
   }
   const Overheads overheads = measure_overheads(ranks);
   if (!ranks.root()) return;

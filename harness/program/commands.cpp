@@ -25,6 +25,7 @@
 #include "host/base/error.hpp"
 #include "host/base/parallel.hpp"
 #include "host/data/trace.hpp"
+#include "host/emulation/design.hpp"
 #include "host/emulation/shift_and_add.hpp"
 #include "host/onnx/import.hpp"
 #include "host/results/file.hpp"
@@ -73,7 +74,7 @@ std::vector<Basis> compared_arrays(const Config::EmulationOptions& options) {
   std::vector<Basis> bases = {{throughput_basis, load_accelerators(options.accelerators)}};
   const std::vector<Accelerator> given = bases[0].accelerators;
   const auto bitcluster = std::find_if(given.begin(), given.end(), [](const Accelerator& accelerator) {
-    return accelerator.design == Design::bitcluster;
+    return accelerator.design->name == "bitcluster";
   });
   if (!options.equal_area || bitcluster == given.end()) return bases;
   bases.push_back({area_basis, {}});
@@ -313,14 +314,14 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
     for (int image = 0; image < images; ++image) {
       for (std::size_t i = 0; i < accelerators.size(); ++i) {
         const Accelerator& accelerator = accelerators[i];
-        const bool needs = needs_activations(accelerator.design);
+        const bool needs = accelerator.design->needs_activations();
         if (needs && layers[layer].images == 0) {
           throw Error("'" + options.trace + "': layer " + layers[layer].geometry.name,
                       "it has no activations, and " + accelerator.name + " depends on their values",
                       "add the dataset activations, or leave that design out");
         }
         // without a look at activations one image stands for all
-        const bool looks = looks_at_activations(accelerator.design);
+        const bool looks = accelerator.design->looks_at_activations();
         if (image == 0 || looks) tasks.push_back({layer, image, i, looks ? 1 : images});
       }
     }
@@ -328,7 +329,7 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
   const auto work = [&](long index) {
     const Task& task = tasks[index];
     const LayerTensors tensors = trace.tensors(int(task.layer), task.image);
-    const LayerEmulation emulation = emulate(accelerators[task.accelerator], tensors, engine.walker.get());
+    const LayerEmulation emulation = emulate(accelerators[task.accelerator], tensors, engine.step_counter.get());
     if (options.check) check_function(accelerators[task.accelerator], tensors, emulation);
     Payload payload(sizeof emulation);
     std::memcpy(payload.data(), &emulation, sizeof emulation);

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string_view>
 
 #include "harness/ranks/shared_preparation.hpp"
 #include "harness/study/rows.hpp"
 #include "host/base/error.hpp"
+#include "host/emulation/design.hpp"
 
 namespace bitcluster {
 namespace {
@@ -19,9 +21,9 @@ double cost_of(const LayerEmulation& emulation, const std::string& minimise) {
 }
 
 /// The first accelerator of a design, null without any.
-const Accelerator* find_design(const std::vector<Accelerator>& accelerators, Design design) {
+const Accelerator* find_design(const std::vector<Accelerator>& accelerators, std::string_view design) {
   const auto found = std::find_if(accelerators.begin(), accelerators.end(),
-                                  [&](const Accelerator& accelerator) { return accelerator.design == design; });
+                                  [&](const Accelerator& accelerator) { return accelerator.design->name == design; });
   return found == accelerators.end() ? nullptr : &*found;
 }
 
@@ -125,7 +127,7 @@ std::vector<EmulationTask> Study::emulation_tasks(const std::vector<Basis>& base
     for (int image = 0; image < emulated_->count; ++image) {
       for (const Accelerator& accelerator : basis.accelerators) {
         // without a look at activations one image stands for all
-        const bool looks = looks_at_activations(accelerator.design);
+        const bool looks = accelerator.design->looks_at_activations();
         if (image > 0 && !looks) continue;
         const auto add = [&](const Named& named) {
           for (int layer = 0; layer < int(layers_.size()); ++layer) {
@@ -133,19 +135,19 @@ std::vector<EmulationTask> Study::emulation_tasks(const std::vector<Basis>& base
                              looks ? image : -1, looks ? 1 : emulated_->count});
           }
         };
-        if (accelerator.design != Design::bitcluster) add(integer_);
+        if (accelerator.design->name != "bitcluster") add(integer_);
         for (const Named& named : found_) {
-          if (accelerator.design == (named.pruned ? Design::pragmatic_weights : Design::bitcluster)) add(named);
+          if (accelerator.design->name == (named.pruned ? "pragmatic_weights" : "bitcluster")) add(named);
         }
       }
     }
-    const Accelerator* bitcluster = find_design(basis.accelerators, Design::bitcluster);
+    const Accelerator* bitcluster = find_design(basis.accelerators, "bitcluster");
     if (found_.empty() && bitcluster) skip("emulate", bitcluster->name, "no assignment was found for it");
   }
   return tasks;
 }
 
-LayerEmulation Study::emulate(const EmulationTask& task, Walker* walker) {
+LayerEmulation Study::emulate(const EmulationTask& task, StepCounter* step_counter) {
   const QuantizedWeights& weights = weights_of(task.layer, task.choice);
   LayerTensors tensors{layer_geometry(network(), layers_[task.layer]), weights.values, weights.format, {}, 8, false};
   if (task.image >= 0) {
@@ -160,7 +162,7 @@ LayerEmulation Study::emulate(const EmulationTask& task, Walker* walker) {
     tensors.activations = inputs_of_layers_[task.layer];
     tensors.activations_signed = network_->formats[network().layers[layers_[task.layer]].inputs[0]].is_signed;
   }
-  return bitcluster::emulate(*task.accelerator, tensors, walker);
+  return bitcluster::emulate(*task.accelerator, tensors, step_counter);
 }
 
 Key Study::key(const EmulationTask& task, KeyCache& keys) const {
@@ -246,7 +248,7 @@ double Study::terms_mean(const Assignment& choices) {
 std::vector<CandidateSearch> CandidateSearch::of(Study& study, const std::vector<Accelerator>& accelerators) {
   const Config::SearchOptions& options = study.config_->search;
   const int own = int(options.candidates.size()), pruned = int(options.pruned.size());
-  const Accelerator* design = find_design(accelerators, Design::bitcluster);
+  const Accelerator* design = find_design(accelerators, "bitcluster");
   if (!design) {
     throw Error("the search has no costs to minimise", "no accelerator of the config has design \"bitcluster\"",
                 "add one to accelerators in [emulation]");
@@ -254,7 +256,7 @@ std::vector<CandidateSearch> CandidateSearch::of(Study& study, const std::vector
   std::vector<CandidateSearch> searches;
   searches.push_back(CandidateSearch(study, 0, own, *design));
   if (pruned == 0) return searches;
-  if (const Accelerator* pragmatic = find_design(accelerators, Design::pragmatic_weights)) {
+  if (const Accelerator* pragmatic = find_design(accelerators, "pragmatic_weights")) {
     searches.push_back(CandidateSearch(study, own, pruned, *pragmatic));
   } else {
     study.skip("search", bitpruner,

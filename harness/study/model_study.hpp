@@ -97,7 +97,7 @@ class Study {
   /// All accelerators on all layers: the BitCluster design runs the assignments found, the others the plain integer
   /// weights, and Pragmatic on weights those of BitPruner, too. Collective.
   std::vector<EmulationTask> emulation_tasks(const std::vector<Basis>& bases);
-  LayerEmulation emulate(const EmulationTask& task, Walker* walker);
+  LayerEmulation emulate(const EmulationTask& task, StepCounter* step_counter);
   Key key(const EmulationTask& task, KeyCache& keys) const;
 
   /// Adds one assignment per candidate that gives it to every layer ("N=2"), for emulation without a search.

@@ -3,6 +3,8 @@
 #include <cstdlib>
 #include <variant>
 
+#include "host/emulation/design.hpp"
+
 namespace bitcluster {
 
 void add_layers(const std::string& model, const Network& network, Results& results, const Quantizer& quantizer) {
@@ -28,12 +30,12 @@ void add_layers(const std::string& model, const Network& network, Results& resul
 
 void add_accelerators(const std::string& basis, const std::vector<Accelerator>& accelerators, Results& results) {
   for (const Accelerator& accelerator : accelerators) {
-    results.accelerators.add({basis, accelerator.name, to_string(accelerator.design), std::int64_t(accelerator.lanes),
-                              std::int64_t(accelerator.rows), std::int64_t(accelerator.columns),
-                              std::int64_t(accelerator.tiles), accelerator.slots_per_cycle(), accelerator.clock_ghz,
-                              accelerator.weight_buffer, accelerator.activation_buffer,
-                              accelerator.off_chip_gbyte_per_s, accelerator.term_energy, accelerator.lane_area,
-                              accelerator.array_mm2(), accelerator.buffer_mm2()});
+    results.accelerators.add({basis, accelerator.name, std::string(accelerator.design->name),
+                              std::int64_t(accelerator.lanes), std::int64_t(accelerator.rows),
+                              std::int64_t(accelerator.columns), std::int64_t(accelerator.tiles),
+                              accelerator.slots_per_cycle(), accelerator.clock_ghz, accelerator.weight_buffer,
+                              accelerator.activation_buffer, accelerator.off_chip_gbyte_per_s, accelerator.term_energy,
+                              accelerator.lane_area, accelerator.array_mm2(), accelerator.buffer_mm2()});
   }
 }
 

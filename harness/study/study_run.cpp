@@ -37,8 +37,8 @@ double seconds_each(const Stopwatch& watch, const Batch& batch) {
 class EmulationList {
  public:
   /// alone: the ranks have nothing else to do meanwhile.
-  EmulationList(const std::vector<EmulationTask>& tasks, bool alone, Evaluator& evaluator, Walker* walker)
-      : tasks_(tasks), walker_(walker), journal_(evaluator.journal()) {
+  EmulationList(const std::vector<EmulationTask>& tasks, bool alone, Evaluator& evaluator, StepCounter* step_counter)
+      : tasks_(tasks), step_counter_(step_counter), journal_(evaluator.journal()) {
     std::vector<double> costs;
     std::vector<int> images;
     for (const EmulationTask& task : tasks) {
@@ -61,7 +61,7 @@ class EmulationList {
     list.traits = traits_;
     list.work = [this](long index) {
       const EmulationTask& task = tasks_[order_[index]];
-      const LayerEmulation emulation = task.study->emulate(task, walker_);
+      const LayerEmulation emulation = task.study->emulate(task, step_counter_);
       Payload payload(sizeof emulation);
       std::memcpy(payload.data(), &emulation, sizeof emulation);
       return payload;
@@ -87,7 +87,7 @@ class EmulationList {
 
  private:
   const std::vector<EmulationTask>& tasks_;
-  Walker* walker_;
+  StepCounter* step_counter_;
   Journal* journal_;  // on the root, null elsewhere
   std::vector<std::size_t> order_;
   std::vector<TaskTraits> traits_;  // in this order, as the keys
@@ -98,7 +98,7 @@ class EmulationList {
 
 Studies::Studies(const Inputs& inputs, Evaluator& evaluator, const Engine& engine, const Config& config,
                  std::vector<Network> networks)
-    : evaluator_(evaluator), config_(config), walker_(engine.walker.get()) {
+    : evaluator_(evaluator), config_(config), step_counter_(engine.step_counter.get()) {
   Progress progress(evaluator.ranks().root(), label("calibrate and quantize"), long(networks.size()));
   for (std::size_t i = 0; i < networks.size(); ++i) {
     studies_.push_back(std::make_unique<Study>(inputs, evaluator.ranks(), *engine.backends[i], config, config.models[i],
@@ -134,7 +134,7 @@ void Studies::search(const std::vector<Accelerator>& accelerators) {
     tasks.insert(tasks.end(), own.begin(), own.end());
     ends.push_back(tasks.size());
   }
-  const EmulationList list(tasks, false, evaluator_, walker_);
+  const EmulationList list(tasks, false, evaluator_, step_counter_);
   Batch first;
   first.others = list.list();
   for (const auto& study : studies_) first.floats.push_back(study->float_request());
@@ -192,7 +192,7 @@ void Studies::conclude(bool test, const std::vector<Basis>& bases) {
     const std::vector<EmulationTask> own = study->emulation_tasks(bases);
     tasks.insert(tasks.end(), own.begin(), own.end());
   }
-  const EmulationList list(tasks, !test, evaluator_, walker_);
+  const EmulationList list(tasks, !test, evaluator_, step_counter_);
   batch.others = list.list();
   std::string step = test ? config_.search.test_split + " split" : "emulate";
   if (test && !bases.empty()) step += " and emulation";

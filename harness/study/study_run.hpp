@@ -40,7 +40,7 @@ class Studies {
 
   Evaluator& evaluator_;
   const Config& config_;
-  Walker* walker_;
+  StepCounter* step_counter_;
   std::vector<std::unique_ptr<Study>> studies_;
 };
 
