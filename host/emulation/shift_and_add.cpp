@@ -10,6 +10,7 @@
 #include "host/emulation/column_clock.hpp"
 #include "host/emulation/design.hpp"
 #include "host/emulation/mapping.hpp"
+#include "host/emulation/step_counter.hpp"
 #include "host/emulation/tactical_schedule.hpp"
 
 namespace bitcluster {
@@ -75,6 +76,48 @@ std::vector<std::vector<LaneWork>> lane_work(const Accelerator& accelerator, con
   return work;
 }
 
+/// Cycles of every column in every step, (sets, steps, columns), of one batch.
+struct BatchTimes {
+  std::size_t steps = 0;
+  std::vector<std::uint16_t> columns;
+};
+
+/// Cycles of the layer. batches: (groups, batches).
+std::int64_t cycles_of(const Accelerator& accelerator, const Mapping& mapping, const std::vector<BatchTimes>& batches) {
+  const bool rotating = mapping.fully_connected && accelerator.fc_columns == FullyConnectedColumns::rotate;
+  const bool ordered = columns_run_ahead(accelerator, mapping);
+  ColumnClock clock(mapping.columns, std::max(1, accelerator.column_registers), mapping.column_slots);
+  std::vector<std::int32_t> steps;
+  const auto tick = [&](const BatchTimes& times, std::int64_t set) {
+    for (std::size_t step = 0; step < times.steps; ++step) {
+      const auto columns =
+          std::span(times.columns)
+              .subspan((set * times.steps + step) * mapping.columns, std::size_t(mapping.columns_of(set)));
+      if (ordered) {
+        clock.step(columns, 0);
+      } else {
+        steps.push_back(*std::max_element(columns.begin(), columns.end()));
+      }
+    }
+  };
+  if (mapping.depthwise) {  // bundles of channels on the diagonal are groups one after another
+    for (const BatchTimes& times : batches) {
+      for (std::int64_t set = 0; set < mapping.pixel_sets(); ++set) tick(times, set);
+    }
+  } else {
+    for (int group = 0; group < mapping.groups; ++group) {
+      for (std::int64_t set = 0; set < mapping.pixel_sets(); ++set) {
+        for (int batch = 0; batch < mapping.batches(); ++batch) {
+          tick(batches[std::size_t(group) * mapping.batches() + batch], set);
+        }
+      }
+    }
+  }
+  return ordered    ? clock.cycles()
+         : rotating ? rotate(steps, accelerator.columns)
+                    : std::accumulate(steps.begin(), steps.end(), std::int64_t(0));
+}
+
 std::vector<std::int32_t> narrowed(const LayerTensors& layer, const std::vector<std::int64_t>& sums) {
   std::vector<std::int32_t> result;
   result.reserve(sums.size());
@@ -136,11 +179,6 @@ LayerFunction emulate_function(const Accelerator& accelerator, const LayerTensor
   std::iota(values.begin(), values.end(), std::uint16_t(0));
   const PaddedImage image(layer, values);
 
-  // cycles of every column in every step, (sets, steps, columns), of one batch
-  struct BatchTimes {
-    std::size_t steps = 0;
-    std::vector<std::uint16_t> columns;
-  };
   std::vector<BatchTimes> batches(std::size_t(mapping.groups) * mapping.batches());
   std::vector<std::int64_t> sums(layer.geometry.output.size(), 0);
   parallel_for(long(batches.size()), [&](long task, int) {
@@ -172,38 +210,7 @@ LayerFunction emulate_function(const Accelerator& accelerator, const LayerTensor
   });
 
   LayerFunction result;
-  const bool rotating = mapping.fully_connected && accelerator.fc_columns == FullyConnectedColumns::rotate;
-  const bool ordered = !mapping.fully_connected && accelerator.column_registers > 0;
-  ColumnClock clock(mapping.columns, std::max(1, accelerator.column_registers), mapping.column_slots);
-  std::vector<std::int32_t> steps;
-  const auto tick = [&](const BatchTimes& times, std::int64_t set) {
-    for (std::size_t step = 0; step < times.steps; ++step) {
-      const auto columns =
-          std::span(times.columns)
-              .subspan((set * times.steps + step) * mapping.columns, std::size_t(mapping.columns_of(set)));
-      if (ordered) {
-        clock.step(columns, 0);
-      } else {
-        steps.push_back(*std::max_element(columns.begin(), columns.end()));
-      }
-    }
-  };
-  if (mapping.depthwise) {  // bundles of channels on the diagonal are groups one after another
-    for (const BatchTimes& times : batches) {
-      for (std::int64_t set = 0; set < mapping.pixel_sets(); ++set) tick(times, set);
-    }
-  } else {
-    for (int group = 0; group < mapping.groups; ++group) {
-      for (std::int64_t set = 0; set < mapping.pixel_sets(); ++set) {
-        for (int batch = 0; batch < mapping.batches(); ++batch) {
-          tick(batches[std::size_t(group) * mapping.batches() + batch], set);
-        }
-      }
-    }
-  }
-  result.compute_cycles = ordered    ? clock.cycles()
-                          : rotating ? rotate(steps, accelerator.columns)
-                                     : std::accumulate(steps.begin(), steps.end(), std::int64_t(0));
+  result.compute_cycles = cycles_of(accelerator, mapping, batches);
   result.sums = narrowed(layer, sums);
   return result;
 }
