@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-SCHEMA_VERSION = 3  # of host/results/file.hpp
+SCHEMA_VERSION = 4  # of host/results/results.hpp
 
 
 class ResultsError(Exception):

@@ -4,12 +4,14 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <variant>
 
 #include "cuda/backend.hpp"
 #include "cuda/device.hpp"
 #include "cuda/device_network.cuh"
 #include "cuda/elements.cuh"
 #include "cuda/quantize.hpp"
+#include "host/base/overloaded.hpp"
 
 namespace bitcluster {
 namespace {
@@ -247,9 +249,7 @@ void CudaBackend::run_layer(int index, int sum, const DeviceConvolution* changed
   const Stream& stream = slot.stream;
   const auto input = [&](std::size_t i) { return view(layer.inputs[i], tensors, reference); };
 
-  if (index == 0) {
-    read_images(slot.source, network_->input_table(), output, stream);
-  } else if (plan.convolution) {
+  const auto convolve = [&] {
     const DeviceConvolution& convolution = changed ? *changed : *plan.convolution;
     FusedAdd add;
     if (sum >= 0) {
@@ -259,27 +259,35 @@ void CudaBackend::run_layer(int index, int sum, const DeviceConvolution* changed
       add = {view(operands[1 - own], tensors, reference), multipliers[own], multipliers[1 - own], constants.range};
     }
     convolution.run(input(0), output, sum >= 0 ? &add : nullptr, stream);
-  } else if (const auto* pool = std::get_if<Pool>(&layer.operation)) {
-    if (pool->kind == Pool::Kind::average) {
-      pool_average(input(0), pool->window, plan.table.data(), output, stream);
-    } else {
-      pool_maximum(input(0), pool->window, constants.multipliers[0], output, stream);
-    }
-  } else if (std::holds_alternative<Add>(layer.operation)) {
-    add(input(0), constants.multipliers[0], input(1), constants.multipliers[1], output, stream);
-  } else if (std::holds_alternative<Multiply>(layer.operation)) {
-    multiply(input(0), input(1), constants.multipliers[0], output, stream);
-  } else if (std::holds_alternative<Concat>(layer.operation)) {
+  };
+  const auto concatenate = [&] {
     int first = 0;
     for (std::size_t i = 0; i < layer.inputs.size(); ++i) {
       rescale_into(input(i), constants.multipliers[i], first, output, stream);
       first += layers()[layer.inputs[i]].output.channels;
     }
-  } else if (const auto* norm = std::get_if<LocalResponseNorm>(&layer.operation)) {
-    normalize(input(0), norm->size, plan.table.data(), output, stream);
-  } else {  // Function, Rearrange
-    look_up(input(0), plan.table.data(), plan.source.data(), output, stream);
-  }
+  };
+  std::visit(
+      overloaded{
+          [&](const Input&) { read_images(slot.source, network_->input_table(), output, stream); },
+          [&](const Convolution&) { convolve(); },
+          [&](const Pool& pool) {
+            if (pool.kind == Pool::Kind::average) {
+              pool_average(input(0), pool.window, plan.table.data(), output, stream);
+            } else {
+              pool_maximum(input(0), pool.window, constants.multipliers[0], output, stream);
+            }
+          },
+          [&](const Add&) {
+            add(input(0), constants.multipliers[0], input(1), constants.multipliers[1], output, stream);
+          },
+          [&](const Multiply&) { multiply(input(0), input(1), constants.multipliers[0], output, stream); },
+          [&](const Concat&) { concatenate(); },
+          [&](const OneOf<Rearrange, Function> auto&) {
+            look_up(input(0), plan.table.data(), plan.source.data(), output, stream);
+          },
+          [&](const LocalResponseNorm& norm) { normalize(input(0), norm.size, plan.table.data(), output, stream); }},
+      layer.operation);
 }
 
 void CudaBackend::hold(std::span<const std::uint8_t> pixels) {

@@ -2,6 +2,7 @@
 #include <variant>
 
 #include "cuda/device_network.cuh"
+#include "host/base/overloaded.hpp"
 
 namespace bitcluster {
 namespace {
@@ -45,15 +46,7 @@ void DeviceNetwork::upload_layer(int index, const Stream& stream) {
   const Layer& layer = layers()[index];
   DeviceLayerPlan& plan = plans_[index];
   const LayerConstants& constants = plan.constants;
-  std::vector<float> table = constants.square_table;
-  if (!constants.position_multipliers.empty()) table = constants.position_multipliers;
-  if (std::holds_alternative<Function>(layer.operation) || std::holds_alternative<Rearrange>(layer.operation)) {
-    for (int byte = 0; byte < 256; ++byte) {
-      const std::uint8_t result = constants.bytes[byte];
-      const int value = network_->formats[index].is_signed ? int(std::int8_t(result)) : result;
-      table.push_back(index == last() ? constants.reals[byte] : float(value));
-    }
-  }
+  const std::vector<float> table = table_of(index);
   plan.table = DeviceArray<float>(table.data(), table.size(), stream);
   if (std::holds_alternative<Convolution>(layer.operation)) {
     plan.convolution.emplace(pack(index, network_->weights[index], stream));
@@ -63,6 +56,25 @@ void DeviceNetwork::upload_layer(int index, const Stream& stream) {
         padded_source(constants.source, layers()[layer.inputs[0]].output, layer.output.channels);
     plan.source = DeviceArray<std::int32_t>(source.data(), source.size(), stream);
   }
+}
+
+/// DeviceLayerPlan::table; empty where the kernel takes none.
+std::vector<float> DeviceNetwork::table_of(int index) const {
+  const LayerConstants& constants = plans_[index].constants;
+  return std::visit(
+      overloaded{[](const OneOf<Input, Convolution, Add, Multiply, Concat> auto&) { return std::vector<float>(); },
+                 [&](const Pool&) { return constants.position_multipliers; },
+                 [&](const LocalResponseNorm&) { return constants.square_table; },
+                 [&](const OneOf<Rearrange, Function> auto&) {
+                   std::vector<float> table;
+                   for (int byte = 0; byte < 256; ++byte) {
+                     const std::uint8_t result = constants.bytes[byte];
+                     const int value = network_->formats[index].is_signed ? int(std::int8_t(result)) : result;
+                     table.push_back(index == last() ? constants.reals[byte] : float(value));
+                   }
+                   return table;
+                 }},
+      layers()[index].operation);
 }
 
 /// Sums that the kernel of one of their operands can do as well.

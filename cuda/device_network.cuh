@@ -63,6 +63,7 @@ class DeviceNetwork {
   std::size_t peak_bytes(const Pass& pass) const;
 
  private:
+  std::vector<float> table_of(int layer) const;
   void upload_layer(int layer, const Stream& stream);
   void find_sums();
 

@@ -4,6 +4,7 @@
 
 #include "host/base/error.hpp"
 #include "tests/backend_fixture.hpp"
+#include "tests/expect_message.hpp"
 
 namespace bitcluster {
 inline constexpr float infinity = NetworkBuilder::infinity;
@@ -100,6 +101,37 @@ TEST_P(BackendTest, PoolsOfAllWindows) {
     builder.add(Function{}, {layer}, builder.shape(layer), {1, true});
     expect_naive(builder.network(), builder.images(2));
   }
+}
+
+// Windows of any size, odd and even, up to far more channels than there are.
+TEST_P(BackendTest, LocalResponseNormsOfAllSizes) {
+  for (const int size : {1, 2, 3, 4, 5, 7, 8, 9, 14, 15, 16, 17, 40001}) {
+    for (const int channels : {1, 3, 8}) {
+      for (const bool is_signed : {false, true}) {
+        NetworkBuilder builder(unsigned(size), {channels, 5, 4});
+        const int input = builder.spread(0, is_signed);
+        const int norm = builder.add(LocalResponseNorm{size, 0.1f * float(size), 0.75f, 1}, {input},
+                                     builder.shape(input), {builder.network().formats[input].scale * 0.4f, is_signed});
+        builder.add(Function{}, {norm}, builder.shape(norm), {1, true});
+        SCOPED_TRACE(std::to_string(size) + " of " + std::to_string(channels) + " channels");
+        expect_naive(builder.network(), builder.images(2));
+      }
+    }
+  }
+}
+
+// 33026 * 255^2 is the first sum of squares that int32 does not hold.
+TEST_P(BackendTest, RefusesLocalResponseNormsThatOverflow) {
+  NetworkBuilder builder(1, {33026, 1, 1});
+  const int input = builder.spread(0, false);
+  const int norm = builder.add(LocalResponseNorm{40001, 1, 0.75f, 1}, {input}, builder.shape(input), {0.01f, false});
+  const std::vector<std::uint8_t> pixels = builder.images(1);
+  const std::string name = builder.network().network.layers[norm].name;
+  EXPECT_MESSAGE(
+      evaluate(builder.network(), pixels),
+      "layer '" + name + "' can overflow int32: its sum of squares can reach 2147515650 over 33026 channels");
+  std::get<LocalResponseNorm>(builder.network().network.layers[norm].operation).size = 3;
+  expect_naive(builder.network(), pixels);
 }
 
 // Averages of 0.5, 1.5, 2.5 go to the even neighbour: 0, 2, 2.

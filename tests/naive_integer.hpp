@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
-#include <map>
+#include <variant>
 #include <vector>
 
 #include "host/inference/backend.hpp"
@@ -57,98 +57,122 @@ class Evaluator {
   }
 
   void run_layer(int i, const std::uint8_t* pixels) {
-    const Operation& operation = layer(i).operation;
+    std::vector<const Tensor*> inputs;
+    for (const int input : layer(i).inputs) inputs.push_back(&tensors_[input]);
+    std::visit([&](const auto& operation) { compute(operation, i, inputs, pixels); }, layer(i).operation);
+  }
+
+  double input_scale(int i, int k) const { return double(network_.formats[layer(i).inputs[k]].scale); }
+  /// Of an input that is rescaled alone.
+  float multiplier(int i, int k) const { return float(input_scale(i, k) / scale(i)); }
+
+  using Inputs = std::vector<const Tensor*>;
+
+  void compute(const Input&, int i, const Inputs&, const std::uint8_t* pixels) {
     const Shape& shape = layer(i).output;
-    std::vector<const Tensor*> in;
-    for (const int input : layer(i).inputs) in.push_back(&tensors_[input]);
-    const auto input_scale = [&](int k) { return double(network_.formats[layer(i).inputs[k]].scale); };
-    const auto alone = [&](int k) { return float(input_scale(k) / scale(i)); };
-    if (std::holds_alternative<Input>(operation)) {
-      for (int c = 0; c < shape.channels; ++c) {
-        for (int p = 0; p < shape.height * shape.width; ++p) {
-          tensors_[i].integers.push_back(network_.input_table[c * 256 + pixels[p * shape.channels + c]]);
-        }
+    for (int c = 0; c < shape.channels; ++c) {
+      for (int p = 0; p < shape.height * shape.width; ++p) {
+        tensors_[i].integers.push_back(network_.input_table[c * 256 + pixels[p * shape.channels + c]]);
       }
-    } else if (const auto* convolution = std::get_if<Convolution>(&operation)) {
-      const Requantization scaling = requantization(network_, i, weights_[i]);
-      const Window& window = convolution->window;
-      const int group_channels = in[0]->shape.channels / convolution->groups;
-      for (int f = 0; f < shape.channels; ++f) {
-        const int first = f / (convolution->filters / convolution->groups) * group_channels;
-        for (int y = 0; y < shape.height; ++y) {
-          for (int x = 0; x < shape.width; ++x) {
-            std::int64_t sum = scaling.bias[f];
-            for (int c = 0; c < group_channels; ++c) {
-              for_window(window, y, x, in[0]->shape, [&](int ky, int kx, int iy, int ix) {
-                sum +=
-                    in[0]->at(first + c, iy, ix) *
-                    weights_[i]
-                        .values[((std::size_t(f) * group_channels + c) * window.kernel_h + ky) * window.kernel_w + kx];
-              });
-            }
-            put(i, float(std::int32_t(sum)) * scaling.multiplier[f]);
-          }
-        }
-      }
-    } else if (const auto* pool = std::get_if<Pool>(&operation)) {
-      for (int c = 0; c < shape.channels; ++c) {
-        for (int y = 0; y < shape.height; ++y) {
-          for (int x = 0; x < shape.width; ++x) {
-            std::int64_t sum = 0, highest = std::numeric_limits<std::int64_t>::min();
-            int count = 0;
-            for_window(pool->window, y, x, in[0]->shape, [&](int, int, int iy, int ix) {
-              sum += in[0]->at(c, iy, ix);
-              highest = std::max(highest, in[0]->at(c, iy, ix));
-              ++count;
+    }
+  }
+
+  void compute(const Convolution& convolution, int i, const Inputs& in, const std::uint8_t*) {
+    const Shape& shape = layer(i).output;
+    const Requantization scaling = requantization(network_, i, weights_[i]);
+    const Window& window = convolution.window;
+    const int group_channels = in[0]->shape.channels / convolution.groups;
+    for (int f = 0; f < shape.channels; ++f) {
+      const int first = f / (convolution.filters / convolution.groups) * group_channels;
+      for (int y = 0; y < shape.height; ++y) {
+        for (int x = 0; x < shape.width; ++x) {
+          std::int64_t sum = scaling.bias[f];
+          for (int c = 0; c < group_channels; ++c) {
+            for_window(window, y, x, in[0]->shape, [&](int ky, int kx, int iy, int ix) {
+              sum += in[0]->at(first + c, iy, ix) *
+                     weights_[i]
+                         .values[((std::size_t(f) * group_channels + c) * window.kernel_h + ky) * window.kernel_w + kx];
             });
-            if (pool->kind == Pool::Kind::max) {
-              put(i, float(highest) * alone(0));
-            } else {
-              if (pool->count_padding) count = padded_count(pool->window, y, x, in[0]->shape);
-              put(i, float(sum) * float(input_scale(0) / (scale(i) * count)));
-            }
+          }
+          put(i, float(std::int32_t(sum)) * scaling.multiplier[f]);
+        }
+      }
+    }
+  }
+
+  void compute(const Pool& pool, int i, const Inputs& in, const std::uint8_t*) {
+    const Shape& shape = layer(i).output;
+    for (int c = 0; c < shape.channels; ++c) {
+      for (int y = 0; y < shape.height; ++y) {
+        for (int x = 0; x < shape.width; ++x) {
+          std::int64_t sum = 0, highest = std::numeric_limits<std::int64_t>::min();
+          int count = 0;
+          for_window(pool.window, y, x, in[0]->shape, [&](int, int, int iy, int ix) {
+            sum += in[0]->at(c, iy, ix);
+            highest = std::max(highest, in[0]->at(c, iy, ix));
+            ++count;
+          });
+          if (pool.kind == Pool::Kind::max) {
+            put(i, float(highest) * multiplier(i, 0));
+          } else {
+            if (pool.count_padding) count = padded_count(pool.window, y, x, in[0]->shape);
+            put(i, float(sum) * float(input_scale(i, 0) / (scale(i) * count)));
           }
         }
       }
-    } else if (std::holds_alternative<Add>(operation)) {
-      for (std::size_t e = 0; e < shape.size(); ++e) {
-        const float a = float(in[0]->integers[e]) * alone(0), b = float(in[1]->integers[e]) * alone(1);
-        put(i, a + b);
-      }
-    } else if (std::holds_alternative<Multiply>(operation)) {
-      const bool per_channel = in[0]->shape != in[1]->shape;
-      const float multiplier = float(input_scale(0) * input_scale(1) / scale(i));
-      for (std::size_t e = 0; e < shape.size(); ++e) {
-        const std::size_t other = per_channel ? e / (std::size_t(shape.height) * shape.width) : e;
-        put(i, float(in[0]->integers[e] * in[1]->integers[other]) * multiplier);
-      }
-    } else if (std::holds_alternative<Concat>(operation)) {
-      for (std::size_t k = 0; k < in.size(); ++k) {
-        for (const std::int64_t value : in[k]->integers) put(i, float(value) * alone(int(k)));
-      }
-    } else if (const auto* rearrange = std::get_if<Rearrange>(&operation)) {
-      for (const std::int32_t source : rearrange->source) {
-        put(i, source < 0 ? 0.0f : float(in[0]->integers[source]) * alone(0));
-      }
-    } else if (const auto* function = std::get_if<Function>(&operation)) {
-      for (const std::int64_t value : in[0]->integers) {
-        const double result = apply(*function, input_scale(0) * double(value)) / scale(i);
-        put(i, float(is_last(i) ? result : std::rint(result)));
-      }
-    } else if (const auto* norm = std::get_if<LocalResponseNorm>(&operation)) {
-      const int before = (norm->size - 1) / 2, after = norm->size - 1 - before;
-      for (int c = 0; c < shape.channels; ++c) {
-        for (int p = 0; p < shape.height * shape.width; ++p) {
-          const auto value = [&](int k) { return in[0]->integers[std::size_t(k) * shape.height * shape.width + p]; };
-          std::int64_t squares = 0;
-          for (int k = std::max(0, c - before); k <= std::min(shape.channels - 1, c + after); ++k) {
-            squares += value(k) * value(k);
-          }
-          const double real_squares = input_scale(0) * input_scale(0) * double(squares);
-          const double divisor =
-              std::pow(double(norm->bias) + double(norm->alpha) / norm->size * real_squares, double(norm->beta));
-          put(i, float(value(c)) * float(input_scale(0) / scale(i) / divisor));
+    }
+  }
+
+  void compute(const Add&, int i, const Inputs& in, const std::uint8_t*) {
+    for (std::size_t e = 0; e < layer(i).output.size(); ++e) {
+      const float a = float(in[0]->integers[e]) * multiplier(i, 0), b = float(in[1]->integers[e]) * multiplier(i, 1);
+      put(i, a + b);
+    }
+  }
+
+  void compute(const Multiply&, int i, const Inputs& in, const std::uint8_t*) {
+    const Shape& shape = layer(i).output;
+    const bool per_channel = in[0]->shape != in[1]->shape;
+    const float both = float(input_scale(i, 0) * input_scale(i, 1) / scale(i));
+    for (std::size_t e = 0; e < shape.size(); ++e) {
+      const std::size_t other = per_channel ? e / (std::size_t(shape.height) * shape.width) : e;
+      put(i, float(in[0]->integers[e] * in[1]->integers[other]) * both);
+    }
+  }
+
+  void compute(const Concat&, int i, const Inputs& in, const std::uint8_t*) {
+    for (std::size_t k = 0; k < in.size(); ++k) {
+      for (const std::int64_t value : in[k]->integers) put(i, float(value) * multiplier(i, int(k)));
+    }
+  }
+
+  void compute(const Rearrange& rearrange, int i, const Inputs& in, const std::uint8_t*) {
+    for (const std::int32_t source : rearrange.source) {
+      put(i, source < 0 ? 0.0f : float(in[0]->integers[source]) * multiplier(i, 0));
+    }
+  }
+
+  void compute(const Function& function, int i, const Inputs& in, const std::uint8_t*) {
+    for (const std::int64_t value : in[0]->integers) {
+      const double result = apply(function, input_scale(i, 0) * double(value)) / scale(i);
+      put(i, float(is_last(i) ? result : std::rint(result)));
+    }
+  }
+
+  void compute(const LocalResponseNorm& norm, int i, const Inputs& in, const std::uint8_t*) {
+    const Shape& shape = layer(i).output;
+    const int before = (norm.size - 1) / 2, after = norm.size - 1 - before;
+    for (int c = 0; c < shape.channels; ++c) {
+      for (int p = 0; p < shape.height * shape.width; ++p) {
+        const auto value = [&](int k) { return in[0]->integers[std::size_t(k) * shape.height * shape.width + p]; };
+        std::int64_t squares = 0;
+        for (int k = std::max(0, c - before); k <= std::min(shape.channels - 1, c + after); ++k) {
+          squares += value(k) * value(k);
         }
+        const double real_squares = input_scale(i, 0) * input_scale(i, 0) * double(squares);
+        const double divisor =
+            std::pow(double(norm.bias) + double(norm.alpha) / norm.size * real_squares, double(norm.beta));
+        put(i, float(value(c)) * float(input_scale(i, 0) / scale(i) / divisor));
       }
     }
   }

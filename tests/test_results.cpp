@@ -7,9 +7,14 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <set>
+#include <type_traits>
 
 #include "host/files/hdf5.hpp"
+#include "host/files/posix_file.hpp"
+#include "host/results/build_rows.hpp"
 #include "host/results/file.hpp"
+#include "host/results/merge.hpp"
 #include "tests/expect_message.hpp"
 
 namespace bitcluster {
@@ -17,23 +22,24 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// A row of distinct values of the right types.
-std::vector<Value> made_row(const Table& table, int seed) {
-  std::vector<Value> row;
-  for (std::size_t c = 0; c < table.columns.size(); ++c) {
-    const int value = seed * 100 + int(c);
-    switch (table.columns[c].type) {
-      case Column::Type::integer:
-        row.emplace_back(std::int64_t(value) - (std::int64_t(1) << 40));
-        break;
-      case Column::Type::real:
-        row.emplace_back(value / 7.0);
-        break;
-      case Column::Type::text:
-        row.emplace_back(std::string(std::size_t(seed % 5), 'x') + std::to_string(value));
-        break;
+/// A row of distinct values.
+template <class Row>
+Row made_row(int seed) {
+  Row row;
+  int value = seed * 100;
+  for_each_column<Row>([&](const auto& column) {
+    using Value = ColumnValue<Row, decltype(column.get)>;
+    if constexpr (std::is_same_v<Value, std::int64_t>) {
+      column.of(row) = value - (std::int64_t(1) << 40);
+    } else if constexpr (std::is_same_v<Value, double>) {
+      column.of(row) = value / 7.0;
+    } else if constexpr (std::is_same_v<Value, Stage>) {
+      column.of(row) = Stage(std::size_t(seed) % stage_names.size());
+    } else {
+      column.of(row) = std::string(std::size_t(seed % 5), 'x') + std::to_string(value);
     }
-  }
+    ++value;
+  });
   return row;
 }
 
@@ -42,10 +48,10 @@ Results made_results() {
   results.provenance = {"0.1.0", "abc123", "seed = 3\n# \xC3\xA4\n", "2022-02-02T02:02:02Z",
                         3,       2,        {"a: cpu", "bb: cuda"}};
   int rows = 0;
-  for (Table* table : results.tables()) {
-    for (int row = 0; row < rows; ++row) table->add(made_row(*table, row));
+  for_each_table([&]<class Row>(std::vector<Row> Results::*table) {
+    for (int row = 0; row < rows; ++row) (results.*table).push_back(made_row<Row>(row));
     ++rows;  // the first table stays empty
-  }
+  });
   return results;
 }
 
@@ -78,8 +84,7 @@ void expect_equal(const Results& a, const Results& b) {
   EXPECT_EQ(a.provenance.seed, b.provenance.seed);
   EXPECT_EQ(a.provenance.ranks, b.provenance.ranks);
   EXPECT_EQ(a.provenance.devices, b.provenance.devices);
-  const auto left = a.tables(), right = b.tables();
-  for (std::size_t t = 0; t < left.size(); ++t) EXPECT_EQ(left[t]->rows, right[t]->rows) << left[t]->name;
+  for_each_table([&]<class Row>(std::vector<Row> Results::*table) { EXPECT_TRUE(a.*table == b.*table) << Row::table; });
 }
 
 TEST_F(ResultsFiles, ReadsBackWhatWasWritten) {
@@ -93,25 +98,25 @@ TEST_F(ResultsFiles, KeepsEmptyTablesEmptyTextNanAndInfinity) {
   Results results;
   write_results(path(), results);
   expect_equal(read_results(path()), results);
-  results.skipped.add({"", "", std::string(70000, 'r'), "\xE2\x88\x92"});
-  auto row = made_row(results.summary, 1);
-  row[std::size_t(results.summary.column("cycles"))] = std::nan("");
-  row[std::size_t(results.summary.column("loss"))] = -INFINITY;
-  results.summary.add(row);
+  results.skipped.push_back({"", Stage::evaluation, std::string(70000, 'r'), "\xE2\x88\x92"});
+  auto row = made_row<SummaryRow>(1);
+  row.cycles = not_available;
+  row.loss = -INFINITY;
+  results.summary.push_back(row);
   results.provenance.config = std::string(200000, 'c');  // beyond the 64 KiB of a fixed-length attribute
   write_results(path(), results);
   const Results read = read_results(path());
-  EXPECT_EQ(read.skipped.rows, results.skipped.rows);
+  EXPECT_TRUE(read.skipped == results.skipped);
   EXPECT_EQ(read.provenance.config, results.provenance.config);
-  EXPECT_TRUE(std::isnan(read.summary.number(0, "cycles")));
-  EXPECT_EQ(read.summary.number(0, "loss"), -INFINITY);
+  EXPECT_TRUE(std::isnan(read.summary[0].cycles));
+  EXPECT_EQ(read.summary[0].loss, -INFINITY);
 }
 
 TEST_F(ResultsFiles, WritesManyRowsInChunks) {
   Results results;
-  for (int row = 0; row < 40000; ++row) results.emulation.add(made_row(results.emulation, row));
+  for (int row = 0; row < 40000; ++row) results.emulation.push_back(made_row<EmulationRow>(row));
   write_results(path(), results);
-  EXPECT_EQ(read_results(path()).emulation.rows, results.emulation.rows);
+  EXPECT_TRUE(read_results(path()).emulation == results.emulation);
 }
 
 TEST_F(ResultsFiles, GivesTheSameBytesForTheSameResults) {
@@ -144,14 +149,49 @@ TEST_F(ResultsFiles, HasTheDocumentedLayout) {
 }
 
 TEST_F(ResultsFiles, EveryColumnHasUnitAndDescription) {
-  const Results results;
-  for (const Table* table : results.tables()) {
-    for (const Column& column : table->columns) {
-      EXPECT_FALSE(column.unit.empty()) << table->name << "/" << column.name;
-      EXPECT_FALSE(column.description.empty()) << table->name << "/" << column.name;
-      EXPECT_EQ(table->columns[std::size_t(table->column(column.name))].name, column.name) << "named twice";
-    }
-  }
+  for_each_table([]<class Row>(std::vector<Row> Results::*) {
+    std::set<std::string> names;
+    for_each_column<Row>([&](const auto& column) {
+      EXPECT_FALSE(column.unit.empty()) << Row::table << "/" << column.name;
+      EXPECT_FALSE(column.description.empty()) << Row::table << "/" << column.name;
+      EXPECT_TRUE(names.insert(column.name).second) << Row::table << "/" << column.name << " is there twice";
+    });
+  });
+}
+
+TEST(Rows, OfLayersAreNumberedAsTheirColumnSays) {
+  Network network;
+  network.layers.push_back({"input", Input{}, {}, {1, 4, 4}, -INFINITY, INFINITY});
+  const auto add = [&](const std::string& name, Operation operation, const Shape& output) {
+    network.layers.push_back(
+        {name, std::move(operation), {int(network.layers.size()) - 1}, output, -INFINITY, INFINITY});
+  };
+  const Window window{.kernel_h = 1, .kernel_w = 1};
+  add("first", Convolution{window, 2, 1, false, {0.5f, -1.0f}, {0, 0}}, {2, 4, 4});
+  add("between", Function{}, {2, 4, 4});
+  add("second", Convolution{window, 1, 1, false, {1.0f, 0.25f}, {0}}, {1, 4, 4});
+  const std::vector<LayerRow> rows = layer_rows("model", network);
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[0].layer, "first");
+  EXPECT_EQ(rows[1].layer, "second");
+  EXPECT_EQ(rows[0].index, 0);  // not its place in the network
+  EXPECT_EQ(rows[1].index, 1);
+  EXPECT_EQ(rows[1].channels, 2);
+  EXPECT_EQ(rows[1].macs, 32);
+}
+
+TEST(Rows, KnowTheStagesThatTheDescriptionLists) {
+  std::string description;
+  for_each_column<SkippedRow>([&](const auto& column) {
+    if (column.name == "stage") description = column.description;
+  });
+  EXPECT_EQ(description, "what was being done: import, calibration, search, evaluation, emulation");
+  EXPECT_EQ(to_string(Stage::emulation), "emulation");
+  EXPECT_EQ(to_string(Stage::import), "import");
+  Stage stage = Stage::import;
+  EXPECT_TRUE(from_string("evaluation", stage));
+  EXPECT_EQ(stage, Stage::evaluation);
+  EXPECT_FALSE(from_string("emulate", stage));
 }
 
 /// Results of one model: three rows per table, and the accelerators that all models share.
@@ -159,38 +199,40 @@ Results results_of(const std::string& model, int seed) {
   Results results;
   results.provenance = {"0.1.0", "abc123", "seed = 3\n",     "2022-02-0" + std::to_string(seed) + "T02:02:02Z",
                         3,       1,        {model + ": cpu"}};
-  for (Table* table : results.tables()) {
+  for_each_table([&]<class Row>(std::vector<Row> Results::*table) {
     for (int row = 0; row < 3; ++row) {
-      table->add(made_row(*table, table == &results.accelerators ? row : 10 * seed + row));
-      if (table != &results.accelerators) std::get<std::string>(table->rows.back()[0]) = model;
+      if constexpr (std::is_same_v<Row, AcceleratorRow>) {
+        results.accelerators.push_back(made_row<Row>(row));
+      } else {
+        (results.*table).push_back(made_row<Row>(10 * seed + row));
+        (results.*table).back().model = model;
+      }
     }
-  }
+  });
   return results;
 }
 
 TEST_F(ResultsFiles, OfOtherModelsAreMergedInTheirOrder) {
   const Results one = results_of("one", 1), two = results_of("two", 3);
   Results three = results_of("three", 2);
-  three.accelerators.rows[1] = made_row(three.accelerators, 7);  // one that the others did not run
+  three.accelerators[1] = made_row<AcceleratorRow>(7);  // one that the others did not run
   write_results(path("1.h5"), one);
   write_results(path("2.h5"), two);
   write_results(path("3.h5"), three);
   const Results merged = merge_results({path("2.h5"), path("1.h5"), path("3.h5")});
   EXPECT_EQ(models_of(merged), (std::vector<std::string>{"two", "one", "three"}));
-  for (std::size_t t = 0; t < merged.tables().size(); ++t) {
-    const Table& table = *merged.tables()[t];
-    std::vector<std::vector<Value>> expected;
+  for_each_table([&]<class Row>(std::vector<Row> Results::*table) {
+    std::vector<Row> expected;
     for (const Results* part : std::vector<const Results*>{&two, &one, &three}) {
-      const auto& rows = part->tables()[t]->rows;
-      expected.insert(expected.end(), rows.begin(), rows.end());
+      expected.insert(expected.end(), (part->*table).begin(), (part->*table).end());
     }
-    if (&table == &merged.accelerators) {
-      expected = two.accelerators.rows;
-      expected.push_back(three.accelerators.rows[1]);
+    if constexpr (std::is_same_v<Row, AcceleratorRow>) {
+      expected = two.accelerators;
+      expected.push_back(three.accelerators[1]);
     }
-    if (&table == &merged.summary) expected.clear();  // means over all models are to be worked out anew
-    EXPECT_EQ(table.rows, expected) << table.name;
-  }
+    if constexpr (std::is_same_v<Row, SummaryRow>) expected.clear();  // means over all models are to be worked out anew
+    EXPECT_TRUE(merged.*table == expected) << Row::table;
+  });
   const Provenance& provenance = merged.provenance;
   EXPECT_EQ(provenance.ranks, 3);
   EXPECT_EQ(provenance.devices, (std::vector<std::string>{"two: cpu", "one: cpu", "three: cpu"}));
@@ -212,25 +254,10 @@ TEST_F(ResultsFiles, ThatDoNotBelongTogetherAreNotMerged) {
   expect([](Results& other) { other.provenance.program_version = "0.2.0"; }, "0.2.0 (abc123) and 0.1.0 (abc123)");
   expect([](Results& other) { other.provenance.git_commit = "def456"; }, "0.1.0 (def456) and 0.1.0 (abc123)");
   expect([](Results& other) { other.provenance.config += " "; }, "configs differ");
-  expect([](Results& other) { std::get<double>(other.accelerators.rows[2].back()) = 1.5; }, "is not the same in both");
-  expect([](Results& other) { std::get<std::string>(other.assignments.rows[1][0]) = "one"; },
-         "both have the model 'one'");
-  expect([](Results& other) { std::get<std::string>(other.emulation.rows[2][0]) = "one"; },
-         "both have the model 'one'");
+  expect([](Results& other) { other.accelerators[2].buffer_mm2 = 1.5; }, "is not the same in both");
+  expect([](Results& other) { other.assignments[1].model = "one"; }, "both have the model 'one'");
+  expect([](Results& other) { other.emulation[2].model = "one"; }, "both have the model 'one'");
   EXPECT_MESSAGE(merge_results({path("1.h5"), path("none.h5")}), "no such file");
-}
-
-TEST(Table, ChecksRowsAndColumns) {
-  Table table{"t", {{"n", Column::Type::integer, "1", ""}, {"s", Column::Type::text, "none", ""}}, {}};
-  table.add({std::int64_t(3), "x"});
-  EXPECT_EQ(table.number(0, "n"), 3);
-  EXPECT_EQ(table.text(0, "s"), "x");
-  EXPECT_MESSAGE(table.add({std::int64_t(3)}), "1 values for 2 columns");
-  EXPECT_MESSAGE(table.add({3.0, "x"}), "column 'n' has the wrong type");
-  EXPECT_MESSAGE(table.column("m"), "no column 'm'");
-  EXPECT_MESSAGE(table.number(0, "s"), "holds text");
-  EXPECT_MESSAGE(table.text(0, "n"), "holds numbers");
-  EXPECT_EQ(table.rows.size(), 1u);
 }
 
 TEST_F(ResultsFiles, ChecksTheTargetBeforeLongWork) {
@@ -283,6 +310,18 @@ class DamagedResults : public ResultsFiles {
     EXPECT_MESSAGE(read_results(path()), part);
   }
 
+  /// Another text of fixed length instead of a column.
+  static void put_texts(hid_t file, const char* name, const std::string& text, hsize_t rows) {
+    H5Ldelete(file, name, H5P_DEFAULT);
+    const Hdf5Id type(H5Tcopy(H5T_C_S1), H5Tclose, "");
+    hdf5_check(H5Tset_size(type, text.size()), "");
+    const Hdf5Id space(H5Screate_simple(1, &rows, nullptr), H5Sclose, "");
+    const Hdf5Id dataset(H5Dcreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Dclose, "");
+    std::string all;
+    for (hsize_t row = 0; row < rows; ++row) all += text;
+    hdf5_check(H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, all.data()), "");
+  }
+
   static void put(hid_t file, const char* name, hid_t type, hsize_t rows) {
     const Hdf5Id space(H5Screate_simple(1, &rows, nullptr), H5Sclose, "");
     const Hdf5Id dataset(H5Dcreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Dclose, "");
@@ -305,6 +344,8 @@ TEST_F(DamagedResults, AreRejectedWithTheReason) {
         put(file, "emulation/cycles", H5T_NATIVE_DOUBLE, 5);
       },
       "another type");
+  expect([](hid_t file) { put_texts(file, "skipped/stage", "emulate", 8); },
+         "column 'stage' of /skipped holds 'emulate'");
   for (const std::int64_t version : {schema_version - 1, schema_version + 1}) {
     expect(
         [&](hid_t file) {
@@ -319,7 +360,7 @@ TEST_F(DamagedResults, AreRejectedWithTheReason) {
 
 TEST_F(ResultsFiles, AFlippedBitIsNoticed) {
   Results results;
-  for (int row = 0; row < 2000; ++row) results.emulation.add(made_row(results.emulation, row));
+  for (int row = 0; row < 2000; ++row) results.emulation.push_back(made_row<EmulationRow>(row));
   write_results(path(), results);
   const Hdf5Id file = open_hdf5(path());
   haddr_t address = 0;

@@ -1,7 +1,11 @@
 #include "harness/journal/content_keys.hpp"
 
 #include <algorithm>
+#include <type_traits>
+#include <variant>
 
+#include "host/base/overloaded.hpp"
+#include "host/emulation/design.hpp"
 #include "host/weights/preparation.hpp"
 
 namespace bitcluster {
@@ -12,31 +16,54 @@ void add(KeyBuilder& builder, const Window& window) {
   builder.add(std::span<const Window>(&window, 1));
 }
 
+/// Adds every field of an operation: bindings name all of them, so that a new one does not compile until it is added.
+struct AddFields {
+  KeyBuilder& builder;
+
+  void operator()(const OneOf<Input, Add, Multiply, Concat> auto& operation) const {
+    static_assert(std::is_empty_v<std::remove_cvref_t<decltype(operation)>>);
+  }
+
+  void operator()(const Convolution& convolution) const {
+    const auto& [window, filters, groups, fully_connected, weights, bias] = convolution;
+    add(builder, window);
+    builder.add(std::int64_t(filters)).add(std::int64_t(groups)).add(std::int64_t(fully_connected));
+    builder.add(std::span<const float>(weights)).add(std::span<const float>(bias));
+  }
+
+  void operator()(const Pool& pool) const {
+    const auto& [kind, window, count_padding] = pool;
+    add(builder, window);
+    builder.add(std::int64_t(kind)).add(std::int64_t(count_padding));
+  }
+
+  void operator()(const Rearrange& rearrange) const {
+    const auto& [source] = rearrange;
+    builder.add(std::span<const std::int32_t>(source));
+  }
+
+  void operator()(const Function& function) const {
+    const auto& [kind, alpha, beta] = function;
+    builder.add(std::int64_t(kind)).add(double(alpha)).add(double(beta));
+  }
+
+  void operator()(const LocalResponseNorm& norm) const {
+    const auto& [size, alpha, beta, bias] = norm;
+    builder.add(std::int64_t(size)).add(double(alpha)).add(double(beta)).add(double(bias));
+  }
+};
+
 }  // namespace
 
 Key content_key(const Network& network) {
   KeyBuilder builder;
   for (const Layer& layer : network.layers) {
-    builder.add(std::int64_t(layer.operation.index())).add(std::span<const int>(layer.inputs));
-    const Shape& shape = layer.output;
-    builder.add(std::int64_t(shape.channels)).add(std::int64_t(shape.height)).add(std::int64_t(shape.width));
-    builder.add(double(layer.low)).add(double(layer.high));
-    if (const auto* convolution = std::get_if<Convolution>(&layer.operation)) {
-      add(builder, convolution->window);
-      builder.add(std::int64_t(convolution->groups))
-          .add(std::int64_t(convolution->fully_connected))
-          .add(std::span<const float>(convolution->weights));
-      builder.add(std::span<const float>(convolution->bias));
-    } else if (const auto* pool = std::get_if<Pool>(&layer.operation)) {
-      add(builder, pool->window);
-      builder.add(std::int64_t(pool->kind)).add(std::int64_t(pool->count_padding));
-    } else if (const auto* rearrange = std::get_if<Rearrange>(&layer.operation)) {
-      builder.add(std::span<const std::int32_t>(rearrange->source));
-    } else if (const auto* function = std::get_if<Function>(&layer.operation)) {
-      builder.add(std::int64_t(function->kind)).add(double(function->alpha)).add(double(function->beta));
-    } else if (const auto* norm = std::get_if<LocalResponseNorm>(&layer.operation)) {
-      builder.add(std::int64_t(norm->size)).add(double(norm->alpha)).add(double(norm->beta)).add(double(norm->bias));
-    }
+    const auto& [name, operation, inputs, output, low, high] = layer;  // the name decides nothing
+    builder.add(std::int64_t(operation.index())).add(std::span<const int>(inputs));
+    const auto& [channels, height, width] = output;
+    builder.add(std::int64_t(channels)).add(std::int64_t(height)).add(std::int64_t(width));
+    builder.add(double(low)).add(double(high));
+    std::visit(AddFields{builder}, operation);
   }
   return builder.key();
 }
@@ -62,20 +89,10 @@ Key content_key(const QuantizedWeights& weights) {
 }
 
 Key content_key(const Accelerator& accelerator) {
-  const Accelerator& a = accelerator;
   KeyBuilder builder;
-  for (const std::int64_t number :
-       {std::int64_t(a.design), std::int64_t(a.peer), std::int64_t(a.lanes), std::int64_t(a.rows),
-        std::int64_t(a.columns), std::int64_t(a.tiles), std::int64_t(a.fc_columns), std::int64_t(a.encoding),
-        std::int64_t(a.first_stage_shift), std::int64_t(a.column_registers), std::int64_t(a.precision),
-        std::int64_t(a.bits_per_cycle), std::int64_t(a.weight_bits), std::int64_t(a.significances),
-        std::int64_t(a.search_shape), std::int64_t(a.lookahead), std::int64_t(a.lookaside), a.weight_buffer,
-        a.activation_buffer}) {
-    builder.add(number);
-  }
-  for (const double number : {a.clock_ghz, a.off_chip_gbyte_per_s, a.term_energy, a.on_chip_energy, a.off_chip_energy,
-                              a.leakage_energy, a.lane_area, a.buffer_area}) {
-    builder.add(number);
+  builder.add(accelerator.design->name);
+  for (const AcceleratorField& field : accelerator_fields()) {
+    std::visit([&](const auto value) { builder.add(value); }, field.of(accelerator));
   }
   return builder.key();
 }

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 
 #include "host/base/error.hpp"
@@ -34,65 +33,44 @@ std::uint64_t checksum_of(const Key& key, std::span<const std::byte> payload) {
 }
 
 [[noreturn]] void fail(const std::string& what, const std::string& path, const std::string& what_to_do) {
-  throw Error(what + " '" + path + "'", std::strerror(errno), what_to_do);
-}
-
-std::vector<std::byte> read_all(int file, const std::string& path) {
-  struct stat status {};
-  if (fstat(file, &status) != 0) fail("cannot read", path, "check the file system");
-  std::vector<std::byte> content(static_cast<std::size_t>(status.st_size));
-  for (std::size_t done = 0; done < content.size();) {
-    const ssize_t count = pread(file, content.data() + done, content.size() - done, off_t(done));
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) fail("cannot read", path, "check the file system");
-    if (count == 0) {
-      content.resize(done);
-      break;
-    }
-    done += std::size_t(count);
-  }
-  return content;
+  throw Error(fmt::format("{} '{}'", what, path), system_reason(), what_to_do);
 }
 
 }  // namespace
 
 Journal::Journal(const std::string& output, const std::string& producer, bool resume) : path_(path_of(output)) {
-  try {
-    while (!open_locked(output)) {
-    }
-    read(producer, resume);
-  } catch (...) {
-    close(file_);
-    throw;
+  while (!open_locked(output)) {
   }
+  read(producer, resume);
 }
 
 /// False if the file was removed in between, by a run that ended.
 bool Journal::open_locked(const std::string& output) {
-  if (file_ >= 0) close(file_);
-  file_ = open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (file_ < 0) fail("cannot open", path_, "choose an output in a folder where files can be written");
-  if (flock(file_, LOCK_EX | LOCK_NB) != 0) {
+  file_ = Descriptor(path_, O_RDWR | O_CREAT);
+  if (!file_) fail("cannot open", path_, "choose an output in a folder where files can be written");
+  if (flock(file_.id(), LOCK_EX | LOCK_NB) != 0) {
     if (errno == EWOULDBLOCK) {
       throw Error("'" + output + "' is being written by another run", "its journal '" + path_ + "' is locked",
                   "wait for that run, or choose another output");
     }
     // some network file systems have no locks
     fmt::print(stderr, "bitcluster: '{}' cannot be locked ({}); see that no other run writes it\n", path_,
-               std::strerror(errno));
+               system_reason());
   }
   struct stat opened {
   }, named{};
-  return fstat(file_, &opened) == 0 && stat(path_.c_str(), &named) == 0 && opened.st_ino == named.st_ino;
+  return fstat(file_.id(), &opened) == 0 && stat(path_.c_str(), &named) == 0 && opened.st_ino == named.st_ino;
 }
 
 void Journal::read(const std::string& producer, bool resume) {
   const std::string start = std::string(magic) + producer + "\n";
-  const std::vector<std::byte> content = read_all(file_, path_);
+  const std::optional<std::vector<std::byte>> found = read_all(file_);
+  if (!found) fail("cannot read", path_, "check the file system");
+  const std::vector<std::byte>& content = *found;
   const std::string_view text(reinterpret_cast<const char*>(content.data()), content.size());
   if (text.size() < start.size() && std::string_view(start).starts_with(text)) {  // new, or killed at once
     try {
-      if (ftruncate(file_, 0) != 0) fail("cannot write", path_, "check the file system");
+      if (ftruncate(file_.id(), 0) != 0) fail("cannot write", path_, "check the file system");
       write(std::as_bytes(std::span(start)));
       sync();
     } catch (...) {
@@ -107,7 +85,7 @@ void Journal::read(const std::string& producer, bool resume) {
   if (!text.starts_with(start)) {
     const std::string_view other = text.substr(magic.size(), text.find('\n', magic.size()) - magic.size());
     throw Error("the interrupted run cannot be resumed",
-                "'" + path_ + "' was written by " + std::string(other) + ", this is " + producer,
+                fmt::format("'{}' was written by {}, this is {}", path_, other, producer),
                 "use the program that began the run, or delete the file to begin anew");
   }
   end_ = start.size();
@@ -126,12 +104,11 @@ void Journal::read(const std::string& producer, bool resume) {
                 fmt::format("{} results of it are there", found_at_start_),
                 "add --resume to go on with it, or delete the file to begin anew");
   }
-  if (ftruncate(file_, off_t(end_)) != 0) fail("cannot write", path_, "check the file system");
+  if (ftruncate(file_.id(), off_t(end_)) != 0) fail("cannot write", path_, "check the file system");
 }
 
 Journal::~Journal() {
   if (payloads_.empty() && !finished_) unlink(path_.c_str());  // of a run that failed before it did anything
-  close(file_);
 }
 
 std::optional<std::span<const std::byte>> Journal::find(const Key& key) const {
@@ -163,23 +140,18 @@ void Journal::append(const Key& key, std::span<const std::byte> payload) {
 
 /// At the end of the last whole record.
 void Journal::write(std::span<const std::byte> bytes) {
-  for (std::size_t done = 0; done < bytes.size();) {
-    const ssize_t count = pwrite(file_, bytes.data() + done, bytes.size() - done, off_t(end_ + done));
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) {
-      const int reason = errno;
-      // if this fails as well, opening the file again drops the rest
-      [[maybe_unused]] const int dropped = ftruncate(file_, off_t(end_));
-      errno = reason;
-      fail("cannot write", path_, "free some space, then go on with --resume: what was done before is kept");
-    }
-    done += std::size_t(count);
+  if (!write_at(file_, bytes, end_)) {
+    const int reason = errno;
+    // if this fails as well, opening the file again drops the rest
+    [[maybe_unused]] const int dropped = ftruncate(file_.id(), off_t(end_));
+    errno = reason;
+    fail("cannot write", path_, "free some space, then go on with --resume: what was done before is kept");
   }
   end_ += bytes.size();
 }
 
 void Journal::sync() {
-  if (fdatasync(file_) != 0) {
+  if (fdatasync(file_.id()) != 0) {
     fail("cannot write", path_, "free some space, then go on with --resume: what was done before is kept");
   }
   synced_ = std::chrono::steady_clock::now();

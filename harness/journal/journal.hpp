@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "host/files/content_hash.hpp"
+#include "host/files/posix_file.hpp"
 
 namespace bitcluster {
 
@@ -54,7 +55,7 @@ class Journal {
   void write(std::span<const std::byte> bytes);
 
   std::string path_;
-  int file_ = -1;
+  Descriptor file_;
   std::uint64_t end_ = 0;  //!< of the last whole record [byte]
   std::size_t found_at_start_ = 0;
   bool finished_ = false;  //!< the name may be another run's by now

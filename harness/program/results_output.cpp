@@ -3,6 +3,7 @@
 #include <ctime>
 
 #include "harness/program/version.hpp"
+#include "host/files/posix_file.hpp"
 #include "host/results/file.hpp"
 
 namespace bitcluster {

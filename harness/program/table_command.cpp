@@ -4,6 +4,7 @@
 #include "harness/study/config.hpp"
 #include "host/results/file.hpp"
 #include "host/results/merge.hpp"
+#include "host/results/report.hpp"
 #include "host/results/summary.hpp"
 
 namespace bitcluster {

@@ -1,10 +1,13 @@
 #include "host/cpu/backend.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 #include <map>
 #include <optional>
 #include <utility>
+#include <variant>
 
 #include "host/base/error.hpp"
 #include "host/base/parallel.hpp"
@@ -38,12 +41,156 @@ struct LayerPlan {
   std::optional<PackedConvolution> convolution;  //!< with the reference weights
 };
 
+/// Computes one layer for some images, all tensors (images, h, w, c).
+struct RunLayer {
+  const Kernels& kernels;
+  const IntegerNetwork& network;
+  const Layer& layer;
+  const LayerConstants& constants;
+  const PackedConvolution* convolution;  //!< of a layer with weights
+  const std::uint8_t* pixels;
+  std::span<const Buffer* const> inputs;
+  int images;
+  Workspace& workspace;
+  void* output;  //!< bytes, or floats where `real`
+  bool real;     //!< the last layer's
+
+  const Shape& from(std::size_t input = 0) const { return network.network.layers[layer.inputs[input]].output; }
+  const Shape& to() const { return layer.output; }
+  std::size_t count() const { return images * to().size(); }
+  std::size_t positions() const { return std::size_t(images) * to().height * to().width; }
+
+  Operand operand(std::size_t i, std::size_t first = 0) const {
+    return {inputs[i]->as<std::uint8_t>() + first, network.formats[layer.inputs[i]].is_signed,
+            constants.multipliers[std::min(i, constants.multipliers.size() - 1)]};
+  }
+
+  Result result_at(std::size_t first) const {
+    return {static_cast<char*>(output) + first * (real ? sizeof(float) : 1), constants.range, real};
+  }
+
+  void operator()(const Input&) const {
+    const int channels = to().channels;
+    const std::size_t positions = this->positions();
+    const std::uint8_t* const from = pixels;
+    std::uint8_t* const bytes = static_cast<std::uint8_t*>(output);
+    for (int c = 0; c < channels; ++c) {
+      const std::int8_t* table = network.input_table.data() + c * 256;
+      for (std::size_t i = 0; i < positions; ++i) bytes[i * channels + c] = std::uint8_t(table[from[i * channels + c]]);
+    }
+  }
+
+  void operator()(const Convolution&) const {
+    convolution->run(inputs[0]->as<void>(), images, {output, constants.range, real}, workspace.scratch);
+  }
+
+  void operator()(const Pool& pool) const {
+    const Shape &from = this->from(), &to = this->to();
+    const Window& window = pool.window;
+    const bool average = pool.kind == Pool::Kind::average;
+    const Operand input = operand(0);
+    std::vector<const std::uint8_t*>& inside = workspace.positions;
+    PoolTask task{nullptr, 0, to.channels, input.is_signed, input.multiplier};
+    const std::size_t positions = this->positions();
+    for (std::size_t position = 0; position < positions; ++position) {
+      const int x = int(position % to.width), y = int(position / to.width % to.height);
+      const std::size_t image = position / to.width / to.height;
+      inside.clear();
+      for (int ky = 0; ky < window.kernel_h; ++ky) {
+        const int iy = y * window.stride_h - window.pad_top + ky * window.dilation_h;
+        if (iy < 0 || iy >= from.height) continue;
+        for (int kx = 0; kx < window.kernel_w; ++kx) {
+          const int ix = x * window.stride_w - window.pad_left + kx * window.dilation_w;
+          if (ix < 0 || ix >= from.width) continue;
+          inside.push_back(input.values + ((image * from.height + iy) * from.width + ix) * from.channels);
+        }
+      }
+      task.positions = inside.data();
+      task.count = int(inside.size());
+      if (average) task.multiplier = constants.position_multipliers[position % (std::size_t(to.height) * to.width)];
+      // an empty window averages to zero
+      (average || inside.empty() ? kernels.average_pool : kernels.max_pool)(task, result_at(position * to.channels));
+    }
+  }
+
+  void operator()(const Add&) const { kernels.add(operand(0), operand(1), result_at(0), count()); }
+
+  void operator()(const Multiply&) const {
+    if (from(0) == from(1)) {
+      kernels.multiply(operand(0), operand(1), result_at(0), count());
+      return;
+    }
+    const std::size_t channels = to().channels, plane = std::size_t(to().height) * to().width;
+    for (std::size_t position = 0; position < positions(); ++position) {
+      kernels.multiply(operand(0, position * channels), operand(1, position / plane * channels),
+                       result_at(position * channels), channels);
+    }
+  }
+
+  void operator()(const Concat&) const {
+    std::size_t first = 0;
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      const std::size_t channels = from(i).channels;
+      for (std::size_t position = 0; position < positions(); ++position) {
+        const Operand part = operand(i, position * channels);
+        const Result result = result_at(position * to().channels + first);
+        if (constants.copies) {
+          std::memcpy(result.values, part.values, channels);
+        } else {
+          kernels.rescale(part, result, channels);
+        }
+      }
+      first += channels;
+    }
+  }
+
+  void operator()(const Rearrange&) const {
+    const std::int32_t* const source = constants.source.data();
+    for (int image = 0; image < images; ++image) {
+      const std::uint8_t* const values = operand(0, image * from().size()).values;
+      look_up(image, [=](std::size_t i) { return source[i] < 0 ? std::uint8_t(0) : values[source[i]]; });
+    }
+  }
+
+  void operator()(const Function&) const {
+    for (int image = 0; image < images; ++image) {
+      const std::uint8_t* const values = operand(0, image * to().size()).values;
+      look_up(image, [=](std::size_t i) { return values[i]; });
+    }
+  }
+
+  void operator()(const LocalResponseNorm& norm) const {
+    const int channels = to().channels;
+    const auto [before, after] = channel_window(norm, channels);
+    workspace.scratch.reserve((std::size_t(channels) + before + after) * sizeof(std::int32_t));
+    for (std::size_t position = 0; position < positions(); ++position) {
+      kernels.normalize(operand(0, position * channels), channels, before, after, constants.square_table.data(),
+                        workspace.scratch.as<std::int32_t>(), result_at(position * channels));
+    }
+  }
+
+  /// Output of one image by its input's bytes; byte(i) gives that of element i.
+  template <class Byte>
+  void look_up(int image, Byte&& byte) const {
+    const std::size_t size = to().size();
+    if (real) {
+      const auto& table = constants.reals;
+      float* const values = static_cast<float*>(output) + image * size;
+      for (std::size_t i = 0; i < size; ++i) values[i] = table[byte(i)];
+    } else {
+      const auto& table = constants.bytes;
+      std::uint8_t* const values = static_cast<std::uint8_t*>(output) + image * size;
+      for (std::size_t i = 0; i < size; ++i) values[i] = table[byte(i)];
+    }
+  }
+};
+
 class CpuBackend final : public Backend {
  public:
   explicit CpuBackend(const Kernels& kernels) : kernels_(kernels) {}
 
   std::string description() const override {
-    return std::string("cpu (") + kernels_.name + ", " + std::to_string(thread_count()) + " threads)";
+    return fmt::format("cpu ({}, {} threads)", kernels_.name, thread_count());
   }
 
   void load(const IntegerNetwork& network) override;
@@ -74,8 +221,6 @@ class CpuBackend final : public Backend {
 
   void run(Pass pass, const ChangedWeights& weights, const std::uint8_t* pixels, int images, Workspace& workspace,
            const Tensors& reference, Tensors& tensors) const;
-  void run_layer(int index, const PackedConvolution* changed, std::span<const Buffer* const> inputs, int images,
-                 Workspace& workspace, void* output) const;
   void copy_logits(const Buffer& tensor, int images, float* logits) const;
 
   const Kernels& kernels_;
@@ -175,9 +320,8 @@ std::vector<CpuBackend::ChangedWeights> CpuBackend::pack(std::span<const Variant
 void CpuBackend::evaluate(ImageBatch images, std::span<const Variant> variants, std::span<float> logits) {
   const std::size_t classes = loaded().network.classes(), image_size = network_->network.input().size();
   if (images.count < 0 || logits.size() != variants.size() * images.count * classes) {
-    throw Error("cannot evaluate " + std::to_string(images.count) + " images",
-                "the place for logits has " + std::to_string(logits.size()) + " values",
-                "give (variants, count, classes)");
+    throw Error(fmt::format("cannot evaluate {} images", images.count),
+                fmt::format("the place for logits has {} values", logits.size()), "give (variants, count, classes)");
   }
   std::vector<Pass> passes;
   for (const Variant& variant : variants) passes.push_back(variant_pass(network_->network, variant));
@@ -262,124 +406,18 @@ void CpuBackend::run(Pass pass, const ChangedWeights& weights, const std::uint8_
     const Layer& layer = layers()[index];
     const std::size_t element = index == last() ? sizeof(float) : 1;
     tensors[index] = workspace.pool.take(images * layer.output.size() * element);
-    if (index == 0) {
-      const int channels = layer.output.channels;
-      std::uint8_t* to = tensors[0].as<std::uint8_t>();
-      const std::size_t positions = images * layer.output.size() / channels;
-      for (int c = 0; c < channels; ++c) {
-        const std::int8_t* table = network_->input_table.data() + c * 256;
-        for (std::size_t i = 0; i < positions; ++i)
-          to[i * channels + c] = std::uint8_t(table[pixels[i * channels + c]]);
-      }
-      continue;
-    }
     std::vector<const Buffer*> inputs;
     for (const int input : layer.inputs) inputs.push_back(pass.computes[input] ? &tensors[input] : &reference[input]);
+    const LayerPlan& plan = plans_[index];
     const auto changed = weights.find(index);
-    run_layer(index, changed == weights.end() ? nullptr : changed->second, inputs, images, workspace,
-              tensors[index].as<void>());
+    const PackedConvolution* const convolution = changed != weights.end() ? changed->second
+                                                 : plan.convolution       ? &*plan.convolution
+                                                                          : nullptr;
+    std::visit(RunLayer{kernels_, *network_, layer, plan.constants, convolution, pixels, inputs, images, workspace,
+                        tensors[index].as<void>(), index == last()},
+               layer.operation);
     for (const int input : layer.inputs) {
       if (pass.computes[input] && --pass.readers[input] == 0) workspace.pool.give(std::exchange(tensors[input], {}));
-    }
-  }
-}
-
-void CpuBackend::run_layer(int index, const PackedConvolution* changed, std::span<const Buffer* const> inputs,
-                           int images, Workspace& workspace, void* output) const {
-  const Layer& layer = layers()[index];
-  const LayerPlan& plan = plans_[index];
-  const LayerConstants& constants = plan.constants;
-  const bool real = index == last();
-  const std::size_t element = real ? sizeof(float) : 1;
-  const Shape& to = layer.output;
-  const std::size_t count = images * to.size(), positions = std::size_t(images) * to.height * to.width;
-  const auto result_at = [&](std::size_t first) {
-    return Result{static_cast<char*>(output) + first * element, constants.range, real};
-  };
-  const auto operand = [&](std::size_t i, std::size_t first = 0) {
-    return Operand{inputs[i]->as<std::uint8_t>() + first, network_->formats[layer.inputs[i]].is_signed,
-                   constants.multipliers[std::min(i, constants.multipliers.size() - 1)]};
-  };
-  const auto look_up = [&](const std::uint8_t* from, const std::int32_t* source) {
-    const std::size_t size = to.size();
-    const std::uint8_t zero = 0;
-    for (std::size_t i = 0; i < size; ++i) {
-      const std::uint8_t byte = !source ? from[i] : source[i] < 0 ? zero : from[source[i]];
-      if (real) {
-        static_cast<float*>(output)[i] = constants.reals[byte];
-      } else {
-        static_cast<std::uint8_t*>(output)[i] = constants.bytes[byte];
-      }
-    }
-    output = static_cast<char*>(output) + size * element;
-  };
-
-  if (is_convolution(layer)) {
-    (changed ? *changed : *plan.convolution)
-        .run(inputs[0]->as<void>(), images, {output, constants.range, real}, workspace.scratch);
-  } else if (const auto* pool = std::get_if<Pool>(&layer.operation)) {
-    const Shape& from = layers()[layer.inputs[0]].output;
-    const Window& window = pool->window;
-    const bool average = pool->kind == Pool::Kind::average;
-    const Operand input = operand(0);
-    std::vector<const std::uint8_t*>& inside = workspace.positions;
-    PoolTask task{nullptr, 0, to.channels, input.is_signed, input.multiplier};
-    for (std::size_t position = 0; position < positions; ++position) {
-      const int x = int(position % to.width), y = int(position / to.width % to.height);
-      const std::size_t image = position / to.width / to.height;
-      inside.clear();
-      for (int ky = 0; ky < window.kernel_h; ++ky) {
-        const int iy = y * window.stride_h - window.pad_top + ky * window.dilation_h;
-        if (iy < 0 || iy >= from.height) continue;
-        for (int kx = 0; kx < window.kernel_w; ++kx) {
-          const int ix = x * window.stride_w - window.pad_left + kx * window.dilation_w;
-          if (ix < 0 || ix >= from.width) continue;
-          inside.push_back(input.values + ((image * from.height + iy) * from.width + ix) * from.channels);
-        }
-      }
-      task.positions = inside.data();
-      task.count = int(inside.size());
-      if (average) task.multiplier = constants.position_multipliers[position % (std::size_t(to.height) * to.width)];
-      // an empty window averages to zero
-      (average || inside.empty() ? kernels_.average_pool : kernels_.max_pool)(task, result_at(position * to.channels));
-    }
-  } else if (std::holds_alternative<Add>(layer.operation)) {
-    kernels_.add(operand(0), operand(1), result_at(0), count);
-  } else if (std::holds_alternative<Multiply>(layer.operation)) {
-    if (layers()[layer.inputs[1]].output == layers()[layer.inputs[0]].output) {
-      kernels_.multiply(operand(0), operand(1), result_at(0), count);
-    } else {
-      const std::size_t plane = std::size_t(to.height) * to.width;
-      for (std::size_t position = 0; position < positions; ++position) {
-        kernels_.multiply(operand(0, position * to.channels), operand(1, position / plane * to.channels),
-                          result_at(position * to.channels), to.channels);
-      }
-    }
-  } else if (std::holds_alternative<Concat>(layer.operation)) {
-    std::size_t first = 0;
-    for (std::size_t i = 0; i < inputs.size(); ++i) {
-      const std::size_t channels = layers()[layer.inputs[i]].output.channels;
-      for (std::size_t position = 0; position < positions; ++position) {
-        const Operand from = operand(i, position * channels);
-        const Result result = result_at(position * to.channels + first);
-        if (constants.copies) {
-          std::memcpy(result.values, from.values, channels);
-        } else {
-          kernels_.rescale(from, result, channels);
-        }
-      }
-      first += channels;
-    }
-  } else if (std::holds_alternative<Rearrange>(layer.operation)) {
-    const std::size_t size = layers()[layer.inputs[0]].output.size();
-    for (int image = 0; image < images; ++image) look_up(operand(0, image * size).values, constants.source.data());
-  } else if (std::holds_alternative<Function>(layer.operation)) {
-    for (int image = 0; image < images; ++image) look_up(operand(0, image * to.size()).values, nullptr);
-  } else if (const auto* norm = std::get_if<LocalResponseNorm>(&layer.operation)) {
-    workspace.scratch.reserve((to.channels + norm->size) * sizeof(std::int32_t));
-    for (std::size_t position = 0; position < positions; ++position) {
-      kernels_.normalize(operand(0, position * to.channels), to.channels, norm->size, constants.square_table.data(),
-                         workspace.scratch.as<std::int32_t>(), result_at(position * to.channels));
     }
   }
 }
@@ -403,7 +441,7 @@ std::unique_ptr<Backend> make_cpu_backend(const std::string& instruction_set) {
   if (instruction_set.empty()) return make_cpu_backend(best_kernels());
   const Kernels* kernels = find_kernels(instruction_set.c_str());
   if (!kernels) {
-    throw Error("cannot use the instruction set '" + instruction_set + "'",
+    throw Error(fmt::format("cannot use the instruction set '{}'", instruction_set),
                 "this processor lacks it or no kernels are written for it",
                 "choose portable, avx2 or avx512-vnni, or none for the fastest");
   }

@@ -6,8 +6,10 @@
 #include <cmath>
 #include <limits>
 #include <mutex>
+#include <variant>
 
 #include "host/base/error.hpp"
+#include "host/base/overloaded.hpp"
 #include "host/base/parallel.hpp"
 #include "host/cpu/float_network.hpp"
 
@@ -28,20 +30,28 @@ bool is(const Layer& layer) {
   return std::holds_alternative<Kind>(layer.operation);
 }
 
+/// Whether an operation gives nothing negative, if its inputs are `non_negative`.
+struct GivesNonNegative {
+  bool non_negative;
+
+  bool operator()(const OneOf<Input, Convolution> auto&) const { return false; }
+  bool operator()(const OneOf<Pool, Add, Multiply, Concat, Rearrange, LocalResponseNorm> auto&) const {
+    return non_negative;
+  }
+  bool operator()(const Function& function) const {
+    // leaky ReLU with a negative slope and hard swish keep the sign of a non-negative value as well
+    return non_negative || function.kind == Function::Kind::sigmoid || function.kind == Function::Kind::hard_sigmoid;
+  }
+};
+
 /// Which layers cannot have a negative output, whatever the image.
 std::vector<bool> find_non_negative(const Network& network) {
   std::vector<bool> non_negative(network.layers.size());
   for (std::size_t i = 0; i < network.layers.size(); ++i) {
     const Layer& layer = network.layers[i];
-    const auto* function = std::get_if<Function>(&layer.operation);
-    if (layer.low >= 0 ||
-        (function && (function->kind == Function::Kind::sigmoid || function->kind == Function::Kind::hard_sigmoid))) {
-      non_negative[i] = true;
-    } else if (!is<Input>(layer) && !is<Convolution>(layer)) {
-      non_negative[i] =
-          std::all_of(layer.inputs.begin(), layer.inputs.end(), [&](int input) { return bool(non_negative[input]); });
-      // leaky ReLU with a negative slope and hard swish keep the sign of a non-negative value as well
-    }
+    const bool inputs =
+        std::all_of(layer.inputs.begin(), layer.inputs.end(), [&](int input) { return bool(non_negative[input]); });
+    non_negative[i] = layer.low >= 0 || std::visit(GivesNonNegative{inputs}, layer.operation);
   }
   return non_negative;
 }

@@ -91,11 +91,11 @@ void average_pool_all(const PoolTask& task, Result result) {
   }
 }
 
-void normalize_all(Operand from, int channels, int size, const float* table, std::int32_t* __restrict squares,
-                   Result result) {
-  const int before = (size - 1) / 2;
+void normalize_all(Operand from, int channels, int before, int after, const float* table,
+                   std::int32_t* __restrict squares, Result result) {
+  const int size = before + 1 + after;
   with_type(from.values, from.is_signed, [&](const auto* values) {
-    for (int i = 0; i < channels + size; ++i) squares[i] = 0;
+    for (int i = 0; i < channels + before + after; ++i) squares[i] = 0;
     for (int i = 0; i < channels; ++i) squares[before + i] = values[i] * values[i];
     store(result, std::size_t(channels), [&](std::size_t i) {
       std::int32_t sum = 0;

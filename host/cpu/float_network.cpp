@@ -1,12 +1,16 @@
 #include "host/cpu/float_network.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <optional>
 #include <utility>
+#include <variant>
 
 #include "host/base/error.hpp"
+#include "host/base/overloaded.hpp"
 #include "host/base/parallel.hpp"
 #include "host/cpu/packed_convolution.hpp"
 
@@ -188,36 +192,45 @@ struct Evaluate {
   }
 };
 
+/// Prepares one layer.
+struct Prepare {
+  const Network& network;
+  const Layer& layer;
+  FloatLayerPlan& plan;
+
+  const Shape& from() const { return network.layers[layer.inputs[0]].output; }
+
+  void operator()(const OneOf<Input, Pool, Add, Multiply, Concat, Function, LocalResponseNorm> auto&) const {}
+
+  void operator()(const Convolution& convolution) const {
+    if (convolution.groups == 1 || convolution.groups != from().channels || convolution.filters != convolution.groups) {
+      plan.convolution.emplace(best_kernels(), convolution, from(), layer.output);
+      return;
+    }
+    const std::size_t channels = from().channels, taps = convolution.weights.size() / channels;
+    std::vector<float>& values = plan.depthwise.emplace().values;
+    values.resize(convolution.weights.size());
+    for (std::size_t i = 0; i < values.size(); ++i) values[i % taps * channels + i / taps] = convolution.weights[i];
+  }
+
+  void operator()(const Rearrange& rearrange) const {
+    const auto to_channels_last = [](const Shape& shape, std::int32_t element) {
+      const int plane = shape.height * shape.width;
+      return element % plane * shape.channels + element / plane;
+    };
+    plan.source.resize(rearrange.source.size());
+    for (std::size_t i = 0; i < rearrange.source.size(); ++i) {
+      const std::int32_t source = rearrange.source[i];
+      plan.source[to_channels_last(layer.output, std::int32_t(i))] = source < 0 ? -1 : to_channels_last(from(), source);
+    }
+  }
+};
+
 std::vector<FloatLayerPlan> prepare(const Network& network) {
   std::vector<FloatLayerPlan> plans(network.layers.size());
-  const Kernels& kernels = best_kernels();
   parallel_for(long(plans.size()), [&](long index, int) {
     const Layer& layer = network.layers[index];
-    if (layer.inputs.empty()) return;
-    const Shape& from = network.layers[layer.inputs[0]].output;
-    if (const auto* convolution = std::get_if<Convolution>(&layer.operation)) {
-      if (convolution->groups > 1 && convolution->groups == from.channels &&
-          convolution->filters == convolution->groups) {
-        const std::size_t channels = from.channels, taps = convolution->weights.size() / channels;
-        std::vector<float>& values = plans[index].depthwise.emplace().values;
-        values.resize(convolution->weights.size());
-        for (std::size_t i = 0; i < values.size(); ++i)
-          values[i % taps * channels + i / taps] = convolution->weights[i];
-      } else {
-        plans[index].convolution.emplace(kernels, *convolution, from, layer.output);
-      }
-    } else if (const auto* rearrange = std::get_if<Rearrange>(&layer.operation)) {
-      const auto to_channels_last = [](const Shape& shape, std::int32_t element) {
-        const int plane = shape.height * shape.width;
-        return element % plane * shape.channels + element / plane;
-      };
-      plans[index].source.resize(rearrange->source.size());
-      for (std::size_t i = 0; i < rearrange->source.size(); ++i) {
-        const std::int32_t source = rearrange->source[i];
-        plans[index].source[to_channels_last(layer.output, std::int32_t(i))] =
-            source < 0 ? -1 : to_channels_last(from, source);
-      }
-    }
+    std::visit(Prepare{network, layer, plans[index]}, layer.operation);
   });
   for (const Layer& layer : network.layers) {
     for (const int input : layer.inputs) ++plans[input].readers;
@@ -247,8 +260,8 @@ std::vector<float> FloatNetwork::run(std::span<const float> images, int count,
   const auto& [network, plans] = *state_;
   const std::size_t image_size = network.input().size(), classes = network.classes();
   if (count < 0 || images.size() != count * image_size) {
-    throw Error("cannot run network '" + network.name + "' on " + std::to_string(count) + " images",
-                std::to_string(images.size()) + " values do not have that size", "give (count, h, w, c)");
+    throw Error(fmt::format("cannot run network '{}' on {} images", network.name, count),
+                fmt::format("{} values do not have that size", images.size()), "give (count, h, w, c)");
   }
   std::vector<FloatWorkspace> workspaces(thread_count());
   std::vector<float> logits(count * classes);

@@ -95,8 +95,10 @@ struct Kernels {
   void (*multiply)(Operand, Operand, Result, std::size_t count);  //!< multiplier of the first one
   void (*max_pool)(const PoolTask&, Result);
   void (*average_pool)(const PoolTask&, Result);
-  /// from: (channels), squares: int32 scratch (channels + size), table: by sum of squares
-  void (*normalize)(Operand from, int channels, int size, const float* table, std::int32_t* squares, Result);
+  /// from: (channels), before, after: channels around each that are summed, squares: int32 scratch (channels + before +
+  /// after), table: by sum of squares
+  void (*normalize)(Operand from, int channels, int before, int after, const float* table, std::int32_t* squares,
+                    Result);
 
   /// Squared error of one block of weights; nearest: of a RoundingTable, whose last place is `last`
   double (*squared_error)(const float* weights, int count, double scale, const double* nearest, int last);

@@ -1,5 +1,7 @@
 #include "host/data/trace.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
@@ -8,7 +10,7 @@
 #include <optional>
 
 #include "host/base/error.hpp"
-#include "host/emulation/design.hpp"
+#include "host/emulation/operands.hpp"
 
 namespace bitcluster {
 namespace {
@@ -54,11 +56,7 @@ std::vector<std::string> link_names(const Place& place, hid_t group) {
   return names;
 }
 
-std::string shape_text(const std::vector<std::int64_t>& shape) {
-  std::string text = "(";
-  for (std::size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
-  return text + ")";
-}
+std::string shape_text(const std::vector<std::int64_t>& shape) { return fmt::format("({})", fmt::join(shape, ", ")); }
 
 /// An open dataset of integers. Its values are read when asked for and not kept.
 class Tensor {
@@ -70,25 +68,18 @@ class Tensor {
   }
 
   Tensor(const Place& place, hid_t group, const std::string& name)
-      : place_(place), name_(name), dataset_(H5Oopen(group, name.c_str(), H5P_DEFAULT), H5Oclose, place.of(name)) {
-    if (H5Iget_type(dataset_) != H5I_DATASET) {
-      place.reject(name, "it is not a dataset", "store it as a dataset of integers");
+      : place_(place), name_(name), dataset_(open(place, group, name), place.of(name)) {
+    if (dataset_.type_class() != H5T_INTEGER) place.reject(name, "its values are not integers", "store it as int32");
+    const std::vector<hsize_t>& extents = dataset_.extents();
+    if (extents.size() != 2 && extents.size() != 4) {
+      place.reject(name, fmt::format("it has {} dimensions", extents.size()), "give it 4, or 2 for a fc layer");
     }
-    const Hdf5Id type(H5Dget_type(dataset_), H5Tclose, place.of(name));
-    if (H5Tget_class(type) != H5T_INTEGER) place.reject(name, "its values are not integers", "store it as int32");
-    const Hdf5Id space(H5Dget_space(dataset_), H5Sclose, place.of(name));
-    const int rank = H5Sget_simple_extent_ndims(space);
-    if (rank != 2 && rank != 4) {
-      place.reject(name, "it has " + std::to_string(std::max(rank, 0)) + " dimensions",
-                   "give it 4, or 2 for a fc layer");
-    }
-    std::vector<hsize_t> extents(static_cast<std::size_t>(rank));
-    hdf5_check(H5Sget_simple_extent_dims(space, extents.data(), nullptr), place.of(name));
     std::int64_t size = 1;
     for (const hsize_t extent : extents) {
       shape_.push_back(std::int64_t(extent));
       if (extent < 1 || extent > hsize_t(std::numeric_limits<std::int32_t>::max())) {
-        place.reject(name, "its shape " + shape_text(shape_) + "... has an extent out of range", "use 1 or more");
+        place.reject(name, fmt::format("its shape {}... has an extent out of range", shape_text(shape_)),
+                     "use 1 or more");
       }
       size *= std::int64_t(extent);
       if (size > (std::int64_t(1) << 33)) place.reject(name, "it has more than 2^33 values", "split the trace");
@@ -101,29 +92,19 @@ class Tensor {
 
   /// The values of `count` filters or images. Error if one is outside -32767..32767.
   std::vector<std::int16_t> read(std::int64_t first, std::int64_t count) const {
-    const std::string what = place_.of(name_);
-    std::vector<hsize_t> start(shape_.size(), 0), extents(shape_.begin(), shape_.end());
-    start[0] = hsize_t(first);
-    extents[0] = hsize_t(count);
-    const Hdf5Id space(H5Dget_space(dataset_), H5Sclose, what);
-    hdf5_check(H5Sselect_hyperslab(space, H5S_SELECT_SET, start.data(), nullptr, extents.data(), nullptr), what);
-    const Hdf5Id memory(H5Screate_simple(int(extents.size()), extents.data(), nullptr), H5Sclose, what);
     // HDF5 saturates what does not fit, and says so to this function only.
     bool fits = true;
     const auto note = [](H5T_conv_except_t, hid_t, hid_t, void*, void*, void* flag) {
       *static_cast<bool*>(flag) = false;
       return H5T_CONV_UNHANDLED;
     };
-    const Hdf5Id transfer(H5Pcreate(H5P_DATASET_XFER), H5Pclose, what);
-    hdf5_check(H5Pset_type_conv_cb(transfer, note, &fits), what);
+    const Hdf5Id transfer(H5Pcreate(H5P_DATASET_XFER), H5Pclose, place_.of(name_));
+    hdf5_check(H5Pset_type_conv_cb(transfer, note, &fits), place_.of(name_));
     // Between types of one size and two byte orders HDF5 1.10 ignores the sign, so unsigned values stay unsigned; those
     // beyond 32767 are negative in `values`.
-    const Hdf5Id type(H5Dget_type(dataset_), H5Tclose, what);
-    const bool is_unsigned = H5Tget_sign(type) == H5T_SGN_NONE;
+    const bool is_unsigned = dataset_.is_unsigned();
     std::vector<std::int16_t> values(static_cast<std::size_t>(count * slice_));
-    hdf5_check(
-        H5Dread(dataset_, is_unsigned ? H5T_NATIVE_UINT16 : H5T_NATIVE_INT16, memory, space, transfer, values.data()),
-        what);
+    dataset_.read(is_unsigned ? H5T_NATIVE_UINT16 : H5T_NATIVE_INT16, first, count, values.data(), transfer);
     if (!fits || *std::min_element(values.begin(), values.end()) < (is_unsigned ? 0 : -32767)) {
       place_.reject(name_, "a value is outside -32767..32767", "quantize the tensor to 16 bits or fewer");
     }
@@ -133,38 +114,29 @@ class Tensor {
   std::vector<std::int16_t> read_all() const { return read(0, shape_[0]); }
 
  private:
+  static Hdf5Id open(const Place& place, hid_t group, const std::string& name) {
+    Hdf5Id object(H5Oopen(group, name.c_str(), H5P_DEFAULT), H5Oclose, place.of(name));
+    if (H5Iget_type(object) != H5I_DATASET) {
+      place.reject(name, "it is not a dataset", "store it as a dataset of integers");
+    }
+    return object;
+  }
+
   Place place_;
   std::string name_;
-  Hdf5Id dataset_;
+  Hdf5Dataset dataset_;
   std::vector<std::int64_t> shape_;
   std::int64_t slice_ = 0;
 };
 
 std::string read_kind(const Place& place, hid_t group) {
   const std::string what_to_do = "set it to \"conv\" or \"fc\"";
-  if (H5Aexists(group, "kind") <= 0) place.reject("kind", "this attribute is missing", what_to_do);
-  const std::string what = place.of("kind");
-  const Hdf5Id attribute(H5Aopen(group, "kind", H5P_DEFAULT), H5Aclose, what);
-  const Hdf5Id type(H5Aget_type(attribute), H5Tclose, what);
-  const Hdf5Id space(H5Aget_space(attribute), H5Sclose, what);
-  if (H5Tget_class(type) != H5T_STRING || H5Sget_simple_extent_npoints(space) != 1) {
+  const auto attribute = Hdf5Attribute::find(group, "kind", place.of("kind"));
+  if (!attribute) place.reject("kind", "this attribute is missing", what_to_do);
+  if (attribute->type_class() != H5T_STRING || attribute->count() != 1) {
     place.reject("kind", "it is not one text", what_to_do);
   }
-  std::string kind;
-  if (H5Tis_variable_str(type) > 0) {
-    char* text = nullptr;
-    const Hdf5Id memory(H5Tcopy(H5T_C_S1), H5Tclose, what);
-    hdf5_check(H5Tset_size(memory, H5T_VARIABLE), what);
-    hdf5_check(H5Tset_cset(memory, H5Tget_cset(type)), what);
-    hdf5_check(H5Aread(attribute, memory, &text), what);
-    if (text) kind = text;
-    H5free_memory(text);
-  } else {
-    kind.resize(H5Tget_size(type));
-    hdf5_check(H5Aread(attribute, type, kind.data()), what);
-    kind.resize(std::min(kind.find('\0'), kind.size()));
-    while (!kind.empty() && kind.back() == ' ') kind.pop_back();  // space-padded strings
-  }
+  const std::string kind = attribute->text();
   if (kind != "conv" && kind != "fc") place.reject("kind", "'" + kind + "' is not a kind of layer", what_to_do);
   return kind;
 }
@@ -172,22 +144,16 @@ std::string read_kind(const Place& place, hid_t group) {
 /// Integers of an attribute, scalar or one-dimensional, as many as one of `counts`; `otherwise` if there is none.
 std::vector<int> read_integers(const Place& place, hid_t group, const std::string& name, std::vector<int> counts,
                                int lowest, std::vector<int> otherwise) {
-  if (H5Aexists(group, name.c_str()) <= 0) return otherwise;
-  const Hdf5Id attribute(H5Aopen(group, name.c_str(), H5P_DEFAULT), H5Aclose, place.of(name));
-  const Hdf5Id type(H5Aget_type(attribute), H5Tclose, place.of(name));
-  const Hdf5Id space(H5Aget_space(attribute), H5Sclose, place.of(name));
-  const auto count = H5Sget_simple_extent_npoints(space);
-  if (H5Tget_class(type) != H5T_INTEGER || std::find(counts.begin(), counts.end(), int(count)) == counts.end()) {
-    std::string wanted;
-    for (const int c : counts) wanted += (wanted.empty() ? "" : " or ") + std::to_string(c);
-    place.reject(name, "it is not " + wanted + " whole numbers", "correct this attribute");
+  const auto attribute = Hdf5Attribute::find(group, name, place.of(name));
+  if (!attribute) return otherwise;
+  if (attribute->type_class() != H5T_INTEGER ||
+      std::find(counts.begin(), counts.end(), int(attribute->count())) == counts.end()) {
+    place.reject(name, fmt::format("it is not {} whole numbers", fmt::join(counts, " or ")), "correct this attribute");
   }
-  std::vector<int> values(static_cast<std::size_t>(count));
-  hdf5_check(H5Aread(attribute, H5T_NATIVE_INT, values.data()), place.of(name));
+  const std::vector<std::int32_t> values = attribute->integers();
   for (const int value : values) {
     if (value < lowest || value > 65535) {
-      place.reject(name, std::to_string(value) + " is out of range",
-                   "use a value from " + std::to_string(lowest) + " to 65535");
+      place.reject(name, fmt::format("{} is out of range", value), fmt::format("use a value from {} to 65535", lowest));
     }
   }
   return values;
@@ -230,7 +196,7 @@ void complete_geometry(const Place& place, hid_t group, const Tensor& weights, c
   }
   geometry.filters = int(shape[0]);
   if (geometry.filters % geometry.groups) {
-    place.reject("groups", std::to_string(geometry.filters) + " filters do not divide into them", "correct groups");
+    place.reject("groups", fmt::format("{} filters do not divide into them", geometry.filters), "correct groups");
   }
 
   if (geometry.fully_connected) {
@@ -240,7 +206,7 @@ void complete_geometry(const Place& place, hid_t group, const Tensor& weights, c
     geometry.output = {geometry.filters, 1, 1};
     if (activations && activations->slice() != values) {
       place.reject("activations", shape_text(activations->shape()) + " does not fit weights " + shape_text(shape),
-                   "give " + std::to_string(values) + " values per image");
+                   fmt::format("give {} values per image", values));
     }
   } else {
     Window& window = geometry.window;
@@ -264,9 +230,9 @@ void complete_geometry(const Place& place, hid_t group, const Tensor& weights, c
       const std::vector<std::int64_t>& extents = activations->shape();
       if (extents[1] != geometry.input.channels) {
         place.reject("activations",
-                     shape_text(extents) + " does not fit weights " + shape_text(shape) + " in " +
-                         std::to_string(geometry.groups) + " groups",
-                     "give " + std::to_string(geometry.input.channels) + " channels");
+                     fmt::format("{} does not fit weights {} in {} groups", shape_text(extents), shape_text(shape),
+                                 geometry.groups),
+                     fmt::format("give {} channels", geometry.input.channels));
       }
       if (!input.empty() && (input[0] != extents[2] || input[1] != extents[3])) {
         place.reject("input", "it differs from the activations " + shape_text(extents), "remove one of them");

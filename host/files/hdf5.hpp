@@ -2,23 +2,19 @@
 
 #include <hdf5.h>
 
+#include <cstdint>
+#include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "host/base/error.hpp"
 
 namespace bitcluster {
 
 /// Why the last HDF5 call failed: the innermost entry of the library's error stack.
-inline std::string hdf5_reason() {
-  std::string reason;
-  const auto keep_innermost = [](unsigned depth, const H5E_error2_t* entry, void* text) -> herr_t {
-    if (depth == 0 && entry->desc) *static_cast<std::string*>(text) = entry->desc;
-    return 0;
-  };
-  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_innermost, &reason);
-  return reason.empty() ? "HDF5 gives no reason" : reason;
-}
+std::string hdf5_reason();
 
 /// Error if an HDF5 call failed (returned a negative number). Returns what the call returned.
 template <class Status>
@@ -51,15 +47,94 @@ class Hdf5Id {
 };
 
 /// Keeps HDF5 from printing its error stack; our Errors carry the reason.
-inline void silence_hdf5() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+void silence_hdf5();
 
 /// Opens a file for reading, without file locks (files are replaced as a whole, and some cluster file systems have no
 /// locks). Error if it is missing or not HDF5.
-inline Hdf5Id open_hdf5(const std::string& path) {
-  silence_hdf5();
-  const Hdf5Id access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "cannot prepare to read '" + path + "'");
-  hdf5_check(H5Pset_file_locking(access, false, true), "cannot prepare to read '" + path + "'");
-  return Hdf5Id(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access), H5Fclose, "cannot read '" + path + "'");
+Hdf5Id open_hdf5(const std::string& path);
+
+/// HDF5's name for the type of a column's numbers.
+template <class T>
+hid_t hdf5_type() {
+  if constexpr (std::is_same_v<T, double>) return H5T_NATIVE_DOUBLE;
+  static_assert(std::is_same_v<T, double> || std::is_same_v<T, std::int64_t>);
+  return H5T_NATIVE_INT64;
 }
+
+// ---- Reading. Who reads knows what it is about and what to do: `what_is_wrong` begins the Errors of what HDF5 cannot
+// read; class, length and extents are for the caller to judge.
+
+/// An attribute, opened and measured.
+class Hdf5Attribute {
+ public:
+  /// Nothing if the object has no such attribute.
+  static std::optional<Hdf5Attribute> find(hid_t object, const std::string& name, const std::string& what_is_wrong);
+
+  H5T_class_t type_class() const { return class_; }
+  std::int64_t count() const { return count_; }  //!< of its values
+
+  /// One text, of fixed or variable length, without what pads it.
+  std::string text() const;
+  std::vector<std::int32_t> integers() const;
+  std::int64_t integer() const;
+
+ private:
+  Hdf5Attribute(hid_t object, const std::string& name, const std::string& what_is_wrong);
+
+  std::string what_is_wrong_;
+  Hdf5Id attribute_, type_;
+  H5T_class_t class_;
+  std::int64_t count_;
+};
+
+/// A dataset, opened and measured. Its values are read when asked for and not kept.
+class Hdf5Dataset {
+ public:
+  /// Takes over an open dataset.
+  Hdf5Dataset(Hdf5Id dataset, const std::string& what_is_wrong);
+
+  H5T_class_t type_class() const { return H5Tget_class(type_); }
+  bool has_variable_texts() const { return H5Tis_variable_str(type_) > 0; }
+  bool is_unsigned() const { return H5Tget_sign(type_) == H5T_SGN_NONE; }
+  const std::vector<hsize_t>& extents() const { return extents_; }
+
+  /// Reads [first, first + count) of the first dimension as numbers of a type; transfer: how, a property list.
+  void read(hid_t type, std::int64_t first, std::int64_t count, void* values, hid_t transfer = H5P_DEFAULT) const;
+
+  /// All values of one dimension: numbers, or texts of fixed length.
+  template <class T>
+  std::vector<T> column() const {
+    if constexpr (std::is_same_v<T, std::string>) {
+      return texts();
+    } else {
+      std::vector<T> values(extents_[0]);
+      read(hdf5_type<T>(), 0, std::int64_t(values.size()), values.data());
+      return values;
+    }
+  }
+
+ private:
+  std::vector<std::string> texts() const;
+
+  std::string what_is_wrong_;
+  Hdf5Id dataset_, type_;
+  std::vector<hsize_t> extents_;
+};
+
+// ---- Writing
+
+/// A group that lists its members in the order in which they were made.
+Hdf5Id create_group(hid_t file, const std::string& name);
+
+void write_attribute(hid_t object, const std::string& name, const std::string& value);
+void write_attribute(hid_t object, const std::string& name, std::int64_t value);
+
+/// A compressed dataset of one dimension, with a checksum. Texts have a fixed length, that of the longest.
+void write_column(hid_t group, const std::string& name, const std::vector<std::int64_t>& values,
+                  const std::string& unit, const std::string& description);
+void write_column(hid_t group, const std::string& name, const std::vector<double>& values, const std::string& unit,
+                  const std::string& description);
+void write_column(hid_t group, const std::string& name, const std::vector<std::string>& values, const std::string& unit,
+                  const std::string& description);
 
 }  // namespace bitcluster

@@ -1,5 +1,6 @@
 #include "host/files/toml.hpp"
 
+#include <fmt/format.h>
 #include <toml++/toml.h>
 
 #include <algorithm>
@@ -30,12 +31,12 @@ std::size_t edit_distance(const std::string& a, const std::string& b) {
 
 std::string range_text(double lowest, double highest) {
   const auto plain = [](double value) {
-    std::string text = std::to_string(value);
+    std::string text = fmt::format("{:f}", value);
     text.erase(text.find_last_not_of('0') + 1);
     if (text.back() == '.') text.pop_back();
     return text;
   };
-  return "use a value from " + plain(lowest) + " to " + plain(highest);
+  return fmt::format("use a value from {} to {}", plain(lowest), plain(highest));
 }
 
 }  // namespace
@@ -71,7 +72,7 @@ TomlTable TomlTable::read(const std::string& path, const Parse& parse) {
   try {
     state->root = std::make_shared<toml::table>(parse());
   } catch (const toml::parse_error& error) {
-    throw Error("cannot read '" + path + "' line " + std::to_string(error.source().begin.line),
+    throw Error(fmt::format("cannot read '{}' line {}", path, error.source().begin.line),
                 std::string(error.description()), "correct the TOML syntax there");
   }
   state->table = state->root.get();
@@ -90,9 +91,9 @@ std::vector<std::string> TomlTable::keys() const {
 }
 
 void TomlTable::reject(const std::string& key, const std::string& why, const std::string& what_to_do) const {
-  std::string place = "'" + state_->path + "'";
-  if (const toml::node* node = state_->table->get(key)) place += " line " + std::to_string(node->source().begin.line);
-  throw Error(place + ": " + state_->prefix + key, why, what_to_do);
+  const toml::node* node = state_->table->get(key);
+  const std::string line = node ? fmt::format(" line {}", node->source().begin.line) : "";
+  throw Error(fmt::format("'{}'{}: {}{}", state_->path, line, state_->prefix, key), why, what_to_do);
 }
 
 namespace {
@@ -140,7 +141,8 @@ std::vector<T> required_array(const TomlTable& table, const toml::node* node, co
 template <class T>
 void check_range(const TomlTable& table, const std::string& key, T value, T lowest, T highest) {
   if (!(value >= lowest && value <= highest)) {
-    table.reject(key, std::to_string(value) + " is out of range", range_text(double(lowest), double(highest)));
+    const std::string text = std::is_same_v<T, double> ? fmt::format("{:f}", double(value)) : fmt::to_string(value);
+    table.reject(key, text + " is out of range", range_text(double(lowest), double(highest)));
   }
 }
 
@@ -219,9 +221,7 @@ bool TomlTable::boolean(const std::string& key, bool otherwise) { return has(key
 std::string TomlTable::choice(const std::string& key, const std::vector<std::string>& choices) {
   const std::string value = text(key);
   if (std::find(choices.begin(), choices.end(), value) != choices.end()) return value;
-  std::string list;
-  for (const std::string& name : choices) list += (list.empty() ? "" : ", ") + name;
-  reject(key, "'" + value + "' is not known", "use one of: " + list);
+  reject(key, "'" + value + "' is not known", fmt::format("use one of: {}", fmt::join(choices, ", ")));
 }
 
 std::string TomlTable::resolve(const std::string& path) const {

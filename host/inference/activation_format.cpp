@@ -1,12 +1,17 @@
 #include "host/inference/activation_format.hpp"
 
+#include <variant>
+
+#include "host/base/overloaded.hpp"
+
 namespace bitcluster {
 
 bool keeps_format(const Layer& layer) {
-  const auto* pool = std::get_if<Pool>(&layer.operation);
-  const auto* function = std::get_if<Function>(&layer.operation);
-  return std::holds_alternative<Rearrange>(layer.operation) || (pool && pool->kind == Pool::Kind::max) ||
-         (function && function->kind == Function::Kind::identity);
+  return std::visit(
+      overloaded{[](const OneOf<Input, Convolution, Add, Multiply, Concat, LocalResponseNorm> auto&) { return false; },
+                 [](const Pool& pool) { return pool.kind == Pool::Kind::max; }, [](const Rearrange&) { return true; },
+                 [](const Function& function) { return function.kind == Function::Kind::identity; }},
+      layer.operation);
 }
 
 void copy_kept_formats(const Network& network, std::vector<ActivationFormat>& formats) {

@@ -1,7 +1,15 @@
 #include "host/inference/layer_constants.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <limits>
+#include <variant>
+
+#include "host/base/error.hpp"
+#include "host/base/overloaded.hpp"
 
 namespace bitcluster {
 namespace {
@@ -46,7 +54,87 @@ int averaged_positions(const Pool& pool, const Shape& input, int oy, int ox) {
                       input.width + right);
 }
 
+/// Adds what only one kind of layer needs.
+struct AddTables {
+  const IntegerNetwork& network;
+  const Layer& layer;
+  bool last;
+  double unit;  //!< of the output
+  LayerConstants& constants;
+
+  const ActivationFormat& input_format(int i = 0) const { return network.formats[layer.inputs[i]]; }
+  const Shape& input_shape() const { return network.network.layers[layer.inputs[0]].output; }
+
+  void operator()(const OneOf<Input, Convolution, Add, Concat> auto&) const {}
+
+  void operator()(const Pool& pool) const {
+    if (pool.kind != Pool::Kind::average) return;
+    const double scale = input_format().scale;
+    for (int y = 0; y < layer.output.height; ++y) {
+      for (int x = 0; x < layer.output.width; ++x) {
+        const int count = averaged_positions(pool, input_shape(), y, x);
+        constants.position_multipliers.push_back(count > 0 ? float(scale / (unit * count)) : 0);
+      }
+    }
+  }
+
+  void operator()(const Multiply&) const {
+    constants.multipliers = {float(double(input_format(0).scale) * double(input_format(1).scale) / unit)};
+  }
+
+  void operator()(const Rearrange& rearrange) const {
+    tabulate([&](int value) { return rescale(value, constants.multipliers.front()); });
+    constants.source.resize(rearrange.source.size());
+    for (std::size_t i = 0; i < rearrange.source.size(); ++i) {
+      const std::int32_t source = rearrange.source[i];
+      constants.source[to_channels_last(layer.output, std::int32_t(i))] =
+          source < 0 ? -1 : to_channels_last(input_shape(), source);
+    }
+  }
+
+  void operator()(const Function& function) const {
+    tabulate([&](int value) {
+      const double real = apply(function, double(input_format().scale) * value) / unit;
+      // float32 could move a quotient across a tie, so what is 8 bits is rounded here
+      return float(last ? real : std::rint(real));
+    });
+  }
+
+  void operator()(const LocalResponseNorm& norm) const {
+    const int channels = layer.output.channels, highest = input_format().highest();
+    const auto [before, after] = channel_window(norm, channels);
+    const int summed = std::min(channels, before + 1 + after);
+    const std::int64_t largest = std::int64_t(summed) * highest * highest;
+    if (largest > std::numeric_limits<std::int32_t>::max()) {
+      throw Error(fmt::format("layer '{}' can overflow int32", layer.name),
+                  fmt::format("its sum of squares can reach {} over {} channels", largest, summed),
+                  "use a smaller size of its local response normalization");
+    }
+    const double scale = input_format().scale;
+    constants.square_table.reserve(std::size_t(largest) + 1);
+    for (std::int64_t sum = 0; sum <= largest; ++sum) {
+      const double squares = scale * scale * double(sum);
+      constants.square_table.push_back(float(
+          scale / unit / std::pow(double(norm.bias) + double(norm.alpha) / norm.size * squares, double(norm.beta))));
+    }
+  }
+
+  /// Output, before clamping, by the input's byte.
+  template <class Compute>
+  void tabulate(Compute&& compute) const {
+    for (int byte = 0; byte < 256; ++byte) {
+      const float result = compute(input_format().is_signed ? int(std::int8_t(byte)) : byte);
+      constants.reals[byte] = clamp_to(result, constants.range);
+      if (!last) constants.bytes[byte] = std::uint8_t(round_to_range(result, constants.range));
+    }
+  }
+};
+
 }  // namespace
+
+ChannelWindow channel_window(const LocalResponseNorm& norm, int channels) {
+  return {std::min((norm.size - 1) / 2, channels - 1), std::min(norm.size / 2, channels - 1)};
+}
 
 LayerConstants layer_constants(const IntegerNetwork& network, int index) {
   const Layer& layer = network.network.layers[index];
@@ -67,51 +155,7 @@ LayerConstants layer_constants(const IntegerNetwork& network, int index) {
     constants.copies = constants.copies && from.scale == format.scale && from.is_signed == format.is_signed &&
                        constants.range.low <= float(from.lowest()) && constants.range.high >= float(from.highest());
   }
-  const auto* function = std::get_if<Function>(&layer.operation);
-  if (function || std::holds_alternative<Rearrange>(layer.operation)) {
-    const ActivationFormat& input = network.formats[layer.inputs[0]];
-    for (int byte = 0; byte < 256; ++byte) {
-      const int value = input.is_signed ? int(std::int8_t(byte)) : byte;
-      float result = rescale(value, constants.multipliers.front());
-      if (function) {
-        const double real = apply(*function, double(input.scale) * value) / unit;
-        // float32 could move a quotient across a tie, so what is 8 bits is rounded here
-        result = float(last ? real : std::rint(real));
-      }
-      constants.reals[byte] = clamp_to(result, constants.range);
-      if (!last) constants.bytes[byte] = std::uint8_t(round_to_range(result, constants.range));
-    }
-  }
-  if (std::holds_alternative<Multiply>(layer.operation)) {
-    constants.multipliers = {
-        float(double(network.formats[layer.inputs[0]].scale) * double(network.formats[layer.inputs[1]].scale) / unit)};
-  } else if (const auto* pool = std::get_if<Pool>(&layer.operation); pool && pool->kind == Pool::Kind::average) {
-    const double scale = network.formats[layer.inputs[0]].scale;
-    for (int y = 0; y < layer.output.height; ++y) {
-      for (int x = 0; x < layer.output.width; ++x) {
-        const int count = averaged_positions(*pool, network.network.layers[layer.inputs[0]].output, y, x);
-        constants.position_multipliers.push_back(count > 0 ? float(scale / (unit * count)) : 0);
-      }
-    }
-  } else if (const auto* norm = std::get_if<LocalResponseNorm>(&layer.operation)) {
-    const ActivationFormat& input = network.formats[layer.inputs[0]];
-    const double scale = input.scale;
-    const int largest = norm->size * input.highest() * input.highest();
-    for (int sum = 0; sum <= largest; ++sum) {
-      const double squares = scale * scale * sum;
-      constants.square_table.push_back(
-          float(scale / unit /
-                std::pow(double(norm->bias) + double(norm->alpha) / norm->size * squares, double(norm->beta))));
-    }
-  } else if (const auto* rearrange = std::get_if<Rearrange>(&layer.operation)) {
-    const Shape& from = network.network.layers[layer.inputs[0]].output;
-    constants.source.resize(rearrange->source.size());
-    for (std::size_t i = 0; i < rearrange->source.size(); ++i) {
-      const std::int32_t source = rearrange->source[i];
-      constants.source[to_channels_last(layer.output, std::int32_t(i))] =
-          source < 0 ? -1 : to_channels_last(from, source);
-    }
-  }
+  std::visit(AddTables{network, layer, last, unit, constants}, layer.operation);
   return constants;
 }
 

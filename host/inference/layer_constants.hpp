@@ -23,6 +23,14 @@ struct LayerConstants {
   std::vector<std::int32_t> source;  //!< Rearrange: input element of every output element, both (h, w, c); -1: zero
 };
 
+/// Error where a LocalResponseNorm can overflow int32.
 LayerConstants layer_constants(const IntegerNetwork& network, int layer);
+
+/// Channels before and behind one that a LocalResponseNorm sums over, as far as a tensor can have them: the size of its
+/// window may be anything.
+struct ChannelWindow {
+  int before, after;
+};
+ChannelWindow channel_window(const LocalResponseNorm& norm, int channels);
 
 }  // namespace bitcluster

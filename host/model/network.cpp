@@ -1,5 +1,7 @@
 #include "host/model/network.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <set>
@@ -9,9 +11,7 @@
 namespace bitcluster {
 namespace {
 
-std::string to_string(const Shape& shape) {
-  return std::to_string(shape.channels) + "x" + std::to_string(shape.height) + "x" + std::to_string(shape.width);
-}
+std::string to_string(const Shape& shape) { return fmt::format("{}x{}x{}", shape.channels, shape.height, shape.width); }
 
 bool all_finite(const std::vector<float>& values) {
   return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
@@ -34,7 +34,7 @@ struct Check {
   const Layer& layer;
 
   [[noreturn]] void fail(const std::string& why) const {
-    throw Error("layer '" + layer.name + "' of network '" + network.name + "' is not valid", why,
+    throw Error(fmt::format("layer '{}' of network '{}' is not valid", layer.name, network.name), why,
                 "check the model or how it was exported");
   }
 
@@ -46,13 +46,13 @@ struct Check {
 
   void require_inputs(std::size_t count) const {
     if (layer.inputs.size() != count) {
-      fail("it has " + std::to_string(layer.inputs.size()) + " inputs instead of " + std::to_string(count));
+      fail(fmt::format("it has {} inputs instead of {}", layer.inputs.size(), count));
     }
   }
 
   void require_output(const Shape& expected) const {
     if (layer.output != expected) {
-      fail("its output is " + to_string(layer.output) + ", but its inputs give " + to_string(expected));
+      fail(fmt::format("its output is {}, but its inputs give {}", to_string(layer.output), to_string(expected)));
     }
   }
 
@@ -169,7 +169,7 @@ std::vector<int> weighted_layers(const Network& network) {
 
 void validate(const Network& network) {
   if (network.layers.empty() || !std::holds_alternative<Input>(network.layers.front().operation)) {
-    throw Error("network '" + network.name + "' is not valid", "its first layer is not the input",
+    throw Error(fmt::format("network '{}' is not valid", network.name), "its first layer is not the input",
                 "check the model or how it was exported");
   }
   std::set<std::string> names;

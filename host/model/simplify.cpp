@@ -4,6 +4,9 @@
 #include <cmath>
 #include <numeric>
 #include <optional>
+#include <variant>
+
+#include "host/base/overloaded.hpp"
 
 namespace bitcluster {
 namespace {
@@ -57,90 +60,124 @@ void fold_affine(Convolution& convolution, const Convolution& affine) {
   }
 }
 
-/// The layer of which `layer` is the hard_swish, or -1.
-int hard_swish_input(const std::vector<Layer>& layers, const Layer& layer,
-                     const std::vector<std::vector<int>>& consumers) {
-  for (int side = 0; side < 2; ++side) {
-    const int gate = layer.inputs[side], value = layer.inputs[1 - side];
-    const auto* function = std::get_if<Function>(&layers[gate].operation);
-    if (function && function->kind == Function::Kind::hard_sigmoid && function->beta == 0.5f &&
-        std::abs(function->alpha - 1.0f / 6) < 1e-6f && layers[gate].inputs[0] == value && unclamped(layers[gate]) &&
-        consumers[gate].size() == 1) {
-      return value;
+/// Folds layers into their producers, from the input on.
+class Simplifier {
+ public:
+  /// `affine`: see simplify().
+  Simplifier(std::vector<Layer>& layers, int output, const std::vector<bool>& affine)
+      : layers_(layers),
+        output_(output),
+        affine_(affine),
+        needed_(needed_layers(layers, output)),
+        consumers_(layers.size()),
+        replaced_(layers.size()) {
+    for (int i = 0; i <= output; ++i) {
+      if (!needed_[i]) continue;
+      for (const int input : layers[i].inputs) consumers_[input].push_back(i);
+    }
+    consumers_[output].push_back(outside);
+    std::iota(replaced_.begin(), replaced_.end(), 0);
+  }
+
+  /// Returns the layer that gives the output afterwards.
+  int run() {
+    for (int i = 1; i <= output_; ++i) {
+      if (!needed_[i]) continue;
+      for (int& input : layers_[i].inputs) input = replaced_[input];
+      std::visit([&](auto& operation) { simplify(i, operation); }, layers_[i].operation);
+    }
+    return replaced_[output_];
+  }
+
+ private:
+  static constexpr int outside = -1;  //!< reads the logits
+
+  void simplify(int, const OneOf<Input, Pool, Add, Concat, Rearrange, LocalResponseNorm> auto&) {}
+
+  void simplify(int i, Convolution& convolution) {
+    const int p = layers_[i].inputs[0];
+    const Layer& producer = layers_[p];
+    auto* before = std::get_if<Convolution>(&layers_[p].operation);
+    if (affine_[i] && before && consumers_[p].size() == 1 && unclamped(producer)) {
+      fold_affine(*before, convolution);
+      replace(i, p);
+      return;
+    }
+    const auto* rearrange = std::get_if<Rearrange>(&producer.operation);
+    if (!rearrange || !unclamped(producer) || !only_images_read(p)) return;
+    if (const auto pad = as_spatial_pad(*rearrange, layers_[producer.inputs[0]].output, producer.output)) {
+      convolution.window.pad_top += pad->top;
+      convolution.window.pad_left += pad->left;
+      convolution.window.pad_bottom += pad->bottom;
+      convolution.window.pad_right += pad->right;
+      layers_[i].inputs[0] = producer.inputs[0];
     }
   }
-  return -1;
-}
+
+  void simplify(int i, const Function& function) {
+    if (function.kind != Function::Kind::identity) return;
+    const Layer& layer = layers_[i];
+    const int p = layer.inputs[0];
+    Layer& producer = layers_[p];
+    if (unclamped(layer)) {
+      replace(i, p);
+    } else if (consumers_[p].size() == 1 && !std::holds_alternative<Input>(producer.operation)) {
+      producer.low = std::clamp(producer.low, layer.low, layer.high);
+      producer.high = std::clamp(producer.high, layer.low, layer.high);
+      replace(i, p);
+    }
+  }
+
+  void simplify(int i, const Multiply&) {
+    const int input = hard_swish_input(layers_[i]);
+    if (input < 0) return;
+    layers_[i].operation = Function{Function::Kind::hard_swish};
+    layers_[i].inputs = {input};
+  }
+
+  void replace(int layer, int producer) {
+    replaced_[layer] = producer;
+    auto& readers = consumers_[producer];
+    readers.erase(std::find(readers.begin(), readers.end(), layer));
+    readers.insert(readers.end(), consumers_[layer].begin(), consumers_[layer].end());
+  }
+
+  /// Whether convolutions, none of them fully connected, are all that reads a layer.
+  bool only_images_read(int layer) const {
+    return std::all_of(consumers_[layer].begin(), consumers_[layer].end(), [&](int reader) {
+      const auto* other = reader == outside ? nullptr : std::get_if<Convolution>(&layers_[reader].operation);
+      return other && !other->fully_connected;
+    });
+  }
+
+  /// The layer of which a product is the hard_swish, or -1.
+  int hard_swish_input(const Layer& product) const {
+    for (int side = 0; side < 2; ++side) {
+      const int gate = product.inputs[side], value = product.inputs[1 - side];
+      const auto* function = std::get_if<Function>(&layers_[gate].operation);
+      if (function && function->kind == Function::Kind::hard_sigmoid && function->beta == 0.5f &&
+          std::abs(function->alpha - 1.0f / 6) < 1e-6f && layers_[gate].inputs[0] == value &&
+          unclamped(layers_[gate]) && consumers_[gate].size() == 1) {
+        return value;
+      }
+    }
+    return -1;
+  }
+
+  std::vector<Layer>& layers_;
+  int output_;
+  const std::vector<bool>& affine_;
+  std::vector<bool> needed_;
+  std::vector<std::vector<int>> consumers_;
+  std::vector<int> replaced_;  //!< the layer that now gives the result of this one
+};
 
 }  // namespace
 
 Network simplify(Network network, int output, const std::vector<bool>& affine) {
   std::vector<Layer>& layers = network.layers;
+  output = Simplifier(layers, output, affine).run();
   std::vector<bool> needed = needed_layers(layers, output);
-  constexpr int outside = -1;  // reads the logits
-  std::vector<std::vector<int>> consumers(layers.size());
-  for (int i = 0; i <= output; ++i) {
-    if (!needed[i]) continue;
-    for (const int input : layers[i].inputs) consumers[input].push_back(i);
-  }
-  consumers[output].push_back(outside);
-
-  std::vector<int> replaced(layers.size());  // the layer that now gives the result of this one
-  std::iota(replaced.begin(), replaced.end(), 0);
-  const auto replace = [&](int layer, int producer) {
-    replaced[layer] = producer;
-    auto& readers = consumers[producer];
-    readers.erase(std::find(readers.begin(), readers.end(), layer));
-    readers.insert(readers.end(), consumers[layer].begin(), consumers[layer].end());
-  };
-  for (int i = 1; i <= output; ++i) {
-    if (!needed[i]) continue;
-    Layer& layer = layers[i];
-    for (int& input : layer.inputs) input = replaced[input];
-    const int p = layer.inputs[0];
-    Layer& producer = layers[p];
-    const bool only_consumer = consumers[p].size() == 1;
-
-    if (auto* convolution = std::get_if<Convolution>(&layer.operation)) {
-      auto* before = std::get_if<Convolution>(&producer.operation);
-      if (affine[i] && before && only_consumer && unclamped(producer)) {
-        fold_affine(*before, *convolution);
-        replace(i, p);
-        continue;
-      }
-      const auto* rearrange = std::get_if<Rearrange>(&producer.operation);
-      const bool can_pad =
-          rearrange && unclamped(producer) && std::all_of(consumers[p].begin(), consumers[p].end(), [&](int reader) {
-            const auto* other = reader == outside ? nullptr : std::get_if<Convolution>(&layers[reader].operation);
-            return other && !other->fully_connected;
-          });
-      if (!can_pad) continue;
-      if (const auto pad = as_spatial_pad(*rearrange, layers[producer.inputs[0]].output, producer.output)) {
-        convolution->window.pad_top += pad->top;
-        convolution->window.pad_left += pad->left;
-        convolution->window.pad_bottom += pad->bottom;
-        convolution->window.pad_right += pad->right;
-        layer.inputs[0] = producer.inputs[0];
-      }
-    } else if (const auto* function = std::get_if<Function>(&layer.operation)) {
-      if (function->kind != Function::Kind::identity) continue;
-      if (unclamped(layer)) {
-        replace(i, p);
-      } else if (only_consumer && !std::holds_alternative<Input>(producer.operation)) {
-        producer.low = std::clamp(producer.low, layer.low, layer.high);
-        producer.high = std::clamp(producer.high, layer.low, layer.high);
-        replace(i, p);
-      }
-    } else if (std::holds_alternative<Multiply>(layer.operation)) {
-      const int input = hard_swish_input(layers, layer, consumers);
-      if (input < 0) continue;
-      layer.operation = Function{Function::Kind::hard_swish};
-      layer.inputs = {input};
-    }
-  }
-
-  output = replaced[output];
-  needed = needed_layers(layers, output);
   needed[0] = true;
   Network result{network.name, {}};
   std::vector<int> position(layers.size());

@@ -34,11 +34,4 @@ Constant read_constant(const onnx::TensorProto& tensor, const std::string& what)
 /// Gives input `index` of a node as a constant; null if it is left out, Error if it depends on the image.
 using ConstantInput = std::function<const Constant*(int index)>;
 
-/// The operators that fold() knows.
-std::vector<std::string> foldable_operators();
-
-/// Result of a node whose inputs are all constant. Error for bad arguments, and for results of more than four million
-/// elements that are not weights already (these sub-graphs compute shapes and pads).
-Constant fold(const Node& node, const ConstantInput& input);
-
 }  // namespace bitcluster

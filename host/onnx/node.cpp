@@ -1,5 +1,6 @@
 #include "host/onnx/node.hpp"
 
+#include <fmt/format.h>
 #include <onnx/onnx_pb.h>
 
 #include "host/base/error.hpp"
@@ -17,7 +18,7 @@ int Node::outputs() const { return proto_->output_size(); }
 bool Node::has_input(int index) const { return index < proto_->input_size() && !proto_->input(index).empty(); }
 
 const std::string& Node::input(int index) const {
-  if (!has_input(index)) fail("input " + std::to_string(index) + " is missing", "export the model again");
+  if (!has_input(index)) fail(fmt::format("input {} is missing", index), export_again);
   return proto_->input(index);
 }
 
@@ -36,9 +37,7 @@ bool Node::has(const std::string& attribute) const {
 const onnx::AttributeProto* Node::find(const std::string& attribute, int type) const {
   for (const auto& candidate : proto_->attribute()) {
     if (candidate.name() != attribute) continue;
-    if (int(candidate.type()) != type) {
-      fail("attribute '" + attribute + "' has the wrong type", "export the model again");
-    }
+    if (int(candidate.type()) != type) fail(fmt::format("attribute '{}' has the wrong type", attribute), export_again);
     return &candidate;
   }
   return nullptr;
@@ -78,14 +77,19 @@ const onnx::TensorProto* Node::tensor(const std::string& attribute) const {
 int Node::axis(std::int64_t axis, std::size_t rank) const {
   const auto signed_rank = std::int64_t(rank);
   if (axis < -signed_rank || axis >= signed_rank) {
-    fail("axis " + std::to_string(axis) + " is outside a tensor of rank " + std::to_string(rank),
-         "export the model again");
+    fail(fmt::format("axis {} is outside a tensor of rank {}", axis, rank), export_again);
   }
   return int(axis < 0 ? axis + signed_rank : axis);
 }
 
+int Node::bounded(std::int64_t value, std::int64_t lowest, const char* what) const {
+  if (value < lowest || value > extent_limit)
+    fail(fmt::format("{} {} is out of range", what, value), "check the model");
+  return int(value);
+}
+
 void Node::fail(const std::string& why, const std::string& what_to_do) const {
-  throw Error("cannot import node '" + name_ + "' (" + op() + ") of '" + file_ + "'", why, what_to_do);
+  throw Error(fmt::format("cannot import node '{}' ({}) of '{}'", name_, op(), file_), why, what_to_do);
 }
 
 }  // namespace bitcluster

@@ -12,6 +12,12 @@ class TensorProto;
 
 namespace bitcluster {
 
+/// Bound on batch sizes, kernels, strides and pads; beyond it a file is damaged.
+inline constexpr std::int64_t extent_limit = 65536;
+
+/// What helps where a file contradicts itself.
+inline constexpr const char* export_again = "export the model again";
+
 /// One node of an ONNX graph: its attributes with types checked, and errors that name it.
 class Node {
  public:
@@ -38,6 +44,9 @@ class Node {
 
   /// `axis` counted from the front, for a tensor of that rank. Error if it is outside.
   int axis(std::int64_t axis, std::size_t rank) const;
+
+  /// `value`, called `what` in messages. Error if it is below `lowest` or above extent_limit.
+  int bounded(std::int64_t value, std::int64_t lowest, const char* what) const;
 
   /// Throws an Error that names the node and its operator.
   [[noreturn]] void fail(const std::string& why, const std::string& what_to_do) const;

@@ -1,12 +1,14 @@
 #include "host/onnx/rearrange.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <map>
 #include <numeric>
 
 namespace bitcluster {
 namespace {
 
-const char* const export_again = "export the model again";
 const char* const keep_batch = "export the model so that axis 0 stays the batch";
 
 /// Everything that the operators below need.
@@ -14,10 +16,10 @@ struct Rearrangement {
   const Node& node;
   const ElementMap& map;
   const ConstantInput& input;
-  Batch batch;
+  BatchAxis batch;
   std::int64_t limit;
 
-  bool batched() const { return batch.size != Batch::none; }
+  bool batched() const { return batch.size != BatchAxis::none; }
 
   /// Extents with the real batch size.
   Dims full_dims() const {
@@ -212,7 +214,7 @@ struct Rearrangement {
     if (pads.size() != 2 * axes.size()) node.fail("its pads do not fit the rank of its input", export_again);
     const std::string mode = node.text("mode", "constant");
     if (mode != "constant" && mode != "reflect" && mode != "edge") {
-      node.fail("its mode is '" + mode + "'", "use constant, reflect or edge");
+      node.fail(fmt::format("its mode is '{}'", mode), "use constant, reflect or edge");
     }
     float value = node.number("value", 0);
     if (node.has_input(2)) {
@@ -278,42 +280,51 @@ struct Rearrangement {
   }
 };
 
+using Movement = std::vector<ElementMap> (*)(const Rearrangement&);
+
+template <ElementMap (Rearrangement::*movement)() const>
+std::vector<ElementMap> to_one(const Rearrangement& rearrangement) {
+  return {(rearrangement.*movement)()};
+}
+
+const std::map<std::string, Movement>& movements() {
+  static const std::map<std::string, Movement> known = {
+      {"Expand", to_one<&Rearrangement::expand>},
+      {"Flatten", to_one<&Rearrangement::flatten>},
+      {"Gather", to_one<&Rearrangement::gather>},
+      {"Identity", [](const Rearrangement& r) { return std::vector<ElementMap>{r.map}; }},
+      {"Pad", to_one<&Rearrangement::pad>},
+      {"Reshape", to_one<&Rearrangement::reshape_to_target>},
+      {"Slice", to_one<&Rearrangement::slice>},
+      {"Split", [](const Rearrangement& r) { return r.split(); }},
+      {"Squeeze", to_one<&Rearrangement::squeeze>},
+      {"Transpose", to_one<&Rearrangement::transpose_axes>},
+      {"Unsqueeze", to_one<&Rearrangement::unsqueeze>}};
+  return known;
+}
+
 }  // namespace
 
 std::vector<std::string> rearrangement_operators() {
-  return {"Expand", "Flatten", "Gather",  "Identity",  "Pad",      "Reshape",
-          "Slice",  "Split",   "Squeeze", "Transpose", "Unsqueeze"};
+  std::vector<std::string> names;
+  for (const auto& [name, movement] : movements()) names.push_back(name);
+  return names;
 }
 
-bool is_rearrangement(const std::string& op) {
-  const auto known = rearrangement_operators();
-  return std::find(known.begin(), known.end(), op) != known.end();
-}
+bool is_rearrangement(const std::string& op) { return movements().contains(op); }
 
 std::vector<std::int64_t> integers_of(const Node& node, const ConstantInput& input, int index) {
   const Constant* constant = input(index);
   const auto* values = constant ? std::get_if<std::vector<std::int64_t>>(&constant->values) : nullptr;
   if (!values || constant->dims.size() > 1) {
-    node.fail("input " + std::to_string(index) + " is not a list of integers", export_again);
+    node.fail(fmt::format("input {} is not a list of integers", index), export_again);
   }
   return *values;
 }
 
-std::vector<ElementMap> rearrange(const Node& node, const ElementMap& map, const ConstantInput& input, Batch batch,
+std::vector<ElementMap> rearrange(const Node& node, const ElementMap& map, const ConstantInput& input, BatchAxis batch,
                                   std::int64_t limit) {
-  const Rearrangement rearrangement{node, map, input, batch, limit};
-  const std::string& op = node.op();
-  if (op == "Expand") return {rearrangement.expand()};
-  if (op == "Flatten") return {rearrangement.flatten()};
-  if (op == "Gather") return {rearrangement.gather()};
-  if (op == "Identity") return {map};
-  if (op == "Pad") return {rearrangement.pad()};
-  if (op == "Reshape") return {rearrangement.reshape_to_target()};
-  if (op == "Slice") return {rearrangement.slice()};
-  if (op == "Split") return rearrangement.split();
-  if (op == "Squeeze") return {rearrangement.squeeze()};
-  if (op == "Transpose") return {rearrangement.transpose_axes()};
-  return {rearrangement.unsqueeze()};
+  return movements().at(node.op())({node, map, input, batch, limit});
 }
 
 }  // namespace bitcluster

@@ -15,14 +15,14 @@ std::vector<std::string> rearrangement_operators();
 
 /// Extent of the batch axis: `none` for constants; else axis 0 is one image of a batch of this fixed size (1 where the
 /// size is left open), and a node that touches it is an Error.
-struct Batch {
+struct BatchAxis {
   static constexpr std::int64_t none = 0;
   std::int64_t size = none;
 };
 
 /// What a node makes of its first input's elements, one map per output. Of a batch `map` holds one image: dims[0] is 1.
 /// Error for bad arguments, for images that would mix, and for results of more than `limit` elements.
-std::vector<ElementMap> rearrange(const Node& node, const ElementMap& map, const ConstantInput& input, Batch batch,
+std::vector<ElementMap> rearrange(const Node& node, const ElementMap& map, const ConstantInput& input, BatchAxis batch,
                                   std::int64_t limit);
 
 /// Integers of an input (a shape, axes, starts); Error if it is not a list of integers.

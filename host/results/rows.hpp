@@ -30,8 +30,8 @@ inline constexpr const char* geometric_mean_name = "geometric mean";
 enum class Stage { import, calibration, search, evaluation, emulation };
 inline constexpr std::array stage_names = {"import", "calibration", "search", "evaluation", "emulation"};
 std::string to_string(Stage stage);
-/// Error for an unknown name.
-void from_string(const std::string& name, Stage& stage);
+/// False for an unknown name.
+bool from_string(const std::string& name, Stage& stage);
 
 // ---- Columns of several tables
 
@@ -364,7 +364,7 @@ struct SummaryRow {
   double cycles = not_available, compute_cycles = not_available, energy_pj = not_available;
   double utilisation = not_available, idle_edge = not_available, idle_lane = not_available;
   double idle_row_column = not_available, idle_null_term = not_available, idle_memory = not_available;
-  Advantage m_bc, l_bc;  //!< of BitCluster with M-BC and with L-BC
+  Advantage m_bc = {}, l_bc = {};  //!< of BitCluster with M-BC and with L-BC
 
   bool operator==(const SummaryRow&) const = default;
 

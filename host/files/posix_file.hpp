@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace bitcluster {
+
+/// The system's words for errno.
+std::string system_reason();
+
+/// An open file descriptor that closes itself and leaves errno alone.
+class Descriptor {
+ public:
+  Descriptor() = default;
+  /// flags: of open(2). Without a file, and errno set, if it cannot be opened.
+  Descriptor(const std::string& path, int flags);
+  Descriptor(Descriptor&& other) noexcept : id_(std::exchange(other.id_, -1)) {}
+  Descriptor& operator=(Descriptor&& other) noexcept {
+    std::swap(id_, other.id_);
+    return *this;
+  }
+  ~Descriptor();
+
+  explicit operator bool() const { return id_ >= 0; }
+  int id() const { return id_; }
+  /// False with errno set if it fails, which some file systems keep until then.
+  bool close();
+
+ private:
+  int id_ = -1;
+};
+
+/// All bytes of a file; nothing, with errno set, if reading fails.
+std::optional<std::vector<std::byte>> read_all(const Descriptor& file);
+
+/// Writes from `offset` on; false with errno set if anything fails, and then a part may be there.
+bool write_at(const Descriptor& file, std::span<const std::byte> bytes, std::uint64_t offset);
+
+/// Checks before long work that `path` can be written later: Error if its folder is missing or not writable, or it is a
+/// folder.
+void check_writable(const std::string& path);
+
+/// Writes beside the target, syncs, then renames: the final name never holds a partial file. Error (with the system's
+/// reason) if anything fails; the target is then as it was.
+void write_durably(const std::string& path, std::span<const std::byte> bytes);
+
+}  // namespace bitcluster

@@ -1,0 +1,247 @@
+#include "host/results/report.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "host/base/error.hpp"
+#include "host/results/text_table.hpp"
+
+namespace bitcluster {
+namespace {
+
+using Summary = std::vector<SummaryRow>;
+
+std::string loss_cell(const SummaryRow& row) {
+  if (!std::isfinite(row.loss)) return "-";
+  return fmt::format("{} [{}, {}]", percent(row.loss), percent(row.loss_low), percent(row.loss_high));
+}
+
+/// N of a model: without decimals where it is a whole number.
+std::string terms_cell(double terms) { return fixed(terms, terms == std::floor(terms) ? 0 : 2); }
+
+/// First row of a model with an assignment (any, if empty); an empty row if there is none.
+SummaryRow find_row(const Summary& summary, const std::string& model, const std::string& assignment = "") {
+  const auto found = std::find_if(summary.begin(), summary.end(), [&](const SummaryRow& row) {
+    return row.model == model && (assignment.empty() || row.assignment == assignment);
+  });
+  return found == summary.end() ? SummaryRow() : *found;
+}
+
+std::string skipped_reason(const Results& results, const std::string& model, const std::string& subject) {
+  for (const SkippedRow& row : results.skipped) {
+    if (row.model == model && row.subject == subject) return row.reason;
+  }
+  return "it was not evaluated on the test split";
+}
+
+/// The different texts of a column, in order; those of the geometric means and empty ones left out.
+std::vector<std::string> distinct(const Summary& summary, std::string SummaryRow::*column) {
+  std::vector<std::string> names;
+  for (const SummaryRow& row : summary) {
+    const std::string& name = row.*column;
+    if (row.model == geometric_mean_name || name.empty()) continue;
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  }
+  return names;
+}
+
+TextTable accuracy_table(const Results& results) {
+  const Summary& summary = results.summary;
+  TextTable table{"Top-1 accuracy on the test split [%]; loss against float, same images, with its 95 % interval",
+                  {"model", "float", "integer", "M-BC", "N", "loss", "L-BC", "mean N", "loss"},
+                  1};
+  for (const std::string& model : distinct(summary, &SummaryRow::model)) {
+    const SummaryRow any = find_row(summary, model), integer = find_row(summary, model, "integer"),
+                     m_bc = find_row(summary, model, "M-BC"), l_bc = find_row(summary, model, "L-BC");
+    const bool judged = std::isfinite(any.float_top1) || std::isfinite(integer.top1) || std::isfinite(m_bc.top1) ||
+                        std::isfinite(l_bc.top1);
+    if (!judged) continue;  // emulation alone
+    table.rows.push_back({model, percent(any.float_top1), percent(integer.top1), percent(m_bc.top1),
+                          terms_cell(m_bc.terms_mean), loss_cell(m_bc), percent(l_bc.top1), fixed(l_bc.terms_mean, 2),
+                          loss_cell(l_bc)});
+    for (const auto& [assignment, row] : {std::pair("M-BC", &m_bc), std::pair("L-BC", &l_bc)}) {
+      if (std::isfinite(row->top1)) continue;
+      table.notes.push_back(
+          fmt::format("{}, no {}: {}", model, assignment, skipped_reason(results, model, assignment)));
+    }
+  }
+  return table;
+}
+
+/// Accuracy of weights that the first table has no column for.
+TextTable other_accuracy_table(const Summary& summary) {
+  TextTable table{
+      "Top-1 accuracy of other weights on the test split [%]", {"model", "weights", "top-1", "mean N", "loss"}, 2};
+  for (const std::string& model : distinct(summary, &SummaryRow::model)) {
+    for (const std::string& assignment : distinct(summary, &SummaryRow::assignment)) {
+      if (assignment == "integer" || assignment == "M-BC" || assignment == "L-BC") continue;
+      const SummaryRow row = find_row(summary, model, assignment);
+      if (!std::isfinite(row.top1)) continue;  // emulation alone, or nothing
+      table.rows.push_back({model, assignment, percent(row.top1), fixed(row.terms_mean, 2), loss_cell(row)});
+    }
+  }
+  return table;
+}
+
+TextTable emulation_table(const Results& results) {
+  TextTable table{
+      "Emulation of the arrays as described, per image; speed and energy: how many times better BitCluster is",
+      {"model", "accelerator", "weights", "cycles", "util. %", "energy uJ", "M speed", "M energy", "L speed",
+       "L energy"},
+      3};
+  for (const SummaryRow& row : results.summary) {
+    if (row.model == geometric_mean_name || row.basis != throughput_basis) continue;
+    table.rows.push_back({row.model, row.accelerator, row.assignment, fixed(row.cycles, 0), percent(row.utilisation, 1),
+                          fixed(row.energy_pj * 1e-6, 2), fixed(row.m_bc.speedup, 2), fixed(row.m_bc.energy_ratio, 2),
+                          fixed(row.l_bc.speedup, 2), fixed(row.l_bc.energy_ratio, 2)});
+  }
+  std::vector<std::string> upper_bounds;
+  for (const EmulationRow& row : results.emulation) {
+    if (row.zero_bits_known != 0) continue;
+    if (std::find(upper_bounds.begin(), upper_bounds.end(), row.accelerator) != upper_bounds.end()) continue;
+    upper_bounds.push_back(row.accelerator);
+    table.notes.push_back(row.accelerator +
+                          " ran without activations: zero bits counted as useful, its utilisation is an upper bound");
+  }
+  return table;
+}
+
+// A. Li et al., IEEE TCAD 41(11), 2022, doi 10.1109/tcad.2022.3146202: average over six CNNs
+constexpr const char *claimed_utilisation = "1.60", *claimed_speed = "3.40", *claimed_energy = "5.00";
+constexpr const char* claim_name = "claim [TCAD'22]";
+constexpr const char* claim_note =
+    "claim: A. Li et al., BitCluster, IEEE TCAD 41(11), 2022: average over six CNNs against the bit-serial "
+    "accelerators of its time";
+
+/// Models that a row of geometric means compares.
+int compared_models(const Summary& summary, const SummaryRow& mean) {
+  return int(std::count_if(summary.begin(), summary.end(), [&](const SummaryRow& row) {
+    return row.model != geometric_mean_name && row.basis == mean.basis && row.accelerator == mean.accelerator &&
+           row.assignment == mean.assignment && (std::isfinite(row.m_bc.speedup) || std::isfinite(row.l_bc.speedup));
+  }));
+}
+
+/// The array of an accelerator, rows x columns, and its area [mm2].
+std::pair<std::string, std::string> array_cells(const Results& results, const SummaryRow& of) {
+  for (const AcceleratorRow& row : results.accelerators) {
+    if (row.basis != of.basis || row.accelerator != of.accelerator) continue;
+    const std::string tiles = row.tiles == 1 ? "" : fmt::format("{} of ", row.tiles);
+    return {fmt::format("{}{}x{}", tiles, row.rows, row.columns), fixed(row.array_mm2, 3)};
+  }
+  return {"-", "-"};
+}
+
+std::string what_is_equal(const std::string& basis) {
+  return basis == throughput_basis ? "equal dense throughput" : "equal " + basis;
+}
+
+TextTable means_table(const Results& results, const std::string& basis) {
+  TextTable table{
+      fmt::format("Geometric means over the models at {}: how many times better BitCluster is", what_is_equal(basis)),
+      {"against", "weights", "array", "mm2", "models", "M util.", "M speed", "M energy", "L util.", "L speed",
+       "L energy"},
+      2};
+  for (const SummaryRow& row : results.summary) {
+    if (row.model != geometric_mean_name || row.basis != basis) continue;
+    const int models = compared_models(results.summary, row);
+    if (models == 0) continue;  // nothing to compare with, as in a trace
+    const auto [array, area] = array_cells(results, row);
+    std::vector<std::string> cells = {row.accelerator, row.assignment, array, area, fmt::to_string(models)};
+    for (const Advantage& side : {row.m_bc, row.l_bc}) {
+      for (const double value : {side.utilisation_ratio, side.speedup, side.energy_ratio}) {
+        cells.push_back(fixed(value, 2));
+      }
+    }
+    table.rows.push_back(std::move(cells));
+  }
+  if (table.rows.empty()) return table;
+  table.rows.push_back({claim_name, "", "", "", "6", "", "", "", claimed_utilisation, claimed_speed, claimed_energy});
+  table.notes = {claim_note,
+                 fmt::format("array: rows x columns, mm2: its area without buffers; {}",
+                             basis == area_basis ? "each array resized to the area of BitCluster's; buffers, "
+                                                   "clock and bandwidth the same"
+                                                 : "each array as described, assumed to give equal dense throughput")};
+  return table;
+}
+
+/// Why the claim comes out or not: what memory takes of the speed, and what the other designs lose anyway.
+TextTable claim_table(const Summary& summary) {
+  TextTable table{
+      fmt::format("Claim: how many times better L-BC is at {}, and the slots of the other design [%]",
+                  what_is_equal(throughput_basis)),
+      {"against", "weights", "speed", "compute", "energy", "useful", "edge", "lane", "row/col.", "null term", "memory"},
+      2};
+  for (const SummaryRow& row : summary) {
+    if (row.model != geometric_mean_name || row.basis != throughput_basis) continue;
+    if (!std::isfinite(row.l_bc.speedup)) continue;
+    std::vector<std::string> cells = {row.accelerator, row.assignment, fixed(row.l_bc.speedup, 2),
+                                      fixed(row.l_bc.compute_speedup, 2), fixed(row.l_bc.energy_ratio, 2)};
+    for (const double share :
+         {row.utilisation, row.idle_edge, row.idle_lane, row.idle_row_column, row.idle_null_term, row.idle_memory}) {
+      cells.push_back(percent(share, 1));
+    }
+    table.rows.push_back(std::move(cells));
+  }
+  if (table.rows.empty()) return table;
+  table.rows.push_back({claim_name, "", claimed_speed, "", claimed_energy, "", "", "", "", "", ""});
+  table.notes = {
+      "compute: speed if memory never made a design wait. Slots of the other design, all models together: useful; "
+      "edge, without a value; lane, waiting for another lane; row/col., waiting for another row or column; null term, "
+      "spent on a zero; memory, waiting for it"};
+  return table;
+}
+
+std::string skipped_text(const std::vector<SkippedRow>& skipped, TableFormat format) {
+  TextTable table{"Skipped", {"model", "stage", "subject", "reason"}, 4};
+  std::string text = table.title + "\n";
+  for (const SkippedRow& row : skipped) {
+    const std::string stage = to_string(row.stage);
+    table.rows.push_back({row.model, stage, row.subject, row.reason});
+    text += wrapped(fmt::format("{}, {}, {}: {}", row.model, stage, row.subject, row.reason));
+  }
+  return format == TableFormat::markdown ? to_markdown(table) : text;
+}
+
+/// A whole table as RFC 4180 describes it.
+template <class Row>
+std::string to_csv(const std::vector<Row>& rows) {
+  std::vector<std::string> cells;
+  for_each_column<Row>([&](const auto& column) { cells.push_back(column.name); });
+  std::string csv = fmt::format("{}\n", fmt::join(cells, ","));
+  for (const Row& row : rows) {
+    cells.clear();
+    for_each_column<Row>([&](const auto& column) { cells.push_back(csv_cell(column.of(row))); });
+    csv += fmt::format("{}\n", fmt::join(cells, ","));
+  }
+  return csv;
+}
+
+}  // namespace
+
+TableFormat table_format_from_string(const std::string& name) {
+  if (name == "text") return TableFormat::text;
+  if (name == "markdown") return TableFormat::markdown;
+  if (name == "csv") return TableFormat::csv;
+  throw Error("cannot print a table as '" + name + "'", "this format is not known", "use text, markdown or csv");
+}
+
+std::string format_summary(const Results& results, TableFormat format) {
+  if (format == TableFormat::csv) return to_csv(results.summary);
+  std::vector<TextTable> tables = {accuracy_table(results), other_accuracy_table(results.summary),
+                                   emulation_table(results)};
+  for (const std::string& basis : distinct(results.summary, &SummaryRow::basis)) {
+    tables.push_back(means_table(results, basis));
+  }
+  tables.push_back(claim_table(results.summary));
+  std::string text;
+  for (const TextTable& table : tables) {
+    if (!table.rows.empty()) text += format == TableFormat::text ? to_text(table) : to_markdown(table);
+  }
+  return results.skipped.empty() ? text : text + skipped_text(results.skipped, format);
+}
+
+}  // namespace bitcluster
