@@ -80,7 +80,7 @@ TaskList EmulationWork::tasks() const {
   };
   if (!journal_) return list;
   list.find = [this](long index) -> std::optional<Payload> {
-    const auto found = journal_->find(keys_[index]);
+    const auto found = journal_->find(keys_[index], sizeof(LayerEmulation));
     if (!found) return std::nullopt;
     return Payload(found->begin(), found->end());
   };
