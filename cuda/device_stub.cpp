@@ -26,6 +26,6 @@ QuantizedWeights quantize_on_device(std::span<const float>, int, const WeightFor
 }
 QuantizationTimes time_quantization(std::span<const float>, int, const WeightFormat&) { reject(); }
 
-std::unique_ptr<Walker> make_cuda_walker(int, std::int64_t) { reject(); }
+std::unique_ptr<StepCounter> make_cuda_step_counter(int, std::int64_t) { reject(); }
 
 }  // namespace bitcluster

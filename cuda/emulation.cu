@@ -5,38 +5,39 @@
 
 #include "cuda/emulation.hpp"
 #include "cuda/emulation_kernels.cuh"
+#include "host/emulation/counting/counting.hpp"
 
 namespace bitcluster {
 namespace {
 
-class CudaWalker : public Walker {
+class CudaStepCounter : public StepCounter {
  public:
-  CudaWalker(int device, std::int64_t step_pixels) : device_(device), step_pixels_(step_pixels) {
+  CudaStepCounter(int device, std::int64_t step_pixels) : device_(device), step_pixels_(step_pixels) {
     check(cudaSetDevice(device));
     cudaDeviceProp properties{};
     check(cudaGetDeviceProperties(&properties, device));
     multiprocessors_ = properties.multiProcessorCount;
-    cudaMemPool_t pool = nullptr;  // what one walk gives back serves the next
+    cudaMemPool_t pool = nullptr;  // what one layer gives back serves the next
     check(cudaDeviceGetDefaultMemPool(&pool, device));
     std::uint64_t kept = ~std::uint64_t(0);
     check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &kept));
     stream_.emplace();
   }
 
-  std::optional<LayerWork> walk(const Accelerator& accelerator, const Mapping& mapping, const LayerTensors& layer,
-                                const DesignRule& rule) override {
+  std::optional<LayerWork> count(const Accelerator& accelerator, const Mapping& mapping, const LayerTensors& layer,
+                                 const DesignRule& rule) override {
     check(cudaSetDevice(device_));
-    if (const auto* weights = std::get_if<WeightRule>(&rule)) return walk_weights(mapping, layer, *weights);
+    if (const auto* weights = std::get_if<WeightRule>(&rule)) return count_weights(mapping, layer, *weights);
     if (const auto* columns = std::get_if<ActivationRule>(&rule))
-      return walk_activations(accelerator, mapping, layer, *columns);
-    if (const auto* pairs = std::get_if<PairRule>(&rule)) return walk_pairs(mapping, layer, *pairs);
+      return count_activations(accelerator, mapping, layer, *columns);
+    if (const auto* pairs = std::get_if<PairRule>(&rule)) return count_pairs(mapping, layer, *pairs);
     return std::nullopt;
   }
 
-  /// Limit: as walk_activations(), but of every row of a step for itself: some 50 operations per lane, row and pixel.
-  std::optional<ScheduledWork> walk_schedule(const Accelerator& accelerator, const Mapping& mapping,
-                                             const LayerTensors& layer, const ActivationRule& behind,
-                                             const ScheduledSteps& steps) override {
+  /// Limit: as count_activations(), but of every row of a step for itself: some 50 operations per lane, row and pixel.
+  std::optional<ScheduledWork> count_schedule(const Accelerator& accelerator, const Mapping& mapping,
+                                              const LayerTensors& layer, const ActivationRule& behind,
+                                              const ScheduledSteps& steps) override {
     check(cudaSetDevice(device_));
     const PaddedShape shape(layer.geometry);
     const bool ahead = columns_run_ahead(accelerator, mapping);
@@ -95,6 +96,7 @@ class CudaWalker : public Walker {
     work.element = std::int64_t(sums[column_element]);
     work.step = std::int64_t(sums[column_step]);
     work.empty = std::int64_t(sums[column_empty]);
+    work.edge = sums[column_edge];
     return work;
   }
 
@@ -125,7 +127,7 @@ class CudaWalker : public Walker {
   }
 
   /// Limit: 2 bytes per weight, once over the bus (the kernel reads them again, at the device's own bandwidth).
-  LayerWork walk_weights(const Mapping& mapping, const LayerTensors& layer, const WeightRule& rule) const {
+  LayerWork count_weights(const Mapping& mapping, const LayerTensors& layer, const WeightRule& rule) const {
     const DeviceArray<std::int16_t> weights = to_device(layer.weights);
     const DeviceArray<std::uint16_t> table = to_device(rule.operands);
     const int bricks = mapping.bricks(), batches = mapping.batches();
@@ -144,18 +146,22 @@ class CudaWalker : public Walker {
         rule.design);
     const std::vector<Total> sums = to_host(totals);
     const std::vector<int> steps = to_host(longest);
+    const std::int64_t sets = mapping.pixel_sets(), filled_columns = mapping.filled_columns();
     std::int64_t cycles = 0, slots = 0;
+    std::uint64_t edge = 0;
     for (std::size_t i = 0; i < steps.size(); ++i) {
       const int batch = int(i / bricks % batches), brick = int(i % bricks);
       cycles += steps[i];
-      slots += std::int64_t(steps[i]) * mapping.rows_of(batch) * rule.slots(mapping.lanes_of(brick));
+      const std::int64_t filled = std::int64_t(mapping.rows_of(batch)) * rule.slots(mapping.lanes_of(brick));
+      slots += steps[i] * filled;
+      edge += mapping.empty_slots(sets, filled_columns, filled) * steps[i];
     }
     // the same for every set of pixels, and for every pixel of a set
     const auto of_pixels = [&](std::int64_t sum) { return sum * mapping.pixels; };
     LayerWork result;
-    result.work = work_of(cycles * mapping.pixel_sets(), of_pixels(std::int64_t(sums[brick_useful])),
-                          of_pixels(std::int64_t(sums[brick_null])), of_pixels(std::int64_t(sums[brick_element])),
-                          of_pixels(slots));
+    result.work =
+        work_of(cycles * sets, of_pixels(std::int64_t(sums[brick_useful])), of_pixels(std::int64_t(sums[brick_null])),
+                of_pixels(std::int64_t(sums[brick_element])), of_pixels(slots), edge);
     result.work.weight_bits = std::int64_t(sums[brick_bits]);
     result.own_weight_bits = result.work.weight_bits > 0;
     if (mapping.fully_connected) result.step_cycles.assign(steps.begin(), steps.end());
@@ -164,8 +170,8 @@ class CudaWalker : public Walker {
 
   /// Limit: 2 bytes per activation over the bus, then one lookup per activation and one per tap and pixel of a brick
   /// (times) and of a channel (operand_sums).
-  LayerWork walk_activations(const Accelerator& accelerator, const Mapping& mapping, const LayerTensors& layer,
-                             const ActivationRule& rule) const {
+  LayerWork count_activations(const Accelerator& accelerator, const Mapping& mapping, const LayerTensors& layer,
+                              const ActivationRule& rule) const {
     const PaddedShape shape(layer.geometry);
     const DeviceArray<std::int16_t> image = to_device(layer.activations);
     const DeviceArray<std::uint16_t> table = to_device(rule.operands);
@@ -187,7 +193,7 @@ class CudaWalker : public Walker {
                              useful_total = products(layer, useful, weights, rule.weight_terms);
     ColumnWork columns;
     if (columns_run_ahead(accelerator, mapping)) {
-      columns = walk_columns(accelerator, mapping, shape, to_host(times));
+      columns = count_columns(accelerator, mapping, shape, to_host(times));
     } else {
       const DeviceArray<Total> totals = zeros(column_totals);
       const DeviceArray<int> brick_cycles(mapping.fully_connected ? std::size_t(chunks) : 0, *stream_);
@@ -201,7 +207,7 @@ class CudaWalker : public Walker {
 
   /// Limit: one multiplication and one maximum per two products (2 * 64 of each per clock and multiprocessor where the
   /// maximum of packed 16 bits is one instruction, compute capability 9.0; several below it).
-  LayerWork walk_pairs(const Mapping& mapping, const LayerTensors& layer, const PairRule& rule) const {
+  LayerWork count_pairs(const Mapping& mapping, const LayerTensors& layer, const PairRule& rule) const {
     const PaddedShape shape(layer.geometry);
     const DeviceArray<std::int16_t> image = to_device(layer.activations), weights = to_device(layer.weights);
     const DeviceArray<std::uint16_t> table = to_device(rule.operands);
@@ -239,7 +245,7 @@ class CudaWalker : public Walker {
         std::int64_t(layer.weights.size()) * mapping.pixels - std::int64_t(sums[pair_filled]);
     LayerWork result;
     result.work = work_of(std::int64_t(sums[pair_cycles]), useful, null_term, std::int64_t(sums[pair_sum]) + null_term,
-                          std::int64_t(sums[pair_step]));
+                          std::int64_t(sums[pair_step]), sums[pair_edge]);
     result.step_cycles = to_host(step_cycles);
     return result;
   }
@@ -290,8 +296,8 @@ class CudaWalker : public Walker {
 
 }  // namespace
 
-std::unique_ptr<Walker> make_cuda_walker(int device, std::int64_t step_pixels) {
-  return std::make_unique<CudaWalker>(device, step_pixels);
+std::unique_ptr<StepCounter> make_cuda_step_counter(int device, std::int64_t step_pixels) {
+  return std::make_unique<CudaStepCounter>(device, step_pixels);
 }
 
 }  // namespace bitcluster

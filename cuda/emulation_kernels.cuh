@@ -1,6 +1,6 @@
 #pragma once
 
-// The walks of host/emulation/emulator.cpp as kernels: every value of a layer is looked up in the design's table where
+// What host/emulation/counting/ counts, as kernels: every value of a layer is looked up in the design's table where
 // it lies, and what the rules ask of it is reduced to sums. All of it is integers, so no order of additions matters.
 
 #include <cstdint>
@@ -57,8 +57,8 @@ struct BrickOperands {
   __device__ unsigned operator[](int lane) const { return table[std::uint16_t(weights[lane * stride])]; }
 };
 
-/// Cycles of Pragmatic's shifting (see pragmatic_columns() of designs.cpp) on `count` lanes, `stride` apart; `any` is
-/// their union.
+/// Cycles of Pragmatic's shifting (see pragmatic_columns() of designs/pragmatic.cpp) on `count` lanes, `stride` apart;
+/// `any` is their union.
 __device__ inline int pragmatic_cycles(std::uint16_t* pending, int stride, int count, unsigned any, unsigned reach) {
   int cycles = 0;
   for (; any; ++cycles) {
@@ -127,7 +127,7 @@ __global__ void brick_costs(Mapping mapping, Design design, const std::int16_t* 
     const int place = int(item % bricks), brick = place % outers * chunks + place / outers;
     const std::int64_t filter = item / bricks;
     const int group = int(filter / mapping.filters), batch = int(filter % mapping.filters) / mapping.rows;
-    const Mapping::Place first = mapping.place(brick, 0);
+    const KernelPosition first = mapping.kernel_position(brick, 0);
     const BrickOperands operands = {
         weights + filter * filter_size + std::int64_t(first.channel) * mapping.taps + first.tap,
         mapping.taps_on_lanes ? 1 : mapping.taps, table, mapping.lanes_of(brick)};
@@ -143,7 +143,7 @@ __global__ void brick_costs(Mapping mapping, Design design, const std::int16_t* 
 
 // ---------------------------------------------------------------- designs that are serial on activations
 
-/// brick_times() of emulator.cpp, a thread per position, `per_block` of them in a block.
+/// brick_times() of counting/activations.cpp, a thread per position, `per_block` of them in a block.
 __global__ void brick_times(Mapping mapping, PaddedShape shape, const std::int16_t* image, const std::uint16_t* table,
                             unsigned reach, int per_block, std::uint16_t* times) {
   std::uint16_t* pending = reinterpret_cast<std::uint16_t*>(dynamic_shared()) + threadIdx.x;
@@ -165,9 +165,9 @@ __global__ void brick_times(Mapping mapping, PaddedShape shape, const std::int16
   times[item] = std::uint16_t(reach ? pragmatic_cycles(pending, per_block, lanes, any, reach) : widest);
 }
 
-enum ColumnTotal { column_cycles, column_element, column_step, column_empty, column_totals };
+enum ColumnTotal { column_cycles, column_element, column_step, column_empty, column_edge, column_totals };
 
-/// walk_columns() of emulator.cpp in lockstep, a warp per visit (group, chunk, tap, set of pixels).
+/// count_columns() in lockstep, a warp per visit (group, chunk, tap, set of pixels).
 /// brick_cycles: of a fully connected layer, else null.
 __global__ void column_maxima(Mapping mapping, PaddedShape shape, const std::uint16_t* times, int* brick_cycles,
                               Total* totals) {
@@ -196,6 +196,7 @@ __global__ void column_maxima(Mapping mapping, PaddedShape shape, const std::uin
     if (lane > 0) continue;
     sums[column_cycles] += longest * batches;
     sums[column_step] += longest * columns * slots;
+    sums[column_edge] += std::int64_t(mapping.empty_slots(batches, columns, slots) * longest);
     if (brick_cycles) brick_cycles[tap * chunks + chunk] = longest;
   }
   add_to_totals(sums, totals);
@@ -261,6 +262,7 @@ __global__ void step_maxima(Mapping mapping, std::int64_t steps, const std::int6
     if (lane > 0 || column_times) continue;
     sums[column_cycles] += most;
     sums[column_step] += std::int64_t(most) * columns * slots[step];
+    sums[column_edge] += std::int64_t(mapping.empty_slots(1, columns, slots[step]) * most);
     if (step_cycles) step_cycles[step] = most;
   }
   add_to_totals(sums, totals);
@@ -268,7 +270,7 @@ __global__ void step_maxima(Mapping mapping, std::int64_t steps, const std::int6
 
 inline constexpr int pixels_per_warp = 1024;  //!< of operand_sums()
 
-/// operand_sums() of mapping.cpp for one or two tables at once, to which it adds; a warp per some pixels of a
+/// operand_sums() of mapping.hpp for one or two tables at once, to which it adds; a warp per some pixels of a
 /// (channel, tap).
 __global__ void operand_sums(PaddedShape shape, const std::int16_t* image, const std::uint16_t* table,
                              const std::uint16_t* other_table, Total* sums, Total* other_sums) {
@@ -356,11 +358,12 @@ __global__ void pack_rows(Mapping mapping, const std::int16_t* weights, const st
   }
 }
 
-enum PairTotal { pair_cycles, pair_sum, pair_filled, pair_step, pair_totals };
+enum PairTotal { pair_cycles, pair_sum, pair_filled, pair_step, pair_edge, pair_totals };
 
-/// A warp per (range of bricks, group, batch, set of pixels); a thread has 8 rows x 4 columns at a time, the warp
-/// `column_groups` x (32 / column_groups) of these. pair_sum: of the longest lane's product, pair_filled: slots of
-/// processing elements where that is not 0. step_cycles: of a fully connected layer, else null.
+/// The whole of the time of a design that is serial on both goes by in its one loop, which is not cut up: its registers
+/// are counted. A warp per (range of bricks, group, batch, set of pixels); a thread has 8 rows x 4 columns at a time,
+/// the warp `column_groups` x (32 / column_groups) of these. pair_sum: of the longest lane's product, pair_filled:
+/// slots of processing elements where that is not 0. step_cycles: of a fully connected layer, else null.
 __global__ __launch_bounds__(threads_per_block,
                              4) inline void pair_steps(Mapping mapping, PaddedShape shape, const ushort4* activations,
                                                        const uint2* weights, int quads, int octets, int column_groups,
@@ -439,6 +442,7 @@ __global__ __launch_bounds__(threads_per_block,
       if (threadIdx.x % 32 > 0) continue;
       sums[pair_cycles] += cycles;
       sums[pair_step] += std::int64_t(cycles) * rows * columns * lanes;
+      sums[pair_edge] += std::int64_t(mapping.empty_slots(1, columns, std::int64_t(rows) * lanes) * cycles);
       if (step_cycles) step_cycles[std::int64_t(batch) * bricks + brick] = cycles;
     }
   }
@@ -469,6 +473,7 @@ __global__ void diagonal_steps(Mapping mapping, PaddedShape shape, const std::in
     if (threadIdx.x % 32 > 0) continue;
     sums[pair_cycles] += longest;
     sums[pair_step] += std::int64_t(longest) * rows * columns;
+    sums[pair_edge] += std::int64_t(mapping.empty_slots(1, columns, rows) * longest);
   }
   add_to_totals(sums, totals);
 }

@@ -18,7 +18,7 @@ Accelerator shipped(const std::string& file) {
   return load_accelerator(std::string(BITCLUSTER_SOURCE_DIR) + "/configs/accelerators/" + file + ".toml");
 }
 
-/// Bytes that all threads together read per second from a buffer beyond the caches: what limits a walk over values.
+/// Bytes that all threads together read per second from a buffer beyond the caches: what limits a look at all values.
 double read_bandwidth() {
   static const double bandwidth = [] {
     const std::vector<std::int16_t> buffer(std::size_t(1) << 28, 1);
@@ -41,7 +41,7 @@ double read_bandwidth() {
   return bandwidth;
 }
 
-/// `values`: walked per second; `bandwidth`: share of the read bandwidth that their 16 bits take.
+/// `values`: looked at per second; `bandwidth`: share of the read bandwidth that their 16 bits take.
 void count_values(benchmark::State& state, double values) {
   state.counters["values"] = benchmark::Counter(values, benchmark::Counter::kIsIterationInvariantRate);
   state.counters["bandwidth"] = benchmark::Counter(values * sizeof(std::int16_t) / read_bandwidth(),
@@ -107,7 +107,7 @@ void register_all() {
   }
   std::vector<std::string> on_weights, others;
   for (const std::string& design : designs) {
-    (serial_on_weights(shipped(design).design) ? on_weights : others).push_back(design);
+    (serial_on_weights(*shipped(design).design) ? on_weights : others).push_back(design);
   }
   add("resnet50/serial_on_weights", [on_weights](benchmark::State& state) { emulate_resnet50(state, on_weights); });
   add("resnet50/others", [others](benchmark::State& state) { emulate_resnet50(state, others); });

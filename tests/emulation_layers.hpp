@@ -5,8 +5,11 @@
 #include <cstdint>
 #include <memory>
 #include <random>
+#include <set>
+#include <string_view>
 #include <vector>
 
+#include "host/emulation/design.hpp"
 #include "host/emulation/emulator.hpp"
 
 namespace bitcluster {
@@ -42,12 +45,19 @@ struct RandomLayer {
   RandomLayer(const RandomLayer&) = delete;
 };
 
+/// Whether a design is serial on weights alone, so that its cycles are the same for all pixels.
+inline bool serial_on_weights(const DesignInfo& design) {
+  static const std::set<std::string_view> names = {"pragmatic_weights", "bitlet", "bitwave", "bitvert", "bitcluster"};
+  return names.contains(design.name);
+}
+
 /// Operands that a design looks at.
 inline double values_of(const Accelerator& accelerator, const LayerTensors& layer) {
-  const bool weights = serial_on_weights(accelerator.design) || accelerator.design == Design::laconic ||
-                       accelerator.design == Design::tactical_p || accelerator.design == Design::tactical_e;
-  const bool activations = looks_at_activations(accelerator.design);
-  return (weights ? double(layer.weights.size()) : 0) + (activations ? double(layer.geometry.input.size()) : 0);
+  static const std::set<std::string_view> serial_on_both = {"laconic", "tactical_p", "tactical_e"};
+  const DesignInfo& design = *accelerator.design;
+  const bool weights = serial_on_weights(design) || serial_on_both.contains(design.name);
+  return (weights ? double(layer.weights.size()) : 0) +
+         (design.looks_at_activations() ? double(layer.geometry.input.size()) : 0);
 }
 
 inline const RandomLayer& large_layer() {  // 925 M products

@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <random>
+#include <string_view>
 
 #include "tests/test_layer.hpp"
 
@@ -66,7 +67,7 @@ inline TestLayer random_layer(std::mt19937& random) {
   return layer;
 }
 
-inline Accelerator random_array(std::mt19937& random, Design design) {
+inline Accelerator random_array(std::mt19937& random, std::string_view design) {
   const auto pick = [&](int low, int high) { return low + int(random() % unsigned(high - low + 1)); };
   Accelerator accelerator = array(design, pick(1, 20), pick(1, 6), pick(1, 20), pick(1, 3));
   accelerator.encoding = Encoding(pick(0, 1));

@@ -3,9 +3,13 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <set>
 #include <sstream>
 
+#include "harness/journal/content_keys.hpp"
 #include "host/data/accelerator_file.hpp"
+#include "host/emulation/accelerator.hpp"
+#include "host/emulation/design.hpp"
 #include "tests/expect_message.hpp"
 
 namespace bitcluster {
@@ -43,7 +47,7 @@ TEST(Accelerator, ShippedFilesHaveEqualDenseThroughputAndEqualSurroundings) {
   for (const auto& [file, lanes_per_product] : files) {
     const Accelerator accelerator = load_accelerator(folder + file + ".toml");
     EXPECT_EQ(accelerator.slots_per_cycle(), 256 * lanes_per_product) << file;
-    EXPECT_EQ(to_string(accelerator.design), file);
+    EXPECT_EQ(accelerator.design->name, file);
     EXPECT_EQ(accelerator.clock_ghz, reference.clock_ghz) << file;
     EXPECT_EQ(accelerator.weight_buffer, reference.weight_buffer) << file;
     EXPECT_EQ(accelerator.activation_buffer, reference.activation_buffer) << file;
@@ -98,7 +102,7 @@ TEST(Accelerator, ShippedPricesFollowFromTheirSources) {
 TEST(Accelerator, ReadsEveryKey) {
   const Accelerator pragmatic = load_changed("pragmatic_weights.toml", "\"binary\"", "\"signed_digit\"");
   EXPECT_EQ(pragmatic.name, "Pragmatic (weights)");
-  EXPECT_EQ(pragmatic.design, Design::pragmatic_weights);
+  EXPECT_EQ(pragmatic.design->name, "pragmatic_weights");
   EXPECT_EQ(pragmatic.encoding, Encoding::signed_digit);
   EXPECT_EQ(pragmatic.first_stage_shift, 2);
   EXPECT_EQ(pragmatic.columns, 8);
@@ -122,7 +126,7 @@ TEST(Accelerator, PeersAreSettingsOfOneArray) {
     } else {
       ++bitsim;
       EXPECT_EQ(accelerator.peer, Peer::bitsim) << accelerator.name;
-      EXPECT_EQ(accelerator.lanes, accelerator.design == Design::bitwave ? 8 : 16) << accelerator.name;
+      EXPECT_EQ(accelerator.lanes, accelerator.design->name == "bitwave" ? 8 : 16) << accelerator.name;
       EXPECT_EQ(accelerator.rows, 32) << accelerator.name;
       EXPECT_EQ(accelerator.columns, 32) << accelerator.name;
     }
@@ -181,6 +185,24 @@ TEST(Accelerator, RejectsWhatItCannotUse) {
             std::string::npos);
   EXPECT_NE(message_of_change("bitcluster.toml", "\"binary\"", "\"booth_dnnsim\"").find("signed_digit"),
             std::string::npos);
+}
+
+TEST(Accelerator, EveryFieldDecidesTheContentKeyAndTheNameDoesNot) {
+  const Accelerator accelerator = load_accelerator(folder + "bitcluster.toml");
+  const Key key = content_key(accelerator);
+  std::set<Key> keys = {key};
+  for (const AcceleratorField& field : accelerator_fields()) {
+    Accelerator changed = accelerator;
+    const auto add_one = [](auto value) -> AcceleratorField::Value { return value + 1; };
+    field.set(changed, std::visit(add_one, field.of(accelerator)));
+    EXPECT_NE(field.of(changed), field.of(accelerator)) << field.key;
+    EXPECT_TRUE(keys.insert(content_key(changed)).second) << field.key;
+  }
+  Accelerator changed = accelerator;
+  changed.name = "another";
+  EXPECT_EQ(content_key(changed), key);
+  changed.design = &design_named("stripes");
+  EXPECT_TRUE(keys.insert(content_key(changed)).second);
 }
 
 TEST(Accelerator, RejectsAKeyThatTheDesignHasNoUseFor) {

@@ -1,73 +1,30 @@
-#include <gtest/gtest.h>
-
+// Every design on layers worked out by hand.
 #include <optional>
-#include <string>
+#include <string_view>
 
-#include "host/emulation/emulator.hpp"
-#include "tests/expect_message.hpp"
-#include "tests/test_layer.hpp"
-
-// Cycles worked out on paper from the rules: layers so small that every step can be followed.
-// A brick is written between bars: 1 2 | 3 0 are two steps of two lanes. f is a filter, p a pixel, t a kernel position.
-// Sums in the comments have one summand per step, in the order of time: pixel sets, filters, taps, channels.
-// Pragmatic reaches two positions (S = 1): a lane drops its lowest term if that is at the lowest of all lanes or one
-// above. Bits are counted from 0, and weights and activations have 4 bits where nothing else is said.
+#include "tests/by_hand.hpp"
 
 namespace bitcluster {
 namespace {
 
-using enum Design;
-
 struct Expected {
-  Design design;
+  std::string_view design;
   std::int64_t cycles;
   std::optional<Slots> slots = {};  //!< without the total
 };
 
-TestLayer four_bits(TestLayer layer, int terms) {
-  layer.format.bits = layer.activation_bits = 4;
-  layer.format.terms = terms;
-  return layer;
-}
-
-Accelerator small_array(int lanes, int rows, int columns) {
-  Accelerator accelerator = array(bit_parallel, lanes, rows, columns);
-  accelerator.first_stage_shift = 1;
-  return accelerator;
-}
-
-void expect_slots(const Slots& slots, const Slots& expected) {
-  EXPECT_EQ(slots.useful, expected.useful);
-  EXPECT_EQ(slots.edge, expected.edge);
-  EXPECT_EQ(slots.lane, expected.lane);
-  EXPECT_EQ(slots.row_column, expected.row_column);
-  EXPECT_EQ(slots.null_term, expected.null_term);
-  EXPECT_EQ(slots.total, expected.useful + expected.edge + expected.lane + expected.row_column + expected.null_term);
-}
-
-/// A table of all designs, in the order of the enumeration.
+/// A table of all designs, in the order of designs().
 void expect_table(const TestLayer& layer, Accelerator accelerator, const std::vector<Expected>& table) {
-  ASSERT_EQ(table.size(), std::size_t(bitcluster) + 1);
+  ASSERT_EQ(table.size(), designs().size());
   for (std::size_t i = 0; i < table.size(); ++i) {
-    ASSERT_EQ(std::size_t(table[i].design), i);
-    accelerator.design = table[i].design;
-    SCOPED_TRACE(to_string(accelerator.design));
+    accelerator.design = designs()[i];
+    ASSERT_EQ(table[i].design, accelerator.design->name);
+    SCOPED_TRACE(table[i].design);
     const LayerEmulation result = emulate(accelerator, layer.tensors());
     EXPECT_EQ(result.compute_cycles, table[i].cycles);
     if (table[i].slots) expect_slots(result.slots, *table[i].slots);
   }
 }
-
-/// (channels, pixels) of activations written pixel by pixel.
-std::vector<std::int16_t> from_pixels(const std::vector<std::vector<std::int16_t>>& pixels) {
-  std::vector<std::int16_t> activations;
-  for (std::size_t channel = 0; channel < pixels[0].size(); ++channel) {
-    for (const auto& pixel : pixels) activations.push_back(pixel[channel]);
-  }
-  return activations;
-}
-
-// ------------------------------------------------------------------ all designs
 
 TEST(ByHand, AllZero) {
   // 6 channels on 2 lanes: 3 bricks; 3 pixels on 2 columns: 2 sets; 2 filters on 2 rows: 6 steps
@@ -75,20 +32,20 @@ TEST(ByHand, AllZero) {
   // 36 products; 4 of 8 processing elements have no pixel in the second set
   expect_table(layer, small_array(2, 2, 2),
                {
-                   {bit_parallel, 6, Slots{.useful = 36, .edge = 12}},
-                   {stripes, 6 * 4, Slots{.edge = 4 * 12, .null_term = 4 * 36}},
-                   {dynamic_stripes, 6, Slots{.edge = 12, .null_term = 36}},  // a zero has one bit
-                   {loom, 6 * 4, Slots{.edge = 4 * 12, .null_term = 4 * 36}},
-                   {pragmatic, 6, Slots{.edge = 12, .null_term = 36}},  // at least one cycle, here and below
-                   {pragmatic_weights, 6, Slots{.edge = 12, .null_term = 36}},
-                   {laconic, 6, Slots{.edge = 12, .null_term = 36}},
+                   {"bit_parallel", 6, Slots{.useful = 36, .edge = 12}},
+                   {"stripes", 6 * 4, Slots{.edge = 4 * 12, .null_term = 4 * 36}},
+                   {"dynamic_stripes", 6, Slots{.edge = 12, .null_term = 36}},  // a zero has one bit
+                   {"loom", 6 * 4, Slots{.edge = 4 * 12, .null_term = 4 * 36}},
+                   {"pragmatic", 6, Slots{.edge = 12, .null_term = 36}},  // at least one cycle, here and below
+                   {"pragmatic_weights", 6, Slots{.edge = 12, .null_term = 36}},
+                   {"laconic", 6, Slots{.edge = 12, .null_term = 36}},
                    // of three bricks of zeros in a row the first two are left out: 1 step per set
-                   {tactical_p, 2, Slots{.edge = 4, .null_term = 12}},
-                   {tactical_e, 2, Slots{.edge = 4, .null_term = 12}},
-                   {bitlet, 6, Slots{.edge = 4 * 12, .null_term = 8 * 6 * 3}},  // 8 significances, whatever the lanes
-                   {bitwave, 6, Slots{.edge = 12, .null_term = 36}},
-                   {bitvert, 6, Slots{.edge = 6, .null_term = 18}},  // half as many slots as lanes
-                   {bitcluster, 6 * 2, Slots{.edge = 2 * 12, .null_term = 2 * 36}},
+                   {"tactical_p", 2, Slots{.edge = 4, .null_term = 12}},
+                   {"tactical_e", 2, Slots{.edge = 4, .null_term = 12}},
+                   {"bitlet", 6, Slots{.edge = 4 * 12, .null_term = 8 * 6 * 3}},  // 8 significances, whatever the lanes
+                   {"bitwave", 6, Slots{.edge = 12, .null_term = 36}},
+                   {"bitvert", 6, Slots{.edge = 6, .null_term = 18}},  // half as many slots as lanes
+                   {"bitcluster", 6 * 2, Slots{.edge = 2 * 12, .null_term = 2 * 36}},
                });
 }
 
@@ -101,23 +58,23 @@ TEST(ByHand, OneDenseOutlier) {
   // f0 has 10 terms, f1 has 3; p0 has 3, p1 has 10, p2 has 3
   expect_table(layer, small_array(4, 2, 2),
                {
-                   {bit_parallel, 2},
-                   {stripes, 2 * 8},
-                   {dynamic_stripes, 8 + 2},  // 255, then 2
-                   {loom, (8 + 2) * 8},
+                   {"bit_parallel", 2},
+                   {"stripes", 2 * 8},
+                   {"dynamic_stripes", 8 + 2},  // 255, then 2
+                   {"loom", (8 + 2) * 8},
                    // p0 and p2: all terms are at 0 and 1: one cycle. p1: 255 has 8, the others go with its first.
-                   {pragmatic, 8 + 1,
+                   {"pragmatic", 8 + 1,
                     Slots{.useful = 2 * (3 + 10 + 3), .edge = 8, .lane = 2 * (1 + 22 + 1), .row_column = 2 * 4 * 7}},
                    // f0: 7. f1: positions 0 and 1, then 2.
-                   {pragmatic_weights, 7 + 7,
+                   {"pragmatic_weights", 7 + 7,
                     Slots{.useful = 3 * (10 + 3), .edge = 56, .lane = 3 * (18 + 5), .row_column = 3 * 4 * 5}},
-                   {laconic, 8 + 7},  // lane 1: 255 meets a one; then lane 0: 127 meets a one
-                   {tactical_p, 8 + 2},
-                   {tactical_e, 8 + 1},
-                   {bitlet, 4 + 4},     // bit 0 of all weights of f0
-                   {bitwave, 7 + 7},    // bit columns 0..6 of f0
-                   {bitvert, 6 + 6},    // f0: bit column 0 is full, one bit in each of 1..6; f1: 3
-                   {bitcluster, 7 + 7,  // everybody takes as long as 127
+                   {"laconic", 8 + 7},  // lane 1: 255 meets a one; then lane 0: 127 meets a one
+                   {"tactical_p", 8 + 2},
+                   {"tactical_e", 8 + 1},
+                   {"bitlet", 4 + 4},     // bit 0 of all weights of f0
+                   {"bitwave", 7 + 7},    // bit columns 0..6 of f0
+                   {"bitvert", 6 + 6},    // f0: bit column 0 is full, one bit in each of 1..6; f1: 3
+                   {"bitcluster", 7 + 7,  // everybody takes as long as 127
                     Slots{.useful = 3 * (10 + 3), .edge = 56, .null_term = 3 * (56 - 13)}},
                });
 }
@@ -130,21 +87,21 @@ TEST(ByHand, PartialLanes) {
   expect_table(
       layer, small_array(3, 1, 1),
       {
-          {bit_parallel, 2, Slots{.useful = 4, .edge = 2}},
-          {stripes, 2 * 4},
-          {dynamic_stripes, 3 + 4},
-          {loom, (3 + 4) * 4},
-          {pragmatic, 2 + 2},          // 5: bits 0, 2; 9 and 2: bits 0 and 1 together, then 3
-          {pragmatic_weights, 2 + 3},  // 3 and 2: bits 0 and 1 together, then 1; 7
-          {laconic, 4 + 3},            // 3 x 5: 2 x 2; 7 x 2: 3 x 1
+          {"bit_parallel", 2, Slots{.useful = 4, .edge = 2}},
+          {"stripes", 2 * 4},
+          {"dynamic_stripes", 3 + 4},
+          {"loom", (3 + 4) * 4},
+          {"pragmatic", 2 + 2},          // 5: bits 0, 2; 9 and 2: bits 0 and 1 together, then 3
+          {"pragmatic_weights", 2 + 3},  // 3 and 2: bits 0 and 1 together, then 1; 7
+          {"laconic", 4 + 3},            // 3 x 5: 2 x 2; 7 x 2: 3 x 1
           // the empty lane of t0 does the 7 on the 2, so t1 is left out: activations 5 0 2
-          {tactical_p, 3},
-          {tactical_e, 2, Slots{.useful = 3, .lane = 3}},          // bit 0 of 5 and bit 1 of 2, then bit 2 of 5
-          {bitlet, 2 + 1, Slots{.useful = 6, .lane = 3 * 8 - 6}},  // 3 and 2 share bit 1
-          {bitwave, 2 + 3},
+          {"tactical_p", 3},
+          {"tactical_e", 2, Slots{.useful = 3, .lane = 3}},          // bit 0 of 5 and bit 1 of 2, then bit 2 of 5
+          {"bitlet", 2 + 1, Slots{.useful = 6, .lane = 3 * 8 - 6}},  // 3 and 2 share bit 1
+          {"bitwave", 2 + 3},
           // 0011 1110: columns 0, 2, 3 have one bit, column 1 is full, of two lanes; 0000 0111: columns 0, 1, 2
-          {bitvert, 3 + 3, Slots{.useful = 6, .lane = 6}},
-          {bitcluster, 2 * 3},
+          {"bitvert", 3 + 3, Slots{.useful = 6, .lane = 6}},
+          {"bitcluster", 2 * 3},
       });
 }
 
@@ -157,38 +114,38 @@ TEST(ByHand, PartialRowsAndColumns) {
   expect_table(
       layer, small_array(4, 2, 2),
       {
-          {bit_parallel, 8, Slots{.useful = 3 * 6 * 3, .edge = 8 * 16 - 54}},
-          {stripes, 8 * 4},
-          {dynamic_stripes, 2 * (4 + 4) + 2 * (3 + 4)},  // the widest: 8 9, then 7 15
-          {loom, (2 * (4 + 4) + 2 * (3 + 4)) * 4},
+          {"bit_parallel", 8, Slots{.useful = 3 * 6 * 3, .edge = 8 * 16 - 54}},
+          {"stripes", 8 * 4},
+          {"dynamic_stripes", 2 * (4 + 4) + 2 * (3 + 4)},  // the widest: 8 9, then 7 15
+          {"loom", (2 * (4 + 4) + 2 * (3 + 4)) * 4},
           // A: p0 1 2 4 8: bits 0 1, then 2 3; p1 3 5 0 6: bits 0 0 1, then 1 2 2; p2: 3 for the 7.
           // B: p0 2 for the 3; p1 9 1: bits 0 0, then 3; p2: 4 for the 15.
-          {pragmatic, 2 * (2 + 2) + 2 * (3 + 4)},
+          {"pragmatic", 2 * (2 + 2) + 2 * (3 + 4)},
           // A: f0 1 2 3 5: bits 0 1 0 0, then 1 2: 2; f1: 3 for the 7. B: f0 5 6: bits 0 1, then 2 2: 2; f1: 2.
           // f2: 1, 1.
-          {pragmatic_weights, 2 * (3 + 2 + 1 + 1)},
+          {"pragmatic_weights", 2 * (3 + 2 + 1 + 1)},
           // A, p0 p1: lane 3: 3 terms of 7 x 2 of 6, f2: lane 0: 1 x 2 of 3. B: lane 0: 2 x 2, 1 x 2.
           // A, p2: lane 0: 1 of f0 or f2 x 3 of 7. B: lane 0: 2 x 4 of 15, 1 x 4.
-          {laconic, 6 + 4 + 2 + 2 + 3 + 8 + 3 + 4},
+          {"laconic", 6 + 4 + 2 + 2 + 3 + 8 + 3 + 4},
           // f1: lane 0 of A does lane 0 of B. f2: lanes 1 and 2 of A do lanes 0 and 1 of B, so B is left out.
           // Activations of A are those of f0: 1 2 4 8, 3 5 0 6, 7 0 0 1; f1: 3 2 4 8, 9 5 0 6, 15 0 0 1;
           // f2: 1 3 0 8, 3 9 1 6, 7 15 2 1. Of B: f0: 3 0, 9 1, 15 2; f1: 0, 1, 2.
-          {tactical_p, 4 + 4 + 4 + /**/ 4 + 4 + 4},
+          {"tactical_p", 4 + 4 + 4 + /**/ 4 + 4 + 4},
           // A: f0 2 2 3; f1 3 2 4; f2 3 3 4. B: f0 2 2 4; f1 1 1 1.
-          {tactical_e, 3 + 2 + 3 + /**/ 4 + 4 + 4,
+          {"tactical_e", 3 + 2 + 3 + /**/ 4 + 4 + 4,
            // terms of the channels over all pixels: 6 3 1 4 8 2; the 0 that f1 meets in B of p0 is the null term
            Slots{.useful = 24 + 18 + 20,
                  .edge = 0 + 20 + 24 + 32 + 52 + 48,
                  .lane = 14 + 20 + 6 + 0 + 20,
                  .row_column = 16 + 5,
                  .null_term = 1}},
-          {bitlet, 2 * (3 + 2 + 2 + 2)},   // bit 0 of 1 3 5, bit 2 of 5 6, bit 0 of f2 twice
-          {bitwave, 2 * (3 + 3 + 1 + 1)},  // f0 or f1, f0, f2, f2
+          {"bitlet", 2 * (3 + 2 + 2 + 2)},   // bit 0 of 1 3 5, bit 2 of 5 6, bit 0 of f2 twice
+          {"bitwave", 2 * (3 + 3 + 1 + 1)},  // f0 or f1, f0, f2, f2
           // A: f1 0000 1111 1110 0111: a column each for 2 3 3 2 ones: 4, f0: 3. B: f0 0101 0110: column 2 is full: 2.
           // f2: A 1; B has full columns only: 1.
-          {bitvert, 2 * (4 + 2 + 1 + 1)},
+          {"bitvert", 2 * (4 + 2 + 1 + 1)},
           // terms: f0 10, f1 9, f2 4
-          {bitcluster, 8 * 3, Slots{.useful = 3 * 23, .edge = 3 * 74, .null_term = 3 * 54 - 3 * 23}},
+          {"bitcluster", 8 * 3, Slots{.useful = 3 * 23, .edge = 3 * 74, .null_term = 3 * 54 - 3 * 23}},
       });
 }
 
@@ -201,26 +158,26 @@ TEST(ByHand, Depthwise) {
   layer.activations = {1, 6, 2, /**/ 9, 4, 15, /**/ 0, 3, 8};
   expect_table(layer, small_array(2, 3, 2),
                {
-                   {bit_parallel, 4, Slots{.useful = 3 * 2 * 2, .edge = 4 * 12 - 12}},
-                   {stripes, 4 * 4},
-                   {dynamic_stripes, 4 + 4 + 2 + 4},
-                   {loom, (4 + 4 + 2 + 4) * 4},
+                   {"bit_parallel", 4, Slots{.useful = 3 * 2 * 2, .edge = 4 * 12 - 12}},
+                   {"stripes", 4 * 4},
+                   {"dynamic_stripes", 4 + 4 + 2 + 4},
+                   {"loom", (4 + 4 + 2 + 4) * 4},
                    // lanes of one column: 1 9: bits 0 0, then 3; 6 4: bits 1 2, then 2: 2. 6 4: 2; 2 15: 4 for the 15.
                    // 0: 1; 3: 2. 3: 2; 8: 1.
-                   {pragmatic, 2 + 4 + 2 + 2},
-                   {pragmatic_weights, 2 + 2 + 3 + 1},
+                   {"pragmatic", 2 + 4 + 2 + 2},
+                   {"pragmatic_weights", 2 + 2 + 3 + 1},
                    // f0: 2 terms x 2 of 6; f1: 2 x 4 of 15; f2: 3 x 2 of 3; 1 x 2 of 3
-                   {laconic, 4 + 8 + 6 + 2,
+                   {"laconic", 4 + 8 + 6 + 2,
                     Slots{.useful = 9 + 10 + 9, .edge = 8 * 12 + 10 * 8, .row_column = 8 + 19 + 5 + 1, .null_term = 3}},
                    // A row's other lane does t1 at the time of t0, so t1 is left out. The own lane of f1 has a zero at
                    // t0 and still brings its activation. Activations: f0: 1 6, 6 2; f1: 9 4, 4 15; f2: 0 3, 3 8.
-                   {tactical_p, 4 + 4},
+                   {"tactical_p", 4 + 4},
                    // f0: 1 6: bits 0 1, then 2; f1: 4 for the 15: 4. f2: 3 8: bits 0, 1, 3.
-                   {tactical_e, 4 + 3},
-                   {bitlet, 4},               // one weight per processing element
-                   {bitwave, 2 + 2 + 3 + 1},  // its bits
-                   {bitvert, 4},              // its bit columns have one value each
-                   {bitcluster, 4 * 3},
+                   {"tactical_e", 4 + 3},
+                   {"bitlet", 4},               // one weight per processing element
+                   {"bitwave", 2 + 2 + 3 + 1},  // its bits
+                   {"bitvert", 4},              // its bit columns have one value each
+                   {"bitcluster", 4 * 3},
                });
 }
 
@@ -231,27 +188,27 @@ TEST(ByHand, Grouped) {
   layer.activations = from_pixels({{1, 2, 0, /* second group */ 15, 1, 3}, {4, 1, 0, /**/ 8, 6, 5}});
   expect_table(layer, small_array(2, 3, 2),
                {
-                   {bit_parallel, 4, Slots{.useful = 4 * 3 * 2, .edge = 4 * 12 - 24}},
-                   {stripes, 4 * 4},
-                   {dynamic_stripes, 3 + 1 + 4 + 3},
-                   {loom, (3 + 1 + 4 + 3) * 4},
+                   {"bit_parallel", 4, Slots{.useful = 4 * 3 * 2, .edge = 4 * 12 - 24}},
+                   {"stripes", 4 * 4},
+                   {"dynamic_stripes", 3 + 1 + 4 + 3},
+                   {"loom", (3 + 1 + 4 + 3) * 4},
                    // 1 2: 1; 4 1: bit 0, then 2: 2. 0. 15: 4; 8 6: bit 1, then 3 2: 2. 3, 5: 2.
-                   {pragmatic, 2 + 1 + 4 + 2},
+                   {"pragmatic", 2 + 1 + 4 + 2},
                    // 1 3: bits 0 0, then 1: 2. 5: 2. -1 6: bits 0 1, then 2: 2. 1.
-                   {pragmatic_weights, 2 + 2 + 2 + 1},
-                   {laconic, 2 + 1 + 4 + 2},  // 3 x 2 or 1; zeros; 1 x 15 or 6 x 6; 1 x 3 or 5
+                   {"pragmatic_weights", 2 + 2 + 2 + 1},
+                   {"laconic", 2 + 1 + 4 + 2},  // 3 x 2 or 1; zeros; 1 x 15 or 6 x 6; 1 x 3 or 5
                    // First group: nothing to fill. Second: f3 does its 1 on lane 1 of A, so B is left out; its lane 0
                    // brings 15 and 8.
-                   {tactical_p, 3 + 1 + 4},
-                   {tactical_e, 2 + 1 + 4},
-                   {bitlet, 2 + 1 + 1 + 1},  // 1 3 share bit 0, 2 2 share bit 1; 1 6 share none
-                   {bitwave, 2 + 2 + 3 + 1,  // 1 3; 5; 1 6; 1 or 0
+                   {"tactical_p", 3 + 1 + 4},
+                   {"tactical_e", 2 + 1 + 4},
+                   {"bitlet", 2 + 1 + 1 + 1},  // 1 3 share bit 0, 2 2 share bit 1; 1 6 share none
+                   {"bitwave", 2 + 2 + 3 + 1,  // 1 3; 5; 1 6; 1 or 0
                     Slots{.useful = 2 * 11,
                           .edge = 8 + 16 + 12 + 8,
                           .row_column = 2 * (2 + 1 + 4),
                           .null_term = 2 * (1 + 0 + 1 + 0 + 3 + 2 + 1 + 0)}},
-                   {bitvert, 1 + 1 + 2 + 1},  // 0001 0011: column 1; one lane; 1111 0110: columns 0 and 3; one lane
-                   {bitcluster, 4 * 2},
+                   {"bitvert", 1 + 1 + 2 + 1},  // 0001 0011: column 1; one lane; 1111 0110: columns 0 and 3; one lane
+                   {"bitcluster", 4 * 2},
                });
 }
 
@@ -264,25 +221,25 @@ TEST(ByHand, NonSquare) {
   // p0: 0 0 | 1 5 | 2 0, p1: 1 5 | 2 0 | 7 1, p2: 0 0 | 0 8 | 4 1, p3: 0 8 | 4 1 | 3 6
   expect_table(layer, small_array(2, 2, 3),
                {
-                   {bit_parallel, 6, Slots{.useful = 2 * 6 * 4, .edge = 6 * 12 - 48}},
-                   {stripes, 6 * 4},
-                   {dynamic_stripes, 3 + 4 + 3 + /**/ 4 + 3 + 3},
-                   {loom, (3 + 4 + 3 + /**/ 4 + 3 + 3) * 4},
+                   {"bit_parallel", 6, Slots{.useful = 2 * 6 * 4, .edge = 6 * 12 - 48}},
+                   {"stripes", 6 * 4},
+                   {"dynamic_stripes", 3 + 4 + 3 + /**/ 4 + 3 + 3},
+                   {"loom", (3 + 4 + 3 + /**/ 4 + 3 + 3) * 4},
                    // 1 5: bits 0 0, then 2; the same; 7: 3. 8: 1; 4 1: bit 0, then 2; 3 6: bits 0 1, then 1 2.
-                   {pragmatic, 2 + 2 + 3 + /**/ 1 + 2 + 2},
-                   {pragmatic_weights, 2 * (2 + 1 + 3)},  // 5; zeros; 7
+                   {"pragmatic", 2 + 2 + 3 + /**/ 1 + 2 + 2},
+                   {"pragmatic_weights", 2 * (2 + 1 + 3)},  // 5; zeros; 7
                    // t0: lane 0: 2 of 5 x 1, lane 1: 1 x 2 of 5; t2: lane 0: 2 of 3 x 3 of 7, lane 1: 3 of 7 x 1.
                    // p3: t0: lane 0: 0, lane 1: 1 x 1; t2: lane 1: 3 of 7 x 2 of 6
-                   {laconic, 2 + 1 + 6 + /**/ 1 + 1 + 6},
+                   {"laconic", 2 + 1 + 6 + /**/ 1 + 1 + 6},
                    // f1: lane 1 of t0 does the 7 of t2, two ahead; t1 is left out.
                    // Activations at t0: f0: 0 0, 1 5, 0 0, 0 8; f1: 0 0, 1 1, 0 1, 0 6.
                    // At t2: f0: 2 0, 7 1, 4 1, 3 6; f1: 2, 7, 4, 3.
-                   {tactical_p, 3 + 3 + /**/ 4 + 3},
-                   {tactical_e, 2 + 3 + /**/ 2 + 2},
-                   {bitlet, 2 * (1 + 1 + 2)},   // 1 and 7 share bit 0
-                   {bitwave, 2 * (2 + 1 + 3)},  // 1 2 or 5 0; zeros; 3 4 or 1 7
-                   {bitvert, 2 * (2 + 1 + 4)},  // 0001 0010; zeros; 0011 1100
-                   {bitcluster, 6 * 3},
+                   {"tactical_p", 3 + 3 + /**/ 4 + 3},
+                   {"tactical_e", 2 + 3 + /**/ 2 + 2},
+                   {"bitlet", 2 * (1 + 1 + 2)},   // 1 and 7 share bit 0
+                   {"bitwave", 2 * (2 + 1 + 3)},  // 1 2 or 5 0; zeros; 3 4 or 1 7
+                   {"bitvert", 2 * (2 + 1 + 4)},  // 0001 0010; zeros; 0011 1100
+                   {"bitcluster", 6 * 3},
                });
 }
 
@@ -296,22 +253,22 @@ TEST(ByHand, StrideTwo) {
   // p0: 1 0 | 2 4, p1: 3 1 | 0 1, p2: 6 2 | 0 7, p3: 1 0 | 9 5
   expect_table(layer, small_array(2, 1, 2),
                {
-                   {bit_parallel, 4, Slots{.useful = 4 * 4}},
-                   {stripes, 4 * 4},
-                   {dynamic_stripes, 2 + 3 + 3 + 4},
-                   {loom, (2 + 3 + 3 + 4) * 4},
+                   {"bit_parallel", 4, Slots{.useful = 4 * 4}},
+                   {"stripes", 4 * 4},
+                   {"dynamic_stripes", 2 + 3 + 3 + 4},
+                   {"loom", (2 + 3 + 3 + 4) * 4},
                    // 3 1: bits 0 0, then 1; 2 4: bits 1 2 at once; 6 2: bits 1 1, then 2; 7: 3
-                   {pragmatic, 2 + 1 + 2 + 3},
-                   {pragmatic_weights, 2 * (2 + 2)},
-                   {laconic, 4 + 2 + 4 + 6},  // 3 x 3; 6 x 4; 3 x 6; 6 x 7
+                   {"pragmatic", 2 + 1 + 2 + 3},
+                   {"pragmatic_weights", 2 * (2 + 2)},
+                   {"laconic", 4 + 2 + 4 + 6},  // 3 x 3; 6 x 4; 3 x 6; 6 x 7
                    // lane 1 of t0 does the 6, so t1 is left out: 1 4, 3 1, 6 7, 1 5
-                   {tactical_p, 3 + 3},
+                   {"tactical_p", 3 + 3},
                    // 1 4: bits 0, 2; 3 1: bits 0 0, 1: 2. 6 7: bits 1 0, 2 1, 2: 3; 1 5: bits 0 0, 2.
-                   {tactical_e, 2 + 3},
-                   {bitlet, 4},
-                   {bitwave, 2 * (2 + 2)},
-                   {bitvert, 2 * (3 + 2)},  // 1101 0000; 0000 0110
-                   {bitcluster, 4 * 2},
+                   {"tactical_e", 2 + 3},
+                   {"bitlet", 4},
+                   {"bitwave", 2 * (2 + 2)},
+                   {"bitvert", 2 * (3 + 2)},  // 1101 0000; 0000 0110
+                   {"bitcluster", 4 * 2},
                });
 }
 
@@ -325,22 +282,22 @@ TEST(ByHand, FullyConnected) {
   expect_table(
       layer, accelerator,
       {
-          {bit_parallel, 6, Slots{.useful = 15, .edge = 6 * 8 - 15}},
-          {stripes, 6 * 4},
-          {dynamic_stripes, 4 + 1 + 4 + /**/ 4 + 1 + 4},
-          {loom, (4 + 1 + 4 + /**/ 4 + 1 + 4) * 4},
-          {pragmatic, 3 + 1 + 4 + /**/ 3 + 1 + 4},          // 3 8: bits 0, 1, 3
-          {pragmatic_weights, 2 + 1 + 3 + /**/ 2 + 2 + 1},  // 1 3; 2 or 1 1; 7; 5; 6 6; 1
-          {laconic, 2 + 1 + 12 + /**/ 2 + 2 + 4},           // 1 x 3 or 3 x 8; 2 x 1; 7 x 15; 5 x 8; 6 x 1; 1 x 15
+          {"bit_parallel", 6, Slots{.useful = 15, .edge = 6 * 8 - 15}},
+          {"stripes", 6 * 4},
+          {"dynamic_stripes", 4 + 1 + 4 + /**/ 4 + 1 + 4},
+          {"loom", (4 + 1 + 4 + /**/ 4 + 1 + 4) * 4},
+          {"pragmatic", 3 + 1 + 4 + /**/ 3 + 1 + 4},          // 3 8: bits 0, 1, 3
+          {"pragmatic_weights", 2 + 1 + 3 + /**/ 2 + 2 + 1},  // 1 3; 2 or 1 1; 7; 5; 6 6; 1
+          {"laconic", 2 + 1 + 12 + /**/ 2 + 2 + 4},           // 1 x 3 or 3 x 8; 2 x 1; 7 x 15; 5 x 8; 6 x 1; 1 x 15
           // f0: lane 0 of B does C. f1: lane 1 of A does lane 0 of B. C is left out. Activations: A: f0 3 8, f1 3 0;
           // B: f0 15 1, f1 1.
           // f2: lane 0 of A does lane 1 of B, whose lane 1 does C, which is left out: A 1 8, B 0 15.
-          {tactical_p, 4 + 4 + /**/ 4 + 4},
-          {tactical_e, 3 + 4 + /**/ 2 + 4},       // 1 8: bits 0, 3
-          {bitlet, 2 + 2 + 1 + /**/ 1 + 2 + 1},   // 1 3; 1 1; 7; 5; 6 6; 1
-          {bitwave, 2 + 1 + 3 + /**/ 2 + 2 + 1},  // 1 3; 2 or 1 1; 7; 5; 6 6; 1
-          {bitvert, 1 + 1 + 1 + /**/ 2 + 1 + 1},  // 0000 0101 has two columns
-          {bitcluster, 6 * 3},
+          {"tactical_p", 4 + 4 + /**/ 4 + 4},
+          {"tactical_e", 3 + 4 + /**/ 2 + 4},       // 1 8: bits 0, 3
+          {"bitlet", 2 + 2 + 1 + /**/ 1 + 2 + 1},   // 1 3; 1 1; 7; 5; 6 6; 1
+          {"bitwave", 2 + 1 + 3 + /**/ 2 + 2 + 1},  // 1 3; 2 or 1 1; 7; 5; 6 6; 1
+          {"bitvert", 1 + 1 + 1 + /**/ 2 + 1 + 1},  // 0000 0101 has two columns
+          {"bitcluster", 6 * 3},
       });
   // The same steps dealt to the columns c0 c1 in turn: a step starts when its column is free, and one cycle after the
   // step before it at the earliest. Below, a>b is a step from cycle a to cycle b.
@@ -348,19 +305,19 @@ TEST(ByHand, FullyConnected) {
   expect_table(layer, accelerator,
                {
                    // one starts per cycle, one column is free in each
-                   {bit_parallel, 6, Slots{.useful = 15, .edge = 4 * 6 - 15, .row_column = 4 * 6}},
-                   {stripes, 13},           // c0: 0>4 4>8 8>12, c1: 1>5 5>9 9>13
-                   {dynamic_stripes, 13},   // 0>4, 1>2, 4>8, 5>9, 8>9, 9>13
-                   {loom, 49},              // 0>16, 1>5, 16>32, 17>33, 32>36, 33>49
-                   {pragmatic, 12},         // 0>3, 1>2, 3>7, 4>7, 7>8, 8>12
-                   {pragmatic_weights, 7},  // 0>2, 1>2, 2>5, 3>5, 5>7, 6>7
-                   {laconic, 19},           // 0>2, 1>2, 2>14, 3>5, 14>16, 15>19
-                   {tactical_p, 9},         // 0>4, 1>5, 4>8, 5>9
-                   {tactical_e, 9},         // 0>3, 1>5, 3>5, 5>9
-                   {bitlet, 6},             // 0>2, 1>3, 2>3, 3>4, 4>6, 5>6
-                   {bitwave, 7},            // as pragmatic_weights
-                   {bitvert, 6},            // 0>1, 1>2, 2>3, 3>5, 4>5, 5>6
-                   {bitcluster, 10},        // c0: 0>3 3>6 6>9, c1: 1>4 4>7 7>10
+                   {"bit_parallel", 6, Slots{.useful = 15, .edge = 4 * 6 - 15, .row_column = 4 * 6}},
+                   {"stripes", 13},           // c0: 0>4 4>8 8>12, c1: 1>5 5>9 9>13
+                   {"dynamic_stripes", 13},   // 0>4, 1>2, 4>8, 5>9, 8>9, 9>13
+                   {"loom", 49},              // 0>16, 1>5, 16>32, 17>33, 32>36, 33>49
+                   {"pragmatic", 12},         // 0>3, 1>2, 3>7, 4>7, 7>8, 8>12
+                   {"pragmatic_weights", 7},  // 0>2, 1>2, 2>5, 3>5, 5>7, 6>7
+                   {"laconic", 19},           // 0>2, 1>2, 2>14, 3>5, 14>16, 15>19
+                   {"tactical_p", 9},         // 0>4, 1>5, 4>8, 5>9
+                   {"tactical_e", 9},         // 0>3, 1>5, 3>5, 5>9
+                   {"bitlet", 6},             // 0>2, 1>3, 2>3, 3>4, 4>6, 5>6
+                   {"bitwave", 7},            // as pragmatic_weights
+                   {"bitvert", 6},            // 0>1, 1>2, 2>3, 3>5, 4>5, 5>6
+                   {"bitcluster", 10},        // c0: 0>3 3>6 6>9, c1: 1>4 4>7 7>10
                });
 }
 
@@ -373,25 +330,25 @@ TEST(ByHand, SignedActivations) {
   // in two's complement -1 has 2 bits, 3: 3, -8: 4, -4: 3, 1: 2, and 0 its one bit and a sign
   expect_table(layer, small_array(2, 2, 2),
                {
-                   {bit_parallel, 2, Slots{.useful = 16}},
-                   {stripes, 2 * 5},
+                   {"bit_parallel", 2, Slots{.useful = 16}},
+                   {"stripes", 2 * 5},
                    // p0: 2 3 | 2 2, p1: 4 2 | 3 2
-                   {dynamic_stripes, 4 + 3,
+                   {"dynamic_stripes", 4 + 3,
                     Slots{.useful = 2 * (3 + 1 + 0 + 2),
                           .lane = 2 * (1 + 2 + 0 + 1),
                           .row_column = 2 * (2 + 2),
                           .null_term = 2 * (2 + 5 + 4 + 3)}},
-                   {loom, (4 + 3) * 4},
-                   {pragmatic, 2 + 2},          // magnitudes: 1 3: bits 0 0, then 1; 8: 1. 0; 4 1: bits 0, 2.
-                   {pragmatic_weights, 2 + 1},  // 3 3 or 5; 2
-                   {laconic, 4 + 1},            // 3 x 3; 2 x 1
+                   {"loom", (4 + 3) * 4},
+                   {"pragmatic", 2 + 2},          // magnitudes: 1 3: bits 0 0, then 1; 8: 1. 0; 4 1: bits 0, 2.
+                   {"pragmatic_weights", 2 + 1},  // 3 3 or 5; 2
+                   {"laconic", 4 + 1},            // 3 x 3; 2 x 1
                    // f1: lane 1 of A does the 2 of B, which is left out. f0: -1 3, -8 0; f1: -1 0, -8 1
-                   {tactical_p, 4},
-                   {tactical_e, 2},
-                   {bitlet, 2 + 1},
-                   {bitwave, 2 + 1},
-                   {bitvert, 3 + 1},  // f0 0011 1101: columns 1 2 3; f1 1011 0000: 3; 0000 0010
-                   {bitcluster, 2 * 2},
+                   {"tactical_p", 4},
+                   {"tactical_e", 2},
+                   {"bitlet", 2 + 1},
+                   {"bitwave", 2 + 1},
+                   {"bitvert", 3 + 1},  // f0 0011 1101: columns 1 2 3; f1 1011 0000: 3; 0000 0010
+                   {"bitcluster", 2 * 2},
                });
 }
 
@@ -405,233 +362,40 @@ TEST(ByHand, SparseFilters) {
   Accelerator accelerator = small_array(4, 2, 1);
   expect_table(layer, accelerator,
                {
-                   {bit_parallel, 6},
-                   {stripes, 6 * 4},
-                   {dynamic_stripes, 2 + 5 * 4},  // 3, then 15 in each
-                   {loom, (2 + 5 * 4) * 4},
-                   {pragmatic, 2 + 5 * 4},
-                   {pragmatic_weights, 2 + 1 + 1 + 1 + 1 + 2},  // 3; 2; 2; zeros; 4; 5
-                   {laconic, 2 + 2 + 2 + 1 + 2 + 6},            // 1 x 3 or 3 x 2; 2 x 6; 2 x 5; zeros; 4 x 5; 5 x 7
+                   {"bit_parallel", 6},
+                   {"stripes", 6 * 4},
+                   {"dynamic_stripes", 2 + 5 * 4},  // 3, then 15 in each
+                   {"loom", (2 + 5 * 4) * 4},
+                   {"pragmatic", 2 + 5 * 4},
+                   {"pragmatic_weights", 2 + 1 + 1 + 1 + 1 + 2},  // 3; 2; 2; zeros; 4; 5
+                   {"laconic", 2 + 2 + 2 + 1 + 2 + 6},            // 1 x 3 or 3 x 2; 2 x 6; 2 x 5; zeros; 4 x 5; 5 x 7
                    // Brick 0: f0 has zeros on lanes 1 and 2. Lane 2 sees the 2 of brick 1 in two places, (1,-1) and
                    // (1,3) around the ring, lane 1 in one, (1,0): lane 2 does it. f1: lane 0 does the 2 of brick 2,
                    // (2,0). So bricks 1 and 2 are left out; brick 3 is not, because two in a row are the most. Its lane
                    // 0 does the 5 of brick 5, (2,-2), in f0, and the 4 of brick 4, (1,-1), in f1. Then these two are
                    // left out. Activations: brick 0: f0 1 0 6 2, f1 5 0 3 2; brick 3: f0 7 1 0 2, f1 5 1 0 2.
-                   {tactical_p, 3 + 3},
+                   {"tactical_p", 3 + 3},
                    // f0: bits 0 1 1, then 2. f1: bits 0 0 1, then 2 1. f0: 3 for the 7. f1: bits 0 0 1, then 2.
-                   {tactical_e, 2 + 3,
+                   {"tactical_e", 2 + 3,
                     // useful: 1 0 1 2 3 terms for f0, 0 2 1 2 2 for f1. Zero weights meet 0 in brick 0, 1 0 2 in
                     // brick 3. In brick 3 f1 takes 2 cycles and waits for the third.
                     Slots{.useful = 7 + 7, .lane = 4 + 3 + 7 + 4, .row_column = 4, .null_term = 0 + 2 + 2}},
-                   {bitlet, 3 + 5},                   // bit 0 of 1 1 1
-                   {bitwave, 2 + 1 + 1 + 1 + 1 + 2},  // 1 3; 2; 2; zeros; 4; 5
-                   {bitvert, 2 + 1 + 1 + 1 + 1 + 2},  // 0001 0011; one bit each; zeros; 0101
-                   {bitcluster, 6 * 2},
+                   {"bitlet", 3 + 5},                   // bit 0 of 1 1 1
+                   {"bitwave", 2 + 1 + 1 + 1 + 1 + 2},  // 1 3; 2; 2; zeros; 4; 5
+                   {"bitvert", 2 + 1 + 1 + 1 + 1 + 2},  // 0001 0011; one bit each; zeros; 0101
+                   {"bitcluster", 6 * 2},
                });
   // Shape L looks at (1,-1) (1,0) (2,0). In brick 0 lanes 1 and 2 of f0 see the 2 once each, and the lower one does it.
   // In brick 3 lane 2 of f0 does the 5, (2,0), and lane 0 keeps the activation 15. f1 as before.
   accelerator.search_shape = SearchShape::l;
   accelerator.lookaside = 1;
-  accelerator.design = tactical_p;  // f0 1 6 3 2, f1 5 0 3 2; f0 15 1 7 2, f1 5 1 0 2
+  accelerator.design = &design_named("tactical_p");  // f0 1 6 3 2, f1 5 0 3 2; f0 15 1 7 2, f1 5 1 0 2
   EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, 3 + 4);
-  accelerator.design = tactical_e;  // f0: bits 0 1 0 1, then 2 1; f1: 2; f0: 4 for the 15; f1: 2
+  accelerator.design = &design_named("tactical_e");  // f0: bits 0 1 0 1, then 2 1; f1: 2; f0: 4 for the 15; f1: 2
   const LayerEmulation result = emulate(accelerator, layer.tensors());
   EXPECT_EQ(result.compute_cycles, 2 + 4);
   // zero weights meet 3; 15 1 2, 1 0 2
   expect_slots(result.slots, {.useful = 7 + 7, .lane = 2 + 3 + 7 + 4, .row_column = 4 * 2, .null_term = 2 + 0 + 6 + 2});
-}
-
-// ------------------------------------------------------------------ settings of some designs
-
-TEST(ByHand, ColumnRegisters) {
-  // One lane, one row, two columns, weights of 1: 5 steps of one activation per column
-  const std::vector<std::int16_t> activations = {15, 1, /**/ 9, 0, /**/ 1, 1, /**/ 1, 10, /**/ 1, 15};
-  struct Row {
-    Design design;
-    std::vector<std::int64_t> cycles;  // with 0, 1, 2, 3 registers
-  };
-  const std::vector<Row> table = {
-      // c0 4 4 1 1 1, c1 1 1 1 4 4. Ends of the steps, where step n waits for both columns' step n - 1 - D:
-      // 0: 4 8 9 13 17
-      // 1: c0 4 8 9 10 11, c1 1 2 (4)5 (8)12 16
-      // 2: c0 4 8 9 10 11, c1 1 2 3 (4)8 (8)12
-      // 3: c0 4 8 9 10 11, c1 1 2 3 7 11
-      {dynamic_stripes, {17, 16, 12, 11}},
-      {tactical_p, {17, 16, 12, 11}},
-      // c0 4 2 1 1 1, c1 1 1 1 2 4
-      // 0: 4 6 7 9 13
-      // 1: c0 4 6 7 8 9, c1 1 2 (4)5 (6)8 12
-      // 2: c0 4 6 7 8 9, c1 1 2 3 (4)6 10
-      // 3: c0 4 6 7 8 9, c1 1 2 3 5 9
-      {pragmatic, {13, 12, 10, 9}},
-      {tactical_e, {13, 12, 10, 9}},
-  };
-  // as channels of two pixels, and as pixels of one channel: the columns go on from one pixel set to the next
-  for (const Shape input : {Shape{5, 1, 2}, Shape{1, 1, 10}}) {
-    TestLayer layer = four_bits(make_layer(1, input), 1);
-    layer.weights.assign(layer.weights.size(), 1);
-    layer.activations = activations;
-    Accelerator accelerator = small_array(1, 1, 2);
-    for (const Row& row : table) {
-      accelerator.design = row.design;
-      for (int registers = 0; registers < 4; ++registers) {
-        SCOPED_TRACE(to_string(row.design) + ", " + std::to_string(registers) + " registers");
-        accelerator.column_registers = registers;
-        EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, row.cycles[registers]);
-      }
-    }
-    accelerator.design = dynamic_stripes;
-    accelerator.column_registers = 2;  // 22 bits, 5 of them zero; c1 waits one cycle, and c0 one at the end
-    expect_slots(emulate(accelerator, layer.tensors()).slots, {.useful = 17, .row_column = 2, .null_term = 5});
-  }
-}
-
-TEST(ByHand, FirstStageShift) {
-  // One step of 5 lanes with their terms at 0 | 2 4 | 3 6 | 4 5 | 8 9
-  TestLayer layer = make_layer(1, {5, 1, 1});
-  layer.weights = layer.activations = {1, 20, 72, 48, 768};
-  Accelerator accelerator = small_array(5, 1, 1);
-  const std::vector<std::int64_t> cycles = {
-      8,  // S = 0, a lane may be 0 above the lowest: 0, 2, 3, 4 4, 5, 6, 8, 9
-      6,  // 1, 1 above: 0, 2 3, 4 4, 6 5, 8, 9
-      4,  // 2, 3 above: 0 2 3, 4 6 4, 5 8, 9
-      3,  // 3, 7 above: 0 2 3 4, 4 6 5 8, 9
-      2,  // 4, 15 above: 0 2 3 4 8, 4 6 5 9
-  };
-  for (const Design design : {pragmatic, pragmatic_weights, tactical_e}) {
-    accelerator.design = design;
-    for (int shift = 0; shift <= 4; ++shift) {
-      SCOPED_TRACE(to_string(design) + ", S = " + std::to_string(shift));
-      accelerator.first_stage_shift = shift;
-      EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, cycles[shift]);
-    }
-  }
-}
-
-TEST(ByHand, LoomTakesSeveralBitsAtOnce) {
-  // the layer of OneDenseOutlier: 8 and 2 bits of activations, 8 of weights
-  TestLayer layer = make_layer(2, {4, 1, 3});
-  layer.weights = {127, 1, 1, 1, /**/ 1, 2, 4, 0};
-  layer.activations = from_pixels({{1, 1, 2, 0}, {1, 255, 2, 0}, {1, 1, 2, 0}});
-  Accelerator accelerator = small_array(4, 2, 2);
-  accelerator.design = loom;
-  accelerator.bits_per_cycle = 2;
-  const LayerEmulation result = emulate(accelerator, layer.tensors());
-  EXPECT_EQ(result.compute_cycles, (4 + 1) * 8);
-  // Pairs of bits that are not zero: p0 and p2 1 1 1 0, p1 1 4 1 0, times ones 7 1 1 1 and 1 1 1 0 of the weights.
-  // A lane is busy for 8 cycles, with 255 for 32.
-  const int useful = (9 + 3) + (12 + 6) + (9 + 3);
-  expect_slots(result.slots, {.useful = useful,
-                              .edge = 8 * 8,
-                              .lane = 2 * 3 * (32 - 8),
-                              .row_column = 2 * 4 * (32 - 8),
-                              .null_term = 2 * 8 * (4 + 7 + 4) - useful});
-  accelerator.bits_per_cycle = 3;
-  EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, (3 + 1) * 8);
-  layer.weights[0] = 7;
-  accelerator.weight_bits = 4;
-  EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, (3 + 1) * 4);
-}
-
-TEST(ByHand, SignedDigits) {
-  // One step: weights 7 3, activations p0 15 6, p1 7 5. In signed digits 15 = 16 - 1, 7 = 8 - 1, 6 = 8 - 2, 3 = 4 - 1.
-  TestLayer layer = four_bits(make_layer(1, {2, 1, 2}), 3);
-  layer.weights = {7, 3};
-  layer.activations = from_pixels({{15, 6}, {7, 5}});
-  struct Row {
-    Design design;
-    std::int64_t binary, signed_digit, one_position;  // the last: signed digits, S = 0
-  };
-  for (const Row& row : std::vector<Row>{
-           // p0: 0123 12: bits 0 1, 1 2, 2, 3: 4; 04 13: 0 1, 4 3: 2; one position at a time: 0 1 3 4: 4.
-           // p1: 012 02: 3; 03 02: 0 0, 3 2: 2; 0 2 3: 3.
-           {pragmatic, 4, 2, 4},
-           {tactical_e, 4, 2, 4},
-           {pragmatic_weights, 3, 2, 3},   // 012 01: 3; 03 02: 0 0, 3 2: 2; 0 2 3: 3
-           {laconic, 3 * 4, 2 * 2, 2 * 2}  // 7 x 15
-       }) {
-    SCOPED_TRACE(to_string(row.design));
-    Accelerator accelerator = small_array(2, 1, 2);
-    accelerator.design = row.design;
-    EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, row.binary);
-    accelerator.encoding = Encoding::signed_digit;
-    EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, row.signed_digit);
-    accelerator.first_stage_shift = 0;
-    EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, row.one_position);
-  }
-  layer.format.encoding = Encoding::signed_digit;  // 3 terms of 7 in binary would be too many
-  layer.format.terms = 2;
-  const LayerEmulation result = emulate(array(bitcluster, 2, 1, 2), layer.tensors());
-  EXPECT_EQ(result.compute_cycles, 2);
-  expect_slots(result.slots, {.useful = 8});
-}
-
-// ------------------------------------------------------------------ precision and array
-
-TEST(ByHand, StripesTakesThePrecisionAndCountsBitsWithTheirUse) {
-  Window window;
-  window.kernel_h = window.kernel_w = 2;
-  TestLayer layer = make_layer(3, {1, 2, 3}, window);  // 1 x 2 pixels
-  layer.activations = {1, 3, 7, 0, -5, 2};             // bits 1 2 3 0 2 1; the middle column is used twice
-  layer.activation_bits = 5;
-  Accelerator accelerator = array(Design::stripes, 2, 3, 2);
-  LayerEmulation result = emulate(accelerator, layer.tensors());
-  EXPECT_EQ(result.compute_cycles, 4 * 5);
-  EXPECT_EQ(result.slots.useful, 3 * (1 + 2 * 2 + 3 + 0 + 2 * 2 + 1));
-  EXPECT_EQ(result.slots.null_term, 3 * 8 * 5 - result.slots.useful);
-  EXPECT_EQ(result.slots.edge, result.slots.total / 2);  // one of two lanes
-  EXPECT_TRUE(result.zero_bits_known);
-  accelerator.precision = 3;
-  EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, 4 * 3);
-  layer.activations.clear();
-  result = emulate(accelerator, layer.tensors());
-  EXPECT_EQ(result.compute_cycles, 4 * 3);
-  EXPECT_EQ(result.slots.useful, 3 * 8 * 3);
-  EXPECT_FALSE(result.zero_bits_known);
-  layer.activations = {1, 3, 8, 0, -5, 2};
-  EXPECT_NE(message_of([&] { emulate(accelerator, layer.tensors()); }).find("more than 3 bits"), std::string::npos);
-}
-
-TEST(ByHand, DepthwiseWorksOnTheDiagonalOfOneTile) {
-  Window window;
-  window.kernel_h = window.kernel_w = 3;
-  TestLayer layer = make_layer(10, {10, 5, 5}, window, 10);  // 9 pixels
-  // 2 tiles of 4 lanes and 6 rows: 4 channels at a time, 3 batches; 9 pixels on 4 columns: 3 sets
-  const Accelerator accelerator = array(Design::bit_parallel, 4, 6, 4, 2);
-  const LayerEmulation result = emulate(accelerator, layer.tensors());
-  EXPECT_EQ(result.compute_cycles, 3 * 3 * 9);
-  EXPECT_EQ(result.slots.useful, 10 * 9 * 9);
-}
-
-TEST(ByHand, GroupsRunOneAfterAnother) {
-  TestLayer layer = make_layer(6, {6, 2, 2}, {}, 2);
-  EXPECT_EQ(emulate(array(Design::bit_parallel, 2, 2, 4), layer.tensors()).compute_cycles, 2 * 1 * 2 * 2);
-}
-
-TEST(ByHand, FullyConnectedColumnsTakeTurns) {
-  // 12 inputs on 2 lanes: 6 bricks; 2 filters; N = 3
-  TestLayer layer = make_layer(2, {12, 1, 1}, {}, 1, true);
-  layer.format.terms = 3;
-  Accelerator accelerator = array(Design::bitcluster, 2, 2, 4);
-  EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, 6 + 3 - 1);  // one starts per cycle
-  layer.format.terms = 7;  // 4 columns are too few: they start at 0 1 2 3, then at 7 8
-  EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, 15);
-  accelerator.fc_columns = FullyConnectedColumns::single;
-  EXPECT_EQ(emulate(accelerator, layer.tensors()).compute_cycles, 6 * 7);
-  accelerator.fc_columns = FullyConnectedColumns::rotate;
-  accelerator.columns = 8;  // two columns never get a brick
-  const LayerEmulation result = emulate(accelerator, layer.tensors());
-  EXPECT_EQ(result.compute_cycles, 6 + 7 - 1);
-  EXPECT_EQ(result.slots.edge, 2 * 4 * 12);
-  EXPECT_EQ(result.slots.row_column, 4 * (6 * 12 - 6 * 7));
-}
-
-TEST(ByHand, FullyConnectedMapsAreVectors) {
-  // 3 channels of 2x2 are 12 inputs: 3 bricks of 4 lanes, not 4 taps of one brick
-  Window window;
-  window.kernel_h = window.kernel_w = 2;
-  TestLayer layer = make_layer(1, {3, 2, 2}, window, 1, true);
-  EXPECT_EQ(emulate(array(Design::bit_parallel, 4, 1, 1), layer.tensors()).compute_cycles, 3);
 }
 
 }  // namespace

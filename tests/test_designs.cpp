@@ -2,8 +2,12 @@
 
 #include <bit>
 #include <random>
+#include <set>
+#include <string_view>
 
 #include "host/emulation/design.hpp"
+#include "host/emulation/emulator.hpp"
+#include "host/emulation/mapping.hpp"
 #include "tests/expect_message.hpp"
 
 namespace bitcluster {
@@ -11,19 +15,32 @@ namespace {
 
 Accelerator pragmatic(int shift, Encoding encoding = Encoding::binary) {
   Accelerator accelerator;
-  accelerator.design = Design::pragmatic_weights;
+  accelerator.design = &design_named("pragmatic_weights");
   accelerator.first_stage_shift = shift;
   accelerator.encoding = encoding;
   return accelerator;
 }
 
 BrickCost brick(const Accelerator& accelerator, const std::vector<int>& magnitudes) {
-  const WeightRule rule = std::get<WeightRule>(design_rule(accelerator, LayerTensors()));
+  const WeightRule rule = std::get<WeightRule>(accelerator.design->rule(accelerator, LayerTensors()));
   std::vector<std::uint16_t> operands((magnitudes.size() + operand_padding - 1) / operand_padding * operand_padding, 0);
   for (std::size_t l = 0; l < magnitudes.size(); ++l) operands[l] = operand(rule.operands, std::int16_t(magnitudes[l]));
   BrickCost cost;
   rule.bricks({operands.data(), std::ptrdiff_t(operands.size()), 1, int(magnitudes.size())}, &cost);
   return cost;
+}
+
+TEST(Designs, HaveNamesOfTheirOwnAndKeysThatThereAre) {
+  std::set<std::string_view> names, keys;
+  for (const AcceleratorField& field : accelerator_fields()) keys.insert(field.key);
+  for (const DesignInfo* design : designs()) {
+    EXPECT_TRUE(names.insert(design->name).second) << design->name;
+    EXPECT_EQ(&design_named(design->name), design);
+    for (const std::string_view key : design->keys) EXPECT_TRUE(key.empty() || keys.contains(key)) << key;
+    for (const DesignInfo::Limit& limit : design->limits) {
+      EXPECT_TRUE(limit.key.empty() || keys.contains(limit.key)) << limit.key;
+    }
+  }
 }
 
 TEST(Terms, AreTheMagnitudeAndInNonAdjacentForm) {
@@ -83,8 +100,8 @@ TEST(PragmaticWeights, ExtremeShiftsAreDistinctPositionsAndMostTerms) {
 
 TEST(Laconic, StepByHand) {
   Accelerator accelerator;
-  accelerator.design = Design::laconic;
-  const PairRule rule = std::get<PairRule>(design_rule(accelerator, LayerTensors()));
+  accelerator.design = &design_named("laconic");
+  const PairRule rule = std::get<PairRule>(accelerator.design->rule(accelerator, LayerTensors()));
   EXPECT_EQ(rule.operands[7], 3);
   // 2 lanes, 2 rows, 3 columns; numbers of terms
   const std::vector<std::uint16_t> weights = {2, 0, /**/ 1, 3};
@@ -114,7 +131,7 @@ TEST(WeightFormats, BitsByHand) {
   layer.weight_format.bits = 8;
   layer.weight_format.terms = 2;
   EXPECT_EQ(encoded_weight_bits(accelerator, layer), 8);
-  accelerator.design = Design::bitcluster;
+  accelerator.design = &design_named("bitcluster");
   EXPECT_EQ(encoded_weight_bits(accelerator, layer), 7);  // sign + 2 x 3 bits for 7 positions and "null"
   layer.weight_format.terms = 3;
   EXPECT_EQ(encoded_weight_bits(accelerator, layer), 8);  // plain is shorter than 10
@@ -138,36 +155,37 @@ LayerTensors vector_layer(const std::vector<std::int16_t>& weights, int bits) {
 }
 
 TEST(Values, ThatDoNotSuitTheDesignAreErrors) {
-  const auto message = [](Design design, const std::vector<std::int16_t>& weights, int bits) {
+  const auto message = [](std::string_view design, const std::vector<std::int16_t>& weights, int bits) {
     Accelerator accelerator;
-    accelerator.design = design;
+    accelerator.design = &design_named(design);
     LayerTensors layer = vector_layer(weights, bits);
     layer.weight_format.terms = 7;
-    return message_of([&] { design_rule(accelerator, layer); });
+    return message_of([&] { accelerator.design->rule(accelerator, layer); });
   };
-  for (const Design design : {Design::bitwave, Design::bitvert, Design::bitcluster}) {
-    EXPECT_EQ(message(design, {127, -127}, 8), "") << to_string(design);
-    EXPECT_NE(message(design, {128}, 8).find("weight 128 is outside"), std::string::npos) << to_string(design);
+  for (const std::string design : {"bitwave", "bitvert", "bitcluster"}) {
+    EXPECT_EQ(message(design, {127, -127}, 8), "") << design;
+    EXPECT_NE(message(design, {128}, 8).find("weight 128 is outside"), std::string::npos) << design;
   }
-  EXPECT_EQ(message(Design::bitvert, {-128}, 8), "");  // two's complement
-  EXPECT_NE(message(Design::bitwave, {-128}, 8).find("weight -128"), std::string::npos);
+  EXPECT_EQ(message("bitvert", {-128}, 8), "");  // two's complement
+  EXPECT_NE(message("bitwave", {-128}, 8).find("weight -128"), std::string::npos);
   // -2^15 takes 16 bits in two's complement, and 17 as sign and magnitude, of which BitWave has 16
-  EXPECT_EQ(message(Design::bitvert, {-32768, 32767}, 17), "");
-  EXPECT_NE(message(Design::bitwave, {-32768}, 17).find("weight -32768"), std::string::npos);
+  EXPECT_EQ(message("bitvert", {-32768, 32767}, 17), "");
+  EXPECT_NE(message("bitwave", {-32768}, 17).find("weight -32768"), std::string::npos);
 
   Accelerator loom;
-  loom.design = Design::loom;
+  loom.design = &design_named("loom");
   loom.weight_bits = 4;
   const std::vector<std::int16_t> weights = {8}, activations = {-1};
-  EXPECT_NE(message_of([&] { design_rule(loom, vector_layer(weights, 8)); }).find("outside -8..7"), std::string::npos);
-  for (const Design design : {Design::loom, Design::dynamic_stripes, Design::tactical_p}) {
+  EXPECT_NE(message_of([&] { loom.design->rule(loom, vector_layer(weights, 8)); }).find("outside -8..7"),
+            std::string::npos);
+  for (const std::string design : {"loom", "dynamic_stripes", "tactical_p"}) {
     Accelerator accelerator;
-    accelerator.design = design;
+    accelerator.design = &design_named(design);
     LayerTensors layer = vector_layer(weights, 8);
     layer.activations = activations;
-    EXPECT_NE(message_of([&] { design_rule(accelerator, layer); }).find("unsigned"), std::string::npos);
+    EXPECT_NE(message_of([&] { accelerator.design->rule(accelerator, layer); }).find("unsigned"), std::string::npos);
     layer.activations_signed = true;
-    EXPECT_EQ(message_of([&] { design_rule(accelerator, layer); }), "");
+    EXPECT_EQ(message_of([&] { accelerator.design->rule(accelerator, layer); }), "");
   }
 }
 
@@ -185,13 +203,14 @@ TEST(Faults, OfAcceleratorsMadeInCode) {
   EXPECT_EQ(key([](Accelerator& a) { a.rows = 0; }), "rows");
   EXPECT_EQ(key([](Accelerator& a) { a.tiles = 4097; }), "tiles");
   EXPECT_EQ(key([](Accelerator& a) { a.lanes = 65; }), "");
-  EXPECT_EQ(key([](Accelerator& a) { a.lanes = 65, a.design = Design::tactical_e; }), "lanes");
-  EXPECT_EQ(key([](Accelerator& a) { a.lookahead = 1, a.design = Design::tactical_p; }), "search_shape");
-  EXPECT_EQ(key([](Accelerator& a) { a.column_registers = 1, a.design = Design::laconic; }), "column_registers");
-  EXPECT_EQ(key([](Accelerator& a) { a.column_registers = 1, a.design = Design::pragmatic; }), "");
+  EXPECT_EQ(key([](Accelerator& a) { a.lanes = 65, a.design = &design_named("tactical_e"); }), "lanes");
+  EXPECT_EQ(key([](Accelerator& a) { a.lookahead = 1, a.design = &design_named("tactical_p"); }), "search_shape");
+  EXPECT_EQ(key([](Accelerator& a) { a.column_registers = 1, a.design = &design_named("laconic"); }),
+            "column_registers");
+  EXPECT_EQ(key([](Accelerator& a) { a.column_registers = 1, a.design = &design_named("pragmatic"); }), "");
   EXPECT_EQ(key([](Accelerator& a) { a.first_stage_shift = 5; }), "first_stage_shift");
-  EXPECT_EQ(key([](Accelerator& a) { a.peer = Peer::bitsim, a.design = Design::pragmatic; }), "peer");
-  EXPECT_EQ(key([](Accelerator& a) { a.peer = Peer::bitsim, a.design = Design::bitlet, a.significances = 7; }),
+  EXPECT_EQ(key([](Accelerator& a) { a.peer = Peer::bitsim, a.design = &design_named("pragmatic"); }), "peer");
+  EXPECT_EQ(key([](Accelerator& a) { a.peer = Peer::bitsim, a.design = &design_named("bitlet"), a.significances = 7; }),
             "significances");
   EXPECT_EQ(key([](Accelerator& a) { a.weight_buffer = 0; }), "memory");
   EXPECT_EQ(key([](Accelerator& a) { a.off_chip_gbyte_per_s = 0; }), "memory");

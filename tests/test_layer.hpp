@@ -1,7 +1,10 @@
 #pragma once
 
 #include <algorithm>
+#include <cctype>
 #include <cstdint>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "host/emulation/emulator.hpp"
@@ -9,10 +12,10 @@
 namespace bitcluster {
 
 /// An array whose memory never matters.
-inline Accelerator array(Design design, int lanes, int rows, int columns, int tiles = 1) {
+inline Accelerator array(std::string_view design, int lanes, int rows, int columns, int tiles = 1) {
   Accelerator accelerator;
   accelerator.name = "test";
-  accelerator.design = design;
+  accelerator.design = &design_named(design);
   accelerator.lanes = lanes;
   accelerator.rows = rows;
   accelerator.columns = columns;
@@ -20,6 +23,17 @@ inline Accelerator array(Design design, int lanes, int rows, int columns, int ti
   accelerator.weight_buffer = accelerator.activation_buffer = 1 << 30;
   accelerator.off_chip_gbyte_per_s = 1e9;
   return accelerator;
+}
+
+/// The name of a design as one of a test: "bit_parallel" is BitParallel.
+inline std::string camel_case(std::string_view design) {
+  std::string name;
+  bool upper = true;
+  for (const char letter : design) {
+    if (letter != '_') name += upper ? char(std::toupper(letter)) : letter;
+    upper = letter == '_';
+  }
+  return name;
 }
 
 /// A layer that owns its values.

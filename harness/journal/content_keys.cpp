@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "host/base/overloaded.hpp"
+#include "host/emulation/design.hpp"
 #include "host/weights/preparation.hpp"
 
 namespace bitcluster {
@@ -88,20 +89,10 @@ Key content_key(const QuantizedWeights& weights) {
 }
 
 Key content_key(const Accelerator& accelerator) {
-  const Accelerator& a = accelerator;
   KeyBuilder builder;
-  for (const std::int64_t number :
-       {std::int64_t(a.design), std::int64_t(a.peer), std::int64_t(a.lanes), std::int64_t(a.rows),
-        std::int64_t(a.columns), std::int64_t(a.tiles), std::int64_t(a.fc_columns), std::int64_t(a.encoding),
-        std::int64_t(a.first_stage_shift), std::int64_t(a.column_registers), std::int64_t(a.precision),
-        std::int64_t(a.bits_per_cycle), std::int64_t(a.weight_bits), std::int64_t(a.significances),
-        std::int64_t(a.search_shape), std::int64_t(a.lookahead), std::int64_t(a.lookaside), a.weight_buffer,
-        a.activation_buffer}) {
-    builder.add(number);
-  }
-  for (const double number : {a.clock_ghz, a.off_chip_gbyte_per_s, a.term_energy, a.on_chip_energy, a.off_chip_energy,
-                              a.leakage_energy, a.lane_area, a.buffer_area}) {
-    builder.add(number);
+  builder.add(accelerator.design->name);
+  for (const AcceleratorField& field : accelerator_fields()) {
+    std::visit([&](const auto value) { builder.add(value); }, field.of(accelerator));
   }
   return builder.key();
 }

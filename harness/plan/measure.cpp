@@ -14,6 +14,7 @@
 #include "host/cpu/calibrate.hpp"
 #include "host/cpu/float_network.hpp"
 #include "host/data/dataset.hpp"
+#include "host/emulation/design.hpp"
 #include "host/emulation/emulator.hpp"
 #include "host/files/content_hash.hpp"
 
@@ -55,7 +56,7 @@ class Measurement {
       : ranks_(ranks),
         inputs_(inputs),
         backend_(*engine.backends[0]),
-        walker_(engine.walker.get()),
+        step_counter_(engine.step_counter.get()),
         config_(config),
         model_(model),
         data_(Dataset::load(model.data)),
@@ -202,7 +203,7 @@ class Measurement {
             measured_part({layer_geometry(network_, layers_[i]), weights.values, weights.format, activations[i], 8,
                            integer_.formats[input].is_signed});
         const Clock::time_point start = Clock::now();
-        bitcluster::emulate(accelerator, tensors, walker_);
+        bitcluster::emulate(accelerator, tensors, step_counter_);
         seconds += std::chrono::duration<double>(Clock::now() - start).count();
         products += costs_.products[i] * double(tensors.weights.size()) / double(weights.values.size());
       }
@@ -239,7 +240,7 @@ class Measurement {
   QuantizedWeights weights_for(const Accelerator& accelerator, int layer) {
     for (const Config::Candidates& candidates : config_.search.candidates) {
       const Preparation& preparation = *candidates.preparation;
-      if (preparation.exclusive && preparation.design == to_string(accelerator.design)) {
+      if (preparation.exclusive && preparation.design == accelerator.design->name) {
         return quantize_layer(integer_, layer, candidates.formats.back(), quantizer_);
       }
     }
@@ -249,7 +250,7 @@ class Measurement {
   const Ranks& ranks_;
   const SharedInputs& inputs_;
   Backend& backend_;
-  Walker* walker_;
+  StepCounter* step_counter_;
   const Config& config_;
   const Config::Model& model_;
   const Dataset data_;

@@ -20,6 +20,7 @@
 #include "harness/study/study_run.hpp"
 #include "host/base/error.hpp"
 #include "host/data/accelerator_file.hpp"
+#include "host/emulation/design.hpp"
 #include "host/results/build_rows.hpp"
 #include "host/results/file.hpp"
 #include "host/results/report.hpp"
@@ -76,7 +77,7 @@ void check_study(const Config& config, const std::vector<Accelerator>& accelerat
   std::vector<std::string> splits = {config.calibration.split};
   if (stages.search) {
     std::vector<std::string> designs;
-    for (const Accelerator& accelerator : accelerators) designs.push_back(to_string(accelerator.design));
+    for (const Accelerator& accelerator : accelerators) designs.emplace_back(accelerator.design->name);
     check_search(config, designs);
     splits.push_back(config.search.split);
     splits.push_back(config.search.test_split);

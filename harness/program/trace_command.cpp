@@ -12,6 +12,7 @@
 #include "host/base/error.hpp"
 #include "host/data/accelerator_file.hpp"
 #include "host/data/trace.hpp"
+#include "host/emulation/design.hpp"
 #include "host/emulation/shift_and_add.hpp"
 #include "host/results/build_rows.hpp"
 #include "host/results/report.hpp"
@@ -41,7 +42,7 @@ EmulationList list_trace(const TraceOptions& options, const std::string& name, c
   for (const Accelerator& accelerator : basis.accelerators) {
     for (int layer = 0; layer < int(layers.size()); ++layer) {
       const std::string& layer_name = layers[layer].geometry.name;
-      if (needs_activations(accelerator.design) && layers[layer].images == 0) {
+      if (accelerator.design->needs_activations() && layers[layer].images == 0) {
         throw Error("'" + options.trace + "': layer " + layer_name,
                     "it has no activations, and " + accelerator.name + " depends on their values",
                     "add the dataset activations, or leave that design out");
@@ -75,13 +76,13 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
   Trace trace(options.trace);
   const std::string name = std::filesystem::path(options.trace).stem().string();
   const EmulationList list = list_trace(options, name, trace.layers(), basis);
-  const EmulationWork work(list, file_order(list), std::vector<double>(list.tasks.size(), 1.0),
-                           [&](const EmulationTask& task) {
-                             const LayerTensors tensors = trace.tensors(task.layer, std::max(0, task.image));
-                             const LayerEmulation emulation = emulate(*task.accelerator, tensors, engine.walker.get());
-                             if (options.check) check_function(*task.accelerator, tensors, emulation);
-                             return emulation;
-                           });
+  const EmulationWork work(
+      list, file_order(list), std::vector<double>(list.tasks.size(), 1.0), [&](const EmulationTask& task) {
+        const LayerTensors tensors = trace.tensors(task.layer, std::max(0, task.image));
+        const LayerEmulation emulation = emulate(*task.accelerator, tensors, engine.step_counter.get());
+        if (options.check) check_function(*task.accelerator, tensors, emulation);
+        return emulation;
+      });
   Progress progress(ranks.root(), name + ": emulate", double(list.tasks.size()));
   TaskList tasks = work.tasks();
   tasks.done = [&](double done) { progress.update(done); };

@@ -10,6 +10,7 @@
 #include "cuda/device.hpp"
 #include "cuda/emulation.hpp"
 #include "host/base/error.hpp"
+#include "host/cpu/backend.hpp"
 
 namespace bitcluster {
 namespace {
@@ -88,7 +89,7 @@ Engine make_engine(const Ranks& ranks, const std::string& choice, int networks) 
   const DeviceReport report = find_devices();
   DeviceChoice mine = choose_device(gather_ids(ranks, report.ids), ranks.local_rank(), report.reason);
   Engine engine{make_node_backends(ranks, mine, networks), nullptr, nullptr};
-  if (!engine.backends.empty()) engine.walker = make_cuda_walker(mine.device);
+  if (!engine.backends.empty()) engine.step_counter = make_cuda_step_counter(mine.device);
 
   const auto whys = ranks.gather(mine.why), cures = ranks.gather(mine.what_to_do), hosts = ranks.gather(ranks.host());
   const auto without = std::find_if(whys.begin(), whys.end(), [](const std::string& why) { return !why.empty(); });

@@ -27,7 +27,7 @@ DeviceChoice choose_device(const std::vector<std::vector<std::string>>& visible,
 /// What evaluates networks on this rank, and what joins the GPUs of the ranks.
 struct Engine {
   std::vector<std::unique_ptr<Backend>> backends;  //!< one for every network that is loaded at once
-  std::unique_ptr<Walker> walker;                  //!< does the emulator's walks on this rank's GPU; null without one
+  std::unique_ptr<StepCounter> step_counter;       //!< the emulator's on this rank's GPU; null without one
   std::unique_ptr<NcclGroup> gpus;  //!< null with a single rank, with a rank that uses the CPU, without NCCL
 };
 

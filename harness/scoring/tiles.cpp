@@ -6,6 +6,8 @@
 #include <tuple>
 #include <utility>
 
+#include "host/emulation/design.hpp"
+
 namespace bitcluster {
 namespace {
 
@@ -160,18 +162,7 @@ std::vector<Tile> cut(std::span<const Demand> demands, int ranks, int threads) {
 }
 
 double emulation_cost(const Accelerator& accelerator, double products) {
-  // VGG-16 in 224x224, --plan: 1.5, 0.8, 0.1 ns per product and less for the others, where evaluation takes 0.006 to
-  // 0.02
-  switch (accelerator.design) {
-    case Design::tactical_e:
-      return 150 * products;
-    case Design::tactical_p:
-      return 80 * products;
-    case Design::laconic:
-      return 10 * products;
-    default:
-      return products;
-  }
+  return accelerator.design->relative_cost * products;
 }
 
 std::vector<std::size_t> emulation_order(std::span<const double> costs, std::span<const int> images, double dear) {

@@ -6,13 +6,13 @@
 #include <cstring>
 
 #include "host/base/error.hpp"
+#include "host/emulation/design.hpp"
 
 namespace bitcluster {
 
 const Accelerator* find_design(const std::vector<Accelerator>& accelerators, std::string_view design) {
-  const auto found = std::find_if(accelerators.begin(), accelerators.end(), [&](const Accelerator& accelerator) {
-    return to_string(accelerator.design) == design;
-  });
+  const auto found = std::find_if(accelerators.begin(), accelerators.end(),
+                                  [&](const Accelerator& accelerator) { return accelerator.design->name == design; });
   return found == accelerators.end() ? nullptr : &*found;
 }
 
@@ -20,7 +20,7 @@ void EmulationList::add(EmulationRow row, EmulationTask task, int images) {
   row.images = images;
   task.row = rows.size();
   rows.push_back(std::move(row));
-  if (looks_at_activations(task.accelerator->design)) {
+  if (task.accelerator->design->looks_at_activations()) {
     for (task.image = 0; task.image < images; ++task.image) tasks.push_back(task);
   } else {
     task.images = images;
@@ -45,7 +45,7 @@ void add_study(const std::string& model, int index, const std::vector<std::strin
                int images, EmulationList& list) {
   for (const Basis& basis : bases) {
     for (const Accelerator& accelerator : basis.accelerators) {
-      const std::string design = to_string(accelerator.design);
+      const std::string_view design = accelerator.design->name;
       const bool runs_plain = std::ranges::none_of(preparations(), [&](const Preparation* preparation) {
         return preparation->exclusive && preparation->design == design;
       });

@@ -9,7 +9,7 @@ ModelEmulator::ModelEmulator(const CandidateWeights& weights, std::shared_ptr<co
   }
 }
 
-LayerEmulation ModelEmulator::emulate(const EmulationTask& task, Walker* walker) {
+LayerEmulation ModelEmulator::emulate(const EmulationTask& task, StepCounter* step_counter) {
   const PreparedModel& model = weights_.model();
   const QuantizedWeights& weights = weights_.of(task.layer, task.choice);
   const int layer = model.layers()[task.layer];
@@ -25,7 +25,7 @@ LayerEmulation ModelEmulator::emulate(const EmulationTask& task, Walker* walker)
     tensors.activations = inputs_[task.layer];
     tensors.activations_signed = model.integer()->formats[model.network().layers[layer].inputs[0]].is_signed;
   }
-  return bitcluster::emulate(*task.accelerator, tensors, walker);
+  return bitcluster::emulate(*task.accelerator, tensors, step_counter);
 }
 
 Key ModelEmulator::key(const EmulationTask& task, KeyCache& keys) const {

@@ -19,7 +19,7 @@ class ModelEmulator {
   ModelEmulator(const CandidateWeights& weights, std::shared_ptr<const Images> images);
 
   /// Activations are those of one image at a time: consecutive tasks on one image share them.
-  LayerEmulation emulate(const EmulationTask& task, Walker* walker);
+  LayerEmulation emulate(const EmulationTask& task, StepCounter* step_counter);
 
   /// Names the result by everything that decides it.
   Key key(const EmulationTask& task, KeyCache& keys) const;

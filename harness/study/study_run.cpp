@@ -59,7 +59,8 @@ class StudyEmulations {
  public:
   /// alone: the ranks have nothing else to do meanwhile.
   StudyEmulations(EmulationList list, std::vector<ModelEmulator> emulators,
-                  const std::vector<const PreparedModel*>& models, bool alone, Evaluator& evaluator, Walker* walker)
+                  const std::vector<const PreparedModel*>& models, bool alone, Evaluator& evaluator,
+                  StepCounter* step_counter)
       : list_(std::move(list)), emulators_(std::move(emulators)) {
     std::vector<double> costs;
     std::vector<int> images;
@@ -75,7 +76,7 @@ class StudyEmulations {
         emulation_order(costs, images, alone ? dear_share * share : std::numeric_limits<double>::infinity());
     work_.emplace(
         list_, std::move(order), costs,
-        [this, walker](const EmulationTask& task) { return emulators_[task.model].emulate(task, walker); },
+        [this, step_counter](const EmulationTask& task) { return emulators_[task.model].emulate(task, step_counter); },
         evaluator.journal(),
         [&](const EmulationTask& task) { return emulators_[task.model].key(task, evaluator.keys()); });
   }
@@ -105,7 +106,7 @@ void check_agreement(const Ranks& ranks, const Key& decided, const std::string& 
 
 StudyRun::StudyRun(const SharedInputs& inputs, Evaluator& evaluator, const Engine& engine, const Config& config,
                    std::vector<Network> networks)
-    : inputs_(inputs), evaluator_(evaluator), config_(config), walker_(engine.walker.get()) {
+    : inputs_(inputs), evaluator_(evaluator), config_(config), step_counter_(engine.step_counter.get()) {
   Progress progress(evaluator.ranks().root(), label("calibrate and quantize"), long(networks.size()));
   for (std::size_t i = 0; i < networks.size(); ++i) {
     studies_.push_back(std::make_unique<Study>(inputs, evaluator.ranks(), *engine.backends[i], config, config.models[i],
@@ -151,7 +152,7 @@ class StudyRun::SearchPhase {
     std::vector<ModelEmulator> emulators;
     for (const auto& study : run_.studies_) emulators.emplace_back(study->weights, nullptr);
     const StudyEmulations emulations(std::move(list), std::move(emulators), run_.models(), false, run_.evaluator_,
-                                     run_.walker_);
+                                     run_.step_counter_);
     Batch batch;
     batch.others = emulations.work().tasks();
     for (std::size_t i = 0; i < judged_.size(); ++i) {
@@ -319,7 +320,7 @@ void StudyRun::conclude(bool test, const std::vector<Basis>& bases) {
   }
   Emulation listed = list_emulations(bases);
   const StudyEmulations emulations(std::move(listed.list), std::move(listed.emulators), models(), !test, evaluator_,
-                                   walker_);
+                                   step_counter_);
   batch.others = emulations.work().tasks();
   std::string step = test ? config_.search.test_split + " split" : "emulate";
   if (test && !bases.empty()) step += " and emulation";

@@ -63,7 +63,7 @@ class StudyRun {
   const SharedInputs& inputs_;
   Evaluator& evaluator_;
   const Config& config_;
-  Walker* walker_;
+  StepCounter* step_counter_;
   std::vector<std::unique_ptr<Study>> studies_;
 };
 

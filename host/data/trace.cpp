@@ -10,7 +10,7 @@
 #include <optional>
 
 #include "host/base/error.hpp"
-#include "host/emulation/design.hpp"
+#include "host/emulation/operands.hpp"
 
 namespace bitcluster {
 namespace {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "host/emulation/emulator.hpp"
+#include "host/emulation/layer.hpp"
 #include "host/files/hdf5.hpp"
 
 namespace bitcluster {

@@ -1,45 +1,21 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
+#include <variant>
 
 #include "host/weights/format.hpp"
 
 namespace bitcluster {
 
-/// Which design's rule gives the cycles of a step. One entry, one function in designs.cpp.
-enum class Design {
-  bit_parallel,       //!< DaDianNao
-  stripes,            //!< serial on activations, one precision per layer
-  dynamic_stripes,    //!< serial on activations, precision of the values in flight
-  loom,               //!< serial on activations and weights, precision of the values in flight
-  pragmatic,          //!< serial on the terms of activations
-  pragmatic_weights,  //!< serial on the terms of weights
-  laconic,            //!< serial on the terms of both
-  tactical_p,         //!< Bit-Tactical: zero weights skipped, then Dynamic Stripes
-  tactical_e,         //!< Bit-Tactical: zero weights skipped, then Pragmatic on activations
-  bitlet,             //!< one weight bit of each significance per cycle
-  bitwave,            //!< nonzero bit columns of a group of weights
-  bitvert,            //!< bit columns of a group of weights, at most half of them ones
-  bitcluster          //!< N terms of every weight
-};
+struct AcceleratorField;
+struct DesignInfo;
 
-/// As TOML files name them.
-const std::map<std::string, Design>& design_names();
-std::string to_string(Design design);
-
-/// Whether a design's cycles depend on the activations' values. Others use activations, where given, only to tell
-/// effectual bits from zero bits.
-bool needs_activations(Design design);
-
-/// Whether any count depends on the activations' values: of those that need them, and of Stripes' useful slots. For the
-/// other designs one image stands for all.
-bool looks_at_activations(Design design);
-
-/// Whether a design is serial on weights alone, so that its cycles are the same for all pixels.
-bool serial_on_weights(Design design);
+/// The design that a TOML file names, see design.hpp. It ends the program if there is none of that name.
+const DesignInfo& design_named(std::string_view name);
 
 /// What the columns do in a fully connected layer, which has one pixel.
 enum class FullyConnectedColumns {
@@ -52,26 +28,21 @@ enum class Peer {
   none,
   dnnsim,  //!< pixels and taps run fastest along h; a strided layer of 3 channels is folded space to depth; a padded
            //!< channel of Bit-Tactical brings the first activation of the first brick
-  bitsim   //!< see bitsim_mapping in mapping.cpp; sign bits count as terms, steps of zeros are free
+  bitsim   //!< see bitsim_mapping() in peers.cpp; sign bits count as terms, steps of zeros are free
 };
 
 /// Where Bit-Tactical looks for a weight to fill the lane of a zero: ahead in time, aside in lanes.
 enum class SearchShape { t, l };
 
-/// What the integers of an accelerator may be.
-struct Range {
-  int low, high;
-};
-inline constexpr Range of_array = {1, 4096}, of_registers = {0, 64}, of_bits = {1, 16};
-inline constexpr Range of_shift = {0, 4};  //!< 2^4 positions are all that a term may have
-inline constexpr Range of_lookahead = {1, 8}, of_lookaside = {0, 16};
-Range of_lanes(Design design);
+inline constexpr int most_of_array = 4096;  //!< lanes, rows, columns, tiles
+inline constexpr int most_lookaside = 16;   //!< lanes
 
 /// An accelerator as its TOML file in configs/accelerators/ describes it. Buffers and prices are the same kind of
-/// number for every design, so that only the rule and its arithmetic differ.
+/// number for every design, so that only the rule and its arithmetic differ. A member has its line in
+/// accelerator_fields().
 struct Accelerator {
   std::string name;
-  Design design = Design::bit_parallel;
+  const DesignInfo* design = &design_named("bit_parallel");
   Peer peer = Peer::none;
 
   int lanes = 16;   //!< products (or terms) per processing element
@@ -101,8 +72,7 @@ struct Accelerator {
   double lane_area = 0;                //!< one slot with its share of the accumulator [um^2]
   double buffer_area = 0;              //!< per byte [um^2]
 
-  /// Term operations that one processing element starts per cycle. Bitlet: one per significance, BitVert: one per pair
-  /// of lanes, the others: one per lane.
+  /// Term operations that one processing element starts per cycle: one per lane where the design does not say else.
   int slots_per_element() const;
   std::int64_t slots_per_cycle() const { return std::int64_t(slots_per_element()) * rows * columns * tiles; }
 
@@ -115,6 +85,37 @@ struct AcceleratorFault {
   std::string key, why, what_to_do;
 };
 std::optional<AcceleratorFault> fault_of(const Accelerator& accelerator);
+
+/// A parameter of an accelerator: what its TOML key, its place in the content key and a table's column are made from.
+struct AcceleratorField {
+  using Member = std::variant<int Accelerator::*, std::int64_t Accelerator::*, double Accelerator::*,
+                              FullyConnectedColumns Accelerator::*, Encoding Accelerator::*, SearchShape Accelerator::*,
+                              Peer Accelerator::*>;
+  using Value = std::variant<std::int64_t, double>;  //!< an enumerator as its number
+
+  /// What a file may say.
+  struct Values {
+    double low = 0, high = 0;                   //!< in the file's unit; a design may have a lower limit
+    std::int64_t unit = 1;                      //!< the file's unit, in the member's
+    std::span<const std::string_view> names{};  //!< of an enumeration, all of them; empty ones are not to be said
+    bool is_optional = false;                   //!< 0, the first enumerator, where the file does not say
+    bool is_of_design = false;                  //!< only for designs that have the key among their own
+  };
+
+  Member member;
+  std::string_view table;  //!< of the file; empty: its top; "technology.x": x of the technology's file
+  std::string_view key;
+  Values values;
+  std::string_view unit, definition;
+
+  Value of(const Accelerator& accelerator) const;
+  void set(Accelerator& accelerator, Value value) const;
+  /// The greatest value for a design.
+  double high(const DesignInfo& design) const;
+};
+
+/// All members but the name and the design, in the order of the tables of a file.
+std::span<const AcceleratorField> accelerator_fields();
 
 /// The accelerator with an array of at most `array_mm2`: the same lanes and tiles, the columns halved until eight rows
 /// fit (rounding to whole rows then wastes at most an eighth), and as many rows as fit. Error if not even one does.

@@ -8,7 +8,7 @@
 namespace bitcluster {
 
 // What a brick of weights takes in the designs that are serial on weights, by the bits that it has: their parameters
-// and sources are in designs.cpp. How the bits are found is up to the loops of the CPU and of the GPU.
+// and sources are in designs/. How the bits are found is up to the loops of the CPU and of the GPU.
 
 /// What one brick takes in the processing elements that work on it, if they need not wait for others.
 struct BrickCost {

@@ -10,8 +10,12 @@ namespace bitcluster {
 /// Columns that may run ahead of each other by `registers` steps.
 class ColumnClock {
  public:
-  ColumnClock(int columns, int registers)
-      : finished_(std::size_t(columns), 0), present_(finished_.size(), 0), before_(std::size_t(registers), 0) {}
+  /// column_slots: of a column, whether they hold a value or not.
+  ColumnClock(int columns, int registers, std::int64_t column_slots)
+      : column_slots_(column_slots),
+        finished_(std::size_t(columns), 0),
+        present_(finished_.size(), 0),
+        before_(std::size_t(registers), 0) {}
 
   /// One step: what every column takes, for the first `cycles.size()` columns, of which each holds `slots` values.
   void step(std::span<const std::uint16_t> cycles, std::int64_t slots) {
@@ -21,7 +25,9 @@ class ColumnClock {
       const bool works = c < cycles.size();
       present_[c] = works ? slots : 0;
       waited_ += (start - finished_[c]) * present_[c];
-      finished_[c] = start + (works ? cycles[c] : 0);
+      const std::int64_t end = start + (works ? cycles[c] : 0);
+      empty_ += empty_between(c, finished_[c], end);
+      finished_[c] = end;
       last = std::max(last, finished_[c]);
     }
     ready_ = before_[place_];
@@ -38,12 +44,25 @@ class ColumnClock {
     return waited;
   }
 
+  /// Slots without a value, from the first step to the end of the last one; modulo 2^64.
+  std::uint64_t empty() const {
+    std::uint64_t empty = empty_;
+    for (std::size_t c = 0; c < finished_.size(); ++c) empty += empty_between(c, finished_[c], cycles());
+    return empty;
+  }
+
  private:
+  std::uint64_t empty_between(std::size_t column, std::int64_t begin, std::int64_t end) const {
+    return std::uint64_t(column_slots_ - present_[column]) * std::uint64_t(end - begin);
+  }
+
+  std::int64_t column_slots_;
   std::vector<std::int64_t> finished_;
   std::vector<std::int64_t> present_;  // slots of the latest step
   std::vector<std::int64_t> before_;   // when all columns had finished the latest steps
   std::size_t place_ = 0;
   std::int64_t ready_ = 0, waited_ = 0;
+  std::uint64_t empty_ = 0;
 };
 
 /// Cycles until the last step is done when steps are dealt to the columns in turn and one may start per cycle.

@@ -1,21 +1,24 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <optional>
-#include <utility>
+#include <span>
+#include <string_view>
 #include <variant>
-#include <vector>
 
+#include "host/emulation/accelerator.hpp"
 #include "host/emulation/bricks.hpp"
-#include "host/emulation/emulator.hpp"
-#include "host/emulation/mapping.hpp"
+#include "host/emulation/layer.hpp"
+#include "host/emulation/operands.hpp"
 
 namespace bitcluster {
 
-// Each design is one function here that answers with one of the five rules below. What a rule
-// does not say (steps, edges, who waits, memory, energy) emulator.cpp works out in the same way for all of them.
+// Each design answers with one of the five rules below. What a rule does not say (steps, edges, who waits, memory,
+// energy) is worked out in the same way for all of them.
 
 /// Every step takes the same time, whatever the values.
 struct FixedRule {
@@ -80,32 +83,64 @@ struct PairRule {
   std::function<StepCost(const StepView&)> step;
 };
 
-/// The weights are scheduled first (schedule.hpp), then the activations that they meet decide.
+/// The weights are scheduled first (tactical_schedule.hpp), then the activations that they meet decide.
 struct TacticalRule {
   ActivationRule behind;
 };
 
 using DesignRule = std::variant<FixedRule, WeightRule, ActivationRule, PairRule, TacticalRule>;
 
-/// The rule of the accelerator's design for one layer. Error if the layer's values do not suit the design.
-DesignRule design_rule(const Accelerator& accelerator, const LayerTensors& layer);
+/// Adds the products of one brick to `sum` by a design's own shift-and-add, cycle by cycle, and returns the cycles that
+/// the processing element took.
+using BrickArithmetic =
+    std::function<int(const std::int16_t* weights, const std::int16_t* activations, int lanes, std::int64_t& sum)>;
+
+/// What a design does with the activations' values. A design that has no use for them may be given them all the same.
+enum class ActivationUse {
+  none,          //!< one image stands for all
+  useful_slots,  //!< tells effectual bits from zero bits; without activations all bits count as useful
+  cycles         //!< its cycles depend on them
+};
+
+/// All that the emulator knows of one design. Every file of designs/ defines one or some.
+struct DesignInfo {
+  struct Limit {
+    std::string_view key;
+    double high;
+  };
+
+  std::string_view name;          //!< as TOML files name it
+  std::string_view keys[8] = {};  //!< parameters that not all designs have, of accelerator_fields()
+  Limit limits[2] = {};           //!< parameters whose greatest value is lower than for other designs
+  ActivationUse activations = ActivationUse::none;
+  /// Of emulating one product, in 0.01 ns (VGG-16 in 224x224, --plan; 1 where it is less), where evaluating one takes
+  /// 0.6 to 2.
+  double relative_cost = 1;
+
+  /// Slots of a processing element; null: one per lane.
+  int (*slots)(const Accelerator&) = nullptr;
+  /// What makes an accelerator of this design impossible beside the bounds of its parameters; null: nothing.
+  std::optional<AcceleratorFault> (*fault)(const Accelerator&) = nullptr;
+  /// For one layer. Error if the layer's values do not suit the design.
+  DesignRule (*rule)(const Accelerator&, const LayerTensors&) = nullptr;
+  /// Bits that one weight takes in memory, in the design's own format; null: those of the layer.
+  double (*weight_bits)(const Accelerator&, const LayerTensors&) = nullptr;
+  /// For one layer; null: none of its own.
+  BrickArithmetic (*arithmetic)(const Accelerator&, const LayerTensors&) = nullptr;
+
+  bool has(std::string_view key) const { return std::find(std::begin(keys), std::end(keys), key) != std::end(keys); }
+
+  /// Whether cycles depend on the activations' values.
+  bool needs_activations() const { return activations == ActivationUse::cycles; }
+  /// Whether any count does. For the other designs one image stands for all.
+  bool looks_at_activations() const { return activations != ActivationUse::none; }
+};
+
+/// All of them, in the order of tables.
+std::span<const DesignInfo* const> designs();
 
 /// Bits that one weight of the layer takes in memory, in the design's own format. Bit-Tactical's metadata included, its
 /// skipped rows not; BitWave's compression depends on the values (BrickCost).
 double encoded_weight_bits(const Accelerator& accelerator, const LayerTensors& layer);
-
-/// The terms of a magnitude: position p is in `plus` if +2^p is a term, in `minus` if -2^p is.
-struct Terms {
-  std::uint32_t plus = 0, minus = 0;
-  std::uint32_t positions() const { return plus | minus; }
-};
-Terms terms_of(Encoding encoding, std::uint32_t magnitude);
-
-/// Bits that a serial design spends on a value: up to its top one bit, at least 1; in a layer with signs a negative
-/// value is taken below its two's complement sign, and the sign is one bit more.
-int width_of(int value, bool is_signed);
-
-/// Bit positions that a first-stage shifter of Pragmatic reaches from the lowest pending one, as a mask.
-std::uint32_t first_stage_reach(int first_stage_shift);
 
 }  // namespace bitcluster

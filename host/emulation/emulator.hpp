@@ -1,44 +1,14 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
-#include <string>
-#include <vector>
 
 #include "host/emulation/accelerator.hpp"
-#include "host/model/network.hpp"
-#include "host/weights/format.hpp"
+#include "host/emulation/layer.hpp"
+#include "host/emulation/traffic.hpp"
 
 namespace bitcluster {
 
-class Walker;
-
-/// What the emulator needs to know of a layer's shape (one image).
-struct LayerGeometry {
-  std::string name;
-  bool fully_connected = false;
-  int filters = 0;
-  int groups = 1;
-  Window window;
-  Shape input;   //!< unpadded
-  Shape output;  //!< (filters, oy, ox); (filters, 1, 1) when fully connected
-
-  int channels_per_group() const { return input.channels / groups; }
-};
-
-/// Error if the layer has no weights.
-LayerGeometry layer_geometry(const Network& network, int layer);
-
-/// One layer's integer tensors for one image.
-struct LayerTensors {
-  LayerGeometry geometry;
-  std::span<const std::int16_t> weights;  //!< (filters, channels / groups, kernel_h, kernel_w), sign and magnitude
-  WeightFormat weight_format;             //!< holds every weight; terms is the N of BitCluster
-  std::span<const std::int16_t>
-      activations;  //!< (channels, h, w), unpadded; empty where the design does not look at them
-  int activation_bits = 8;
-  bool activations_signed = false;
-};
+class StepCounter;
 
 /// Slots of one layer: Accelerator::slots_per_cycle() x cycles, each doing one term operation or idle for one cause.
 /// useful + idle of all causes = total, exactly. Padding of the image counts as zeros that are
@@ -55,23 +25,8 @@ struct Slots {
   std::int64_t row_column = 0;  //!< waiting for another row, column or tile, or for a brick to be dealt (FC, rotate)
   std::int64_t null_term = 0;   //!< spent on a term or bit that is zero; also the one cycle of an element without terms
   std::int64_t memory = 0;      //!< waiting for off-chip memory
-};
 
-/// Off-chip and on-chip traffic of one layer [byte], weights in the design's own encoded format, activations in the
-/// layer's bits. Layers run one after another, nothing stays on chip between them. Off chip: weights and input are read
-/// once and the output is written once if weights or input fit their buffer; else the better of keeping a bufferful of
-/// weights (the input passes once per bufferful) and keeping a bufferful of input (the weights pass once per
-/// bufferful), per group, rows shared by two bufferfuls not counted twice. On chip: what fills and drains the buffers,
-/// the weights of every step, and the activations of every step, which all rows and tiles share.
-struct Traffic {
-  double weights_off_chip = 0, activations_off_chip = 0;
-  double weights_on_chip = 0, activations_on_chip = 0;
-};
-
-/// Energy of one layer by part [pJ]: sum of action counts x energy per action.
-struct Energy {
-  double compute = 0, on_chip = 0, off_chip = 0, leakage = 0;
-  double total() const { return compute + on_chip + off_chip + leakage; }
+  Slots& operator+=(const Slots& other);
 };
 
 struct LayerEmulation {
@@ -95,7 +50,7 @@ struct LayerEmulation {
 /// setting of a peer simulator it does what the peer does; where a step then takes less than one cycle, so do its
 /// slots. The result does not depend on the number of threads. Error if the accelerator has a fault, the tensors do not
 /// fit the geometry, the values do not suit the design, the design needs activations and there are none, or slots x
-/// cycles do not fit 64 bits. A walker (walk.hpp) takes over what it can; the result is the same.
-LayerEmulation emulate(const Accelerator& accelerator, const LayerTensors& layer, Walker* walker = nullptr);
+/// cycles do not fit 64 bits. A counter (step_counter.hpp) takes over what it can; the result is the same.
+LayerEmulation emulate(const Accelerator& accelerator, const LayerTensors& layer, StepCounter* counter = nullptr);
 
 }  // namespace bitcluster

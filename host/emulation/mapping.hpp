@@ -6,7 +6,8 @@
 
 #include "host/base/host_device.hpp"
 #include "host/emulation/accelerator.hpp"
-#include "host/emulation/emulator.hpp"
+#include "host/emulation/layer.hpp"
+#include "host/emulation/operands.hpp"
 
 namespace bitcluster {
 
@@ -15,13 +16,10 @@ BITCLUSTER_HOST_DEVICE inline int round_up(int value, int multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-/// Operands come in runs of this many, so that a compiler can vectorise over them.
-inline constexpr int operand_padding = 16;
-
-/// What a design's rule sees of a value: a mask of term positions, a number of terms, a width. Indexed by the value as
-/// std::uint16_t.
-using OperandTable = std::vector<std::uint16_t>;
-inline std::uint16_t operand(const OperandTable& table, std::int16_t value) { return table[std::uint16_t(value)]; }
+/// Where a weight is in its filter.
+struct KernelPosition {
+  int channel, tap;
+};
 
 /// How a layer is laid on the array: groups one after another, in each of them sets of pixels,
 /// batches of filters and bricks of weights, in this order. Every combination of the three is a step.
@@ -36,11 +34,12 @@ struct Mapping {
   std::int64_t pixels = 1;
   int output_width = 1;
 
-  int lanes = 0;           //!< weights per brick
-  int rows = 0;            //!< filters per step, over all tiles; at most those of a group
-  int columns = 1;         //!< pixels per step; at most those of a map
-  int filters_in_all = 0;  //!< of all groups of the layer
-  int layer_groups = 1;    //!< groups of the layer, depthwise included
+  int lanes = 0;                  //!< weights per brick
+  int rows = 0;                   //!< filters per step, over all tiles; at most those of a group
+  int columns = 1;                //!< pixels per step; at most those of a map
+  int filters_in_all = 0;         //!< of all groups of the layer
+  int layer_groups = 1;           //!< groups of the layer, depthwise included
+  std::int64_t column_slots = 0;  //!< of one column of the array, on whatever part of it the layer is laid
 
   BITCLUSTER_HOST_DEVICE std::int64_t pixel_sets() const {
     return within_row ? pixels / output_width * ceil_div(output_width, columns) : ceil_div(pixels, columns);
@@ -68,15 +67,26 @@ struct Mapping {
     const int left = along_lanes() - brick % chunks() * lanes;
     return left < lanes ? left : lanes;
   }
-  struct Place {
-    int channel, tap;
-  };
-  BITCLUSTER_HOST_DEVICE Place place(int brick, int lane) const {
+  BITCLUSTER_HOST_DEVICE KernelPosition kernel_position(int brick, int lane) const {
     const int outer = brick / chunks(), inner = brick % chunks() * lanes + lane;
-    return taps_on_lanes ? Place{outer, inner} : Place{inner, outer};
+    return taps_on_lanes ? KernelPosition{outer, inner} : KernelPosition{inner, outer};
   }
 
   BITCLUSTER_HOST_DEVICE std::int64_t steps() const { return groups * pixel_sets() * batches() * bricks(); }
+
+  /// Columns that have a pixel, of all sets together.
+  std::int64_t filled_columns() const {
+    std::int64_t columns = 0;
+    for (std::int64_t set = 0; set < pixel_sets(); ++set) columns += columns_of(set);
+    return columns;
+  }
+
+  /// Slots without a value in `count` steps together, in which `filled` slots of each of `columns_filled` columns hold
+  /// one; of the columns that are never used emulate() knows. Modulo 2^64: emulate() rejects layers with more.
+  BITCLUSTER_HOST_DEVICE std::uint64_t empty_slots(std::int64_t count, std::int64_t columns_filled,
+                                                   std::int64_t filled) const {
+    return std::uint64_t(count) * std::uint64_t(columns * column_slots) - std::uint64_t(columns_filled * filled);
+  }
 
   /// Channel of the input that a filter (counted over all groups) reads as its own `channel`.
   BITCLUSTER_HOST_DEVICE int input_channel(std::int64_t filter, int channel) const {
@@ -86,10 +96,6 @@ struct Mapping {
   int lane_stride() const { return round_up(lanes < along_lanes() ? lanes : along_lanes(), operand_padding); }
   std::int64_t row_stride() const { return std::int64_t(bricks()) * lane_stride(); }
 };
-
-/// Error for an accelerator with a fault, tensors that do not fit the geometry, or no activations
-/// where the design needs them.
-void check_layer(const Accelerator& accelerator, const LayerTensors& layer);
 
 Mapping map_layer(const Accelerator& accelerator, const LayerGeometry& geometry);
 
@@ -146,14 +152,5 @@ std::vector<std::int64_t> operand_sums(const LayerTensors& layer, const OperandT
 
 /// Sum over all products of the activation's operand times the weight's (1 where that table is empty).
 std::int64_t operand_products(const LayerTensors& layer, const OperandTable& activations, const OperandTable& weights);
-
-/// A layer's tensors as a peer simulator sees them, and the storage behind them. Other accelerators see the layer.
-struct PeerLayer {
-  LayerTensors tensors;
-  std::vector<std::int16_t> weights, activations;
-
-  PeerLayer(const Accelerator& accelerator, const LayerTensors& layer);
-  PeerLayer(const PeerLayer&) = delete;
-};
 
 }  // namespace bitcluster

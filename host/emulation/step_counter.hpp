@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "host/emulation/design.hpp"
-#include "host/emulation/emulator.hpp"
+#include "host/emulation/layer.hpp"
 #include "host/emulation/mapping.hpp"
 
 namespace bitcluster {
@@ -15,6 +15,7 @@ struct Work {
   std::int64_t cycles = 0;  //!< of all steps, one after another, or until the last column is done
   std::int64_t useful = 0, null_term = 0, lane = 0, row_column = 0;
   std::int64_t weight_bits = 0;  //!< of the weights in memory, where the rule decides
+  std::uint64_t edge = 0;        //!< see Mapping::empty_slots()
 
   Work& operator+=(const Work& other) {
     cycles += other.cycles;
@@ -23,14 +24,15 @@ struct Work {
     lane += other.lane;
     row_column += other.row_column;
     weight_bits += other.weight_bits;
+    edge += other.edge;
     return *this;
   }
 };
 
 /// element: slots until every processing element is done for itself; step: until its step is done.
 inline Work work_of(std::int64_t cycles, std::int64_t useful, std::int64_t null_term, std::int64_t element,
-                    std::int64_t step) {
-  return {cycles, useful, null_term, element - useful - null_term, step - element};
+                    std::int64_t step, std::uint64_t edge) {
+  return {cycles, useful, null_term, element - useful - null_term, step - element, 0, edge};
 }
 
 struct LayerWork {
@@ -53,6 +55,7 @@ struct ColumnWork {
   std::int64_t cycles = 0;
   std::int64_t element = 0, step = 0;      //!< as in work_of()
   std::int64_t empty = 0;                  //!< of `element`, slots without any term
+  std::uint64_t edge = 0;                  //!< as in Work
   std::vector<std::int32_t> brick_cycles;  //!< of a fully connected layer, the same in every batch
 };
 
@@ -80,24 +83,18 @@ inline bool columns_run_ahead(const Accelerator& accelerator, const Mapping& map
 }
 
 /// Looks at every value of a layer in place of the CPU, with the same result.
-class Walker {
+class StepCounter {
  public:
-  virtual ~Walker() = default;
+  virtual ~StepCounter() = default;
 
-  /// Nothing for a rule that this walker leaves to the CPU. Blocks until it is done.
-  virtual std::optional<LayerWork> walk(const Accelerator& accelerator, const Mapping& mapping,
-                                        const LayerTensors& layer, const DesignRule& rule) = 0;
+  /// Nothing for a rule that this counter leaves to the CPU. Blocks until it is done.
+  virtual std::optional<LayerWork> count(const Accelerator& accelerator, const Mapping& mapping,
+                                         const LayerTensors& layer, const DesignRule& rule) = 0;
 
   /// The same of a TacticalRule's steps, some filters at a time.
-  virtual std::optional<ScheduledWork> walk_schedule(const Accelerator& accelerator, const Mapping& mapping,
-                                                     const LayerTensors& layer, const ActivationRule& behind,
-                                                     const ScheduledSteps& steps) = 0;
+  virtual std::optional<ScheduledWork> count_schedule(const Accelerator& accelerator, const Mapping& mapping,
+                                                      const LayerTensors& layer, const ActivationRule& behind,
+                                                      const ScheduledSteps& steps) = 0;
 };
-
-ColumnWork walk_columns(const Accelerator& accelerator, const Mapping& mapping, const PaddedShape& shape,
-                        const BrickTimes& times);
-
-/// busy, useful: sums over all products.
-LayerWork layer_work(const Mapping& mapping, const ColumnWork& columns, std::int64_t busy, std::int64_t useful);
 
 }  // namespace bitcluster

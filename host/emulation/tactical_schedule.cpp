@@ -55,8 +55,8 @@ std::vector<Promotion> search_map(const Accelerator& accelerator) {
   return map;
 }
 
-Schedule schedule_weights(const Accelerator& accelerator, int rows, int bricks, std::span<const std::uint64_t> nonzero,
-                          std::span<const std::uint64_t> present) {
+TacticalSchedule schedule_weights(const Accelerator& accelerator, int rows, int bricks,
+                                  std::span<const std::uint64_t> nonzero, std::span<const std::uint64_t> present) {
   const std::vector<Promotion> map = search_map(accelerator);
   const int lanes = accelerator.lanes;
   std::vector<Rotation> rotations, back;
@@ -66,8 +66,8 @@ Schedule schedule_weights(const Accelerator& accelerator, int rows, int bricks, 
   }
   const std::uint64_t all = rotations[0].all;
   std::vector<std::uint64_t> candidates(map.size());
-  Schedule schedule;
-  schedule.sources.assign(std::size_t(rows) * bricks * lanes, Schedule::own);
+  TacticalSchedule schedule;
+  schedule.sources.assign(std::size_t(rows) * bricks * lanes, TacticalSchedule::own);
   schedule.plain.assign(std::size_t(rows) * bricks, 1);
   std::vector<std::uint64_t> work(nonzero.begin(), nonzero.end());  // weights not done yet
   int left_out = 0;
@@ -110,7 +110,7 @@ Schedule schedule_weights(const Accelerator& accelerator, int rows, int bricks, 
       const bool brings_first = accelerator.peer == Peer::dnnsim && brick == 0 && absent;
       for (std::uint64_t idle = done_before | absent; idle; idle &= idle - 1) {
         const int lane = std::countr_zero(idle);
-        sources[lane] = brings_first && (absent >> lane & 1) ? Schedule::first : Schedule::nothing;
+        sources[lane] = brings_first && (absent >> lane & 1) ? TacticalSchedule::first : TacticalSchedule::nothing;
       }
       if (promoted || done_before || brings_first) schedule.plain[place] = 0;
     }

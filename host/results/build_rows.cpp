@@ -3,6 +3,8 @@
 #include <cstdlib>
 #include <variant>
 
+#include "host/emulation/design.hpp"
+
 namespace bitcluster {
 
 std::vector<LayerRow> layer_rows(const std::string& model, const Network& network, const Quantizer& quantizer) {
@@ -41,7 +43,7 @@ std::vector<LayerRow> layer_rows(const std::string& model, const Network& networ
 AcceleratorRow accelerator_row(const std::string& basis, const Accelerator& accelerator) {
   return {.basis = basis,
           .accelerator = accelerator.name,
-          .design = to_string(accelerator.design),
+          .design = std::string(accelerator.design->name),
           .lanes = accelerator.lanes,
           .rows = accelerator.rows,
           .columns = accelerator.columns,
