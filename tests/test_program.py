@@ -79,6 +79,8 @@ def test_run_prints_the_table_and_writes_every_group(one_rank, program):
 def test_mean_terms_and_cycles_follow_from_the_assignment(one_rank):
     """Independent arithmetic: mean N is weighted by weights, a convolution's compute cycles on BitCluster are steps x N."""
     file = results.load(one_rank[1])
+    for _, index in file["layers"].groupby("model")["index"]:
+        assert list(index) == list(range(len(index)))
     layers = file["layers"].set_index(["model", "layer"])
     for (model, name), choice in file["assignments"].query("assignment in ['M-BC', 'L-BC']").groupby(["model", "assignment"]):
         merged = choice.set_index(["model", "layer"]).join(layers)
@@ -237,6 +239,21 @@ def test_the_cheapest_of_the_front_within_the_budget_is_the_choice(one_rank):
     for model in ("AlexNet", "MobileNetV2"):
         for weights, assignment in (("bitcluster", "L-BC"), ("bitpruner", "BitPruner")):
             assert best[model, weights] * rows.loc[(model, assignment), "images"] == rows.loc[(model, assignment), "cycles"]
+
+
+def test_what_was_not_found_is_skipped_once(program, tmp_path):
+    """Of an accelerator that takes part on two bases, too."""
+    text = CONFIG.replace("terms = [2, 3, 4]\nbitpruner_terms = [3, 5]\nbudget = 0.05", "terms = [1]\nbudget = 0")
+    text = text.replace("images = 150\ntest_images = 200", "images = 60\ntest_images = 20")
+    first = text.index("[[models]]")
+    text = text[:first] + text[text.index("[[models]]", first + 1):]  # MobileNetV2, the more sensitive one
+    (tmp_path / "strict.toml").write_text(text)
+    process = program("run", tmp_path / "strict.toml", "-o", tmp_path / "results.h5")
+    assert process.returncode == 0, process.stderr
+    file = results.load(tmp_path / "results.h5")
+    assert set(file["accelerators"]["basis"]) == {"throughput", "area"}
+    assert list(file["skipped"]["stage"]) == ["search", "search", "emulation"]
+    assert list(file["skipped"]["subject"]) == ["M-BC", "L-BC", "BitCluster"]
 
 
 def test_early_stop_does_not_depend_on_ranks(program, joint, tmp_path):

@@ -223,6 +223,8 @@ TEST(Trace, ObservedFormatByHand) {
   EXPECT_EQ(observed_format(wide, Encoding::binary).bits, 16);
 }
 
+TraceFile& conv(TraceFile& file) { return file.layer("bad").kind("conv"); }
+
 TEST(TraceErrors, NameFileLayerAndCause) {
   EXPECT_THROW(Trace("/nonexistent.h5"), Error);
   const std::string text = testing::TempDir() + "/not_a_trace.h5";
@@ -232,7 +234,6 @@ TEST(TraceErrors, NameFileLayerAndCause) {
     TraceFile file;
     EXPECT_SAYS(file, "no layers");
   }
-  const auto conv = [](TraceFile& file) -> TraceFile& { return file.layer("bad").kind("conv"); };
   {
     TraceFile file;
     file.layer("bad").tensor("weights", {2, 2});
@@ -253,6 +254,9 @@ TEST(TraceErrors, NameFileLayerAndCause) {
     conv(file);
     EXPECT_SAYS(file, "weights: there is no such dataset");
   }
+}
+
+TEST(TraceErrors, NameShapesThatDoNotFit) {
   {
     TraceFile file;
     conv(file).tensor("weights", {2, 2});
@@ -285,6 +289,19 @@ TEST(TraceErrors, NameFileLayerAndCause) {
   }
   {
     TraceFile file;
+    file.layer("bad").kind("fc").tensor("weights", {2, 6}).tensor("activations", {1, 5});
+    EXPECT_SAYS(file, "give 6 values per image");
+  }
+  {
+    TraceFile file;
+    file.layer("bad").kind("fc").tensor("weights", {2, 6}, 0, H5T_IEEE_F32LE);
+    EXPECT_SAYS(file, "not integers");
+  }
+}
+
+TEST(TraceErrors, NameAttributesThatCannotBe) {
+  {
+    TraceFile file;
     conv(file).tensor("weights", {2, 2, 1, 1}).tensor("activations", {1, 2, 4, 4}).integers("stride", {0}, true);
     EXPECT_SAYS(file, "stride: 0 is out of range");
   }
@@ -297,16 +314,6 @@ TEST(TraceErrors, NameFileLayerAndCause) {
     TraceFile file;
     conv(file).tensor("weights", {2, 2, 1, 1}).tensor("activations", {1, 2, 4, 4}).integers("strides", {1});
     EXPECT_SAYS(file, "strides: there is no such attribute");
-  }
-  {
-    TraceFile file;
-    file.layer("bad").kind("fc").tensor("weights", {2, 6}).tensor("activations", {1, 5});
-    EXPECT_SAYS(file, "give 6 values per image");
-  }
-  {
-    TraceFile file;
-    file.layer("bad").kind("fc").tensor("weights", {2, 6}, 0, H5T_IEEE_F32LE);
-    EXPECT_SAYS(file, "not integers");
   }
 }
 

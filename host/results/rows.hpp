@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -29,6 +30,7 @@ inline constexpr const char* geometric_mean_name = "geometric mean";
 /// What was being done when something could not run: the column `stage` of /skipped.
 enum class Stage { import, calibration, search, evaluation, emulation };
 inline constexpr std::array stage_names = {"import", "calibration", "search", "evaluation", "emulation"};
+static_assert(stage_names.size() == std::size_t(Stage::emulation) + 1);
 std::string to_string(Stage stage);
 /// False for an unknown name.
 bool from_string(const std::string& name, Stage& stage);
