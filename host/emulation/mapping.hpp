@@ -74,11 +74,10 @@ struct Mapping {
 
   BITCLUSTER_HOST_DEVICE std::int64_t steps() const { return groups * pixel_sets() * batches() * bricks(); }
 
-  /// Columns that have a pixel, of all sets together.
+  /// Columns that have a pixel, of all sets together: all but maybe those of the last set, of the map or of each row.
   std::int64_t filled_columns() const {
-    std::int64_t columns = 0;
-    for (std::int64_t set = 0; set < pixel_sets(); ++set) columns += columns_of(set);
-    return columns;
+    const std::int64_t rows = within_row ? pixels / output_width : 1, last = pixel_sets() / rows - 1;
+    return rows * (last * columns + columns_of(last));
   }
 
   /// Slots without a value in `count` steps together, in which `filled` slots of each of `columns_filled` columns hold

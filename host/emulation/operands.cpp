@@ -43,11 +43,6 @@ Terms terms_of(Encoding encoding, std::uint32_t magnitude) {
   std::abort();
 }
 
-int width_of(int value, bool is_signed) {
-  const unsigned bits = unsigned(value < 0 ? -value - 1 : value);
-  return std::max(1, int(std::bit_width(bits))) + (is_signed ? 1 : 0);
-}
-
 std::uint32_t first_stage_reach(int first_stage_shift) { return (1u << (1 << first_stage_shift)) - 1; }
 
 const OperandTable& position_masks(Encoding encoding) {

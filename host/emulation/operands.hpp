@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <cstdlib>
 #include <vector>
@@ -40,7 +42,10 @@ const OperandTable& term_counts(Encoding encoding);
 
 /// Bits that a serial design spends on a value: up to its top one bit, at least 1; in a layer with signs a negative
 /// value is taken below its two's complement sign, and the sign is one bit more.
-int width_of(int value, bool is_signed);
+inline int width_of(int value, bool is_signed) {
+  const unsigned bits = unsigned(value < 0 ? -value - 1 : value);
+  return std::max(1, int(std::bit_width(bits))) + (is_signed ? 1 : 0);
+}
 
 /// Bit positions that a first-stage shifter of Pragmatic reaches from the lowest pending one, as a mask.
 std::uint32_t first_stage_reach(int first_stage_shift);
