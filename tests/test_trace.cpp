@@ -8,6 +8,7 @@
 
 #include "host/base/error.hpp"
 #include "host/data/trace.hpp"
+#include "host/emulation/emulator.hpp"
 
 namespace bitcluster {
 namespace {

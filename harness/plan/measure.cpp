@@ -51,12 +51,12 @@ Line line_through(int few, int many, const std::function<void(int)>& action, con
 /// The measurements of one model, one stage after the other.
 class Measurement {
  public:
-  Measurement(const Ranks& ranks, const SharedInputs& inputs, const Engine& engine, const Config& config,
+  Measurement(const Ranks& ranks, const SharedInputs& inputs, const Devices& devices, const Config& config,
               const Config::Model& model)
       : ranks_(ranks),
         inputs_(inputs),
-        backend_(*engine.backends[0]),
-        step_counter_(engine.step_counter.get()),
+        backend_(*devices.backends[0]),
+        step_counter_(devices.step_counter.get()),
         config_(config),
         model_(model),
         data_(Dataset::load(model.data)),
@@ -277,10 +277,10 @@ LayerTensors measured_part(LayerTensors layer) {
   return layer;
 }
 
-ModelCosts measure(const Ranks& ranks, const SharedInputs& inputs, const Engine& engine, const Config& config,
+ModelCosts measure(const Ranks& ranks, const SharedInputs& inputs, const Devices& devices, const Config& config,
                    const Config::Model& model, const std::vector<Accelerator>& accelerators) {
   Progress progress(ranks.root(), model.name + ": measure", 6);
-  Measurement measurement(ranks, inputs, engine, config, model);
+  Measurement measurement(ranks, inputs, devices, config, model);
   measurement.import();
   measurement.read_images();
   progress.update(1);

@@ -51,7 +51,7 @@ struct ModelCosts {
 
 /// Measures one model. accelerators: those whose emulation is timed. The images count as present if the config says how
 /// many there are. Collective.
-ModelCosts measure(const Ranks& ranks, const SharedInputs& inputs, const Engine& engine, const Config& config,
+ModelCosts measure(const Ranks& ranks, const SharedInputs& inputs, const Devices& devices, const Config& config,
                    const Config::Model& model, const std::vector<Accelerator>& accelerators);
 
 /// A layer with more weights than take a short time to emulate, cut to its first filters.

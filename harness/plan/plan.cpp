@@ -38,16 +38,16 @@ std::vector<Accelerator> emulated(const PlannedStudy& study) {
 
 void plan(const Ranks& ranks, const PlannedStudy& study, const std::string& backend,
           const std::vector<int>& rank_counts) {
-  const Engine engine = make_engine(ranks, backend);
-  const SharedInputs inputs(ranks, engine.gpus.get());
+  const Devices devices = make_devices(ranks, backend);
+  const SharedInputs inputs(ranks, devices.gpus.get());
   std::vector<ModelCosts> models;
   for (const Config::Model& model : study.config.models) {
-    models.push_back(measure(ranks, inputs, engine, study.config, model, emulated(study)));
+    models.push_back(measure(ranks, inputs, devices, study.config, model, emulated(study)));
   }
   const Overheads overheads = measure_overheads(ranks);
   if (!ranks.root()) return;
   const int ranks_per_node = std::max(1, omp_get_num_procs() / thread_count());
-  fmt::print("Costs measured on {}: {}\n", ranks.host(), engine.backends[0]->description());
+  fmt::print("Costs measured on {}: {}\n", ranks.host(), devices.backends[0]->description());
   fmt::print(
       "Assumed: {:.2f} ms for a message between ranks, {:.3f} ms of the root per task ({}), broadcasts at {:.0f} "
       "GB/s,\n"

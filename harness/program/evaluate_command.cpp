@@ -73,13 +73,13 @@ Evaluated quantized(const Ranks& ranks, const SharedInputs& inputs, const Datase
 
 void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
   check(options);
-  const Engine engine = make_engine(ranks, options.backend);
-  const SharedInputs inputs(ranks, engine.gpus.get());
+  const Devices devices = make_devices(ranks, options.backend);
+  const SharedInputs inputs(ranks, devices.gpus.get());
   const Network network = inputs.network(options.model);
   const Dataset data = Dataset::load(options.data);
   const std::vector<float> input_table = data.input_table();
   const auto images = inputs.images(data, options.split, options.images, network);
-  Backend& backend = *engine.backends[0];
+  Backend& backend = *devices.backends[0];
   Results results = start_results(ranks, options.output, backend.description());
   Evaluator evaluator(ranks, nullptr);
 

@@ -137,8 +137,8 @@ void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages
     return;
   }
   if (print_complete(ranks, options, config, stages)) return;
-  const Engine engine = make_engine(ranks, options.backend, int(config.models.size()));
-  const SharedInputs inputs(ranks, engine.gpus.get());
+  const Devices devices = make_devices(ranks, options.backend, int(config.models.size()));
+  const SharedInputs inputs(ranks, devices.gpus.get());
   // all models, to find bad input before the long work
   std::vector<Network> networks;
   {
@@ -148,7 +148,7 @@ void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages
       progress.update(long(networks.size()));
     }
   }
-  Results results = start_results(ranks, options.output, engine.backends[0]->description());
+  Results results = start_results(ranks, options.output, devices.backends[0]->description());
   results.provenance.config = config.text;
   results.provenance.seed = config.seed;
   for (const Basis& basis : bases) {
@@ -159,7 +159,7 @@ void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages
   const std::unique_ptr<Journal> journal = open_journal(ranks, options);
   catch_interruptions();
   Evaluator evaluator(ranks, journal.get());
-  StudyRun studies(inputs, evaluator, engine, config, std::move(networks));
+  StudyRun studies(inputs, evaluator, devices, config, std::move(networks));
   steps(studies, bases);
   studies.append_to(results);
   summarize(results, config.search.test_split);

@@ -71,15 +71,15 @@ std::vector<std::size_t> file_order(const EmulationList& list) {
 
 void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
   const Basis basis{throughput_basis, load_accelerators(options.designs)};
-  const Engine engine = make_engine(ranks, options.backend);
-  Results results = start_results(ranks, options.output, engine.backends[0]->description());
+  const Devices devices = make_devices(ranks, options.backend);
+  Results results = start_results(ranks, options.output, devices.backends[0]->description());
   Trace trace(options.trace);
   const std::string name = std::filesystem::path(options.trace).stem().string();
   const EmulationList list = list_trace(options, name, trace.layers(), basis);
   const EmulationWork work(
       list, file_order(list), std::vector<double>(list.tasks.size(), 1.0), [&](const EmulationTask& task) {
         const LayerTensors tensors = trace.tensors(task.layer, std::max(0, task.image));
-        const LayerEmulation emulation = emulate(*task.accelerator, tensors, engine.step_counter.get());
+        const LayerEmulation emulation = emulate(*task.accelerator, tensors, devices.step_counter.get());
         if (options.check) check_function(*task.accelerator, tensors, emulation);
         return emulation;
       });

@@ -84,18 +84,18 @@ DeviceChoice choose_device(const std::vector<std::vector<std::string>>& visible,
           fmt::format("start at most {} on a node, or use --backend cpu", taken.size())};
 }
 
-Engine make_engine(const Ranks& ranks, const std::string& choice, int networks) {
+Devices make_devices(const Ranks& ranks, const std::string& choice, int networks) {
   if (choice == "cpu") return {make_cpu_backends(networks), nullptr, nullptr};
   const DeviceReport report = find_devices();
   DeviceChoice mine = choose_device(gather_ids(ranks, report.ids), ranks.local_rank(), report.reason);
-  Engine engine{make_node_backends(ranks, mine, networks), nullptr, nullptr};
-  if (!engine.backends.empty()) engine.step_counter = make_cuda_step_counter(mine.device);
+  Devices devices{make_node_backends(ranks, mine, networks), nullptr, nullptr};
+  if (!devices.backends.empty()) devices.step_counter = make_cuda_step_counter(mine.device);
 
   const auto whys = ranks.gather(mine.why), cures = ranks.gather(mine.what_to_do), hosts = ranks.gather(ranks.host());
   const auto without = std::find_if(whys.begin(), whys.end(), [](const std::string& why) { return !why.empty(); });
   if (without == whys.end()) {
-    if (ranks.size() > 1 && NcclGroup::available()) engine.gpus = join_gpus(ranks, mine.device);
-    return engine;
+    if (ranks.size() > 1 && NcclGroup::available()) devices.gpus = join_gpus(ranks, mine.device);
+    return devices;
   }
   const std::string where = ranks.local_size() < ranks.size() ? hosts[without - whys.begin()] + ": " : "";
   if (choice == "cuda") throw Error("--backend cuda is not possible", where + *without, cures[without - whys.begin()]);
@@ -104,8 +104,8 @@ Engine make_engine(const Ranks& ranks, const std::string& choice, int networks) 
     const std::string who = count == ranks.size() ? "" : fmt::format(" by {} ranks", count);
     fmt::print(stderr, "bitcluster: no GPU is used{}: {}{}; networks are evaluated on the CPU\n", who, where, *without);
   }
-  if (engine.backends.empty()) engine.backends = make_cpu_backends(networks);
-  return engine;
+  if (devices.backends.empty()) devices.backends = make_cpu_backends(networks);
+  return devices;
 }
 
 }  // namespace bitcluster

@@ -25,7 +25,7 @@ DeviceChoice choose_device(const std::vector<std::vector<std::string>>& visible,
                            const std::string& reason);
 
 /// What evaluates networks on this rank, and what joins the GPUs of the ranks.
-struct Engine {
+struct Devices {
   std::vector<std::unique_ptr<Backend>> backends;  //!< one for every network that is loaded at once
   std::unique_ptr<StepCounter> step_counter;       //!< the emulator's on this rank's GPU; null without one
   std::unique_ptr<NcclGroup> gpus;  //!< null with a single rank, with a rank that uses the CPU, without NCCL
@@ -33,6 +33,6 @@ struct Engine {
 
 /// Collective. choice: "cpu"; "cuda": Error on all ranks if one of them gets no GPU; "auto": the CPU on nodes where not
 /// every rank gets one, and the root says why on stderr. networks: that are loaded at once.
-Engine make_engine(const Ranks& ranks, const std::string& choice, int networks = 1);
+Devices make_devices(const Ranks& ranks, const std::string& choice, int networks = 1);
 
 }  // namespace bitcluster

@@ -104,13 +104,13 @@ void check_agreement(const Ranks& ranks, const Key& decided, const std::string& 
               "run it on nodes with the same kind of processor and the same libraries");
 }
 
-StudyRun::StudyRun(const SharedInputs& inputs, Evaluator& evaluator, const Engine& engine, const Config& config,
+StudyRun::StudyRun(const SharedInputs& inputs, Evaluator& evaluator, const Devices& devices, const Config& config,
                    std::vector<Network> networks)
-    : inputs_(inputs), evaluator_(evaluator), config_(config), step_counter_(engine.step_counter.get()) {
+    : inputs_(inputs), evaluator_(evaluator), config_(config), step_counter_(devices.step_counter.get()) {
   Progress progress(evaluator.ranks().root(), label("calibrate and quantize"), long(networks.size()));
   for (std::size_t i = 0; i < networks.size(); ++i) {
-    studies_.push_back(std::make_unique<Study>(inputs, evaluator.ranks(), *engine.backends[i], config, config.models[i],
-                                               std::move(networks[i])));
+    studies_.push_back(std::make_unique<Study>(inputs, evaluator.ranks(), *devices.backends[i], config,
+                                               config.models[i], std::move(networks[i])));
     studies_.back()->results.layers = studies_.back()->model.rows();
     progress.update(long(i + 1));
   }

@@ -20,8 +20,8 @@ namespace bitcluster {
 /// calls and get the same rows.
 class StudyRun {
  public:
-  /// engine: with a backend for every model. networks: those of the config, in its order.
-  StudyRun(const SharedInputs& inputs, Evaluator& evaluator, const Engine& engine, const Config& config,
+  /// devices: with a backend for every model. networks: those of the config, in its order.
+  StudyRun(const SharedInputs& inputs, Evaluator& evaluator, const Devices& devices, const Config& config,
            std::vector<Network> networks);
 
   /// Layerwise searches on the search split, for every preparation that the config lists terms for.
