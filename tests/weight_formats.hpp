@@ -4,6 +4,8 @@
 
 namespace bitcluster {
 
+extern const Preparation bitpruner_weights;
+
 /// BitCluster(terms), or plain integers where terms is 0.
 inline WeightFormat format_of(int bits, Encoding encoding, int terms, bool exact = false, bool per_channel = true) {
   WeightFormat format = bitcluster_format(terms, encoding, bits);

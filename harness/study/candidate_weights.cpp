@@ -27,7 +27,7 @@ std::string CandidateWeights::name_of(int candidate) const {
     });
   };
   std::string name = fmt::format("N={}", own.terms);
-  if (differs(&WeightFormat::encoding)) name += " " + to_string(own.encoding);
+  if (differs(&WeightFormat::encoding)) name += fmt::format(" {}", to_string(own.encoding));
   if (differs(&WeightFormat::bits)) name += fmt::format(" {} bit", own.bits);
   return name;
 }

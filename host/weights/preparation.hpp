@@ -39,7 +39,7 @@ struct Preparation {
   ScaleSearch (*scale_search)(const WeightFormat& format);
 };
 
-extern const Preparation plain_weights, bitcluster_weights, bitpruner_weights;
+extern const Preparation plain_weights, bitcluster_weights;  // the two that the program speaks of itself
 
 /// All of them, in the order in which tables show them.
 std::span<const Preparation* const> preparations();

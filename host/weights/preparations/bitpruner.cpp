@@ -5,6 +5,9 @@
 #include "host/weights/scale_search.hpp"
 
 namespace bitcluster {
+
+extern const Preparation bitpruner_weights;
+
 namespace {
 
 double keep_highest_bits(double magnitude, int count) {
