@@ -27,8 +27,8 @@ std::vector<WeightFormat> formats_of(int bits) {
   std::vector<WeightFormat> formats;
   for (const bool per_channel : {true, false}) {
     for (const Encoding encoding : {Encoding::binary, Encoding::signed_digit}) {
-      for (const int terms : {0, 1, 2, 3}) formats.push_back({bits, encoding, terms, false, per_channel});
-      for (const int terms : {1, 2}) formats.push_back({bits, encoding, terms, true, per_channel});
+      for (const int terms : {0, 1, 2, 3}) formats.push_back(format_of(bits, encoding, terms, false, per_channel));
+      for (const int terms : {1, 2}) formats.push_back(format_of(bits, encoding, terms, true, per_channel));
     }
     formats.push_back(pruned_format(Encoding::binary, 2, bits, per_channel));
   }

@@ -88,9 +88,9 @@ std::vector<WeightFormat> many_formats() {
   std::vector<WeightFormat> formats;
   for (const Encoding encoding : {Encoding::binary, Encoding::signed_digit}) {
     for (const int bits : {4, 5, 8, 10}) {
-      for (const int terms : {0, 1, 2, 3}) formats.push_back({bits, encoding, terms, false, true});
-      formats.push_back({bits, encoding, 1, true, true});
-      formats.push_back({bits, encoding, 2, true, true});
+      for (const int terms : {0, 1, 2, 3}) formats.push_back(format_of(bits, encoding, terms, false, true));
+      formats.push_back(format_of(bits, encoding, 1, true, true));
+      formats.push_back(format_of(bits, encoding, 2, true, true));
     }
   }
   return formats;
