@@ -92,7 +92,9 @@ void add_search_costs(int model, int layers, int first, int candidates, const Ac
                       EmulationList& list) {
   for (int layer = 0; layer < layers; ++layer) {
     for (int candidate = first; candidate < first + candidates; ++candidate) {
-      list.add({}, {.model = model, .accelerator = &design, .layer = layer, .choice = candidate}, 1);
+      list.tasks.push_back(
+          {.row = list.rows.size(), .model = model, .accelerator = &design, .layer = layer, .choice = candidate});
+      list.rows.emplace_back();
     }
   }
 }

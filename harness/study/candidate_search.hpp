@@ -40,7 +40,8 @@ SearchProblem search_problem(const Config::SearchOptions& options, int layers, i
 std::vector<std::string> searched_names(const Preparation& preparation);
 
 /// Emulations of all layers in all formats of a preparation, whose costs a search minimises, (layers, candidates).
-/// first: the preparation's first choice.
+/// first: the preparation's first choice. Costs are counted without activations: a search needs cycles and energy
+/// alone.
 void add_search_costs(int model, int layers, int first, int candidates, const Accelerator& design, EmulationList& list);
 
 /// The layerwise search of one model among the candidates of one preparation.
