@@ -53,7 +53,7 @@ constexpr std::size_t matrix_shared(int filters) {
 
 /// Pixels x filters of one group: the matrix of activations (pixels, taps x channels) is read where it lies, `run`
 /// bytes at a time (16, or 4 for images of up to 4 channels), and never written.
-/// One function, because its parts share what lies in registers: the sums of a warp's tiles, the places of a thread's
+/// Better whole: its parts share what lies in registers: the sums of a warp's tiles, the places of a thread's
 /// pixels and the tap that is copied next. Each would have to be handed on as a whole, and all limits are registers: at
 /// 256 threads twice per multiprocessor there are 128 for each.
 template <int block_filters, int run, bool input_is_signed>

@@ -360,10 +360,10 @@ __global__ void pack_rows(Mapping mapping, const std::int16_t* weights, const st
 
 enum PairTotal { pair_cycles, pair_sum, pair_filled, pair_step, pair_edge, pair_totals };
 
-/// The whole of the time of a design that is serial on both goes by in its one loop, which is not cut up: its registers
-/// are counted. A warp per (range of bricks, group, batch, set of pixels); a thread has 8 rows x 4 columns at a time,
-/// the warp `column_groups` x (32 / column_groups) of these. pair_sum: of the longest lane's product, pair_filled:
-/// slots of processing elements where that is not 0. step_cycles: of a fully connected layer, else null.
+/// Better whole: all the time of a design that is serial on both goes by in its one loop, whose registers are counted.
+/// A warp per (range of bricks, group, batch, set of pixels); a thread has 8 rows x 4 columns at a time, the warp
+/// `column_groups` x (32 / column_groups) of these. pair_sum: of the longest lane's product, pair_filled: slots of
+/// processing elements where that is not 0. step_cycles: of a fully connected layer, else null.
 __global__ __launch_bounds__(threads_per_block,
                              4) inline void pair_steps(Mapping mapping, PaddedShape shape, const ushort4* activations,
                                                        const uint2* weights, int quads, int octets, int column_groups,

@@ -25,9 +25,9 @@ NamedAssignment assignment(const std::string& name, const Preparation& preparati
 }
 
 TEST(EmulationList, OneImageStandsForAllWhereActivationsDoNotMatter) {
-  const Basis basis{"throughput", {accelerator_of("bitlet"), accelerator_of("laconic")}};
+  const std::vector<Basis> bases = {{"throughput", {accelerator_of("bitlet"), accelerator_of("laconic")}}};
   EmulationList list;
-  add_study("net", 3, layers, {basis}, assignment("integer", plain_weights, reference_choice), {}, 4, list);
+  add_study("net", 3, layers, bases, assignment("integer", plain_weights, reference_choice), {}, 4, list);
   ASSERT_EQ(list.rows.size(), 4u);  // accelerators x layers
   ASSERT_EQ(list.tasks.size(), 2u + 2 * 4);
   for (std::size_t i = 0; i < list.tasks.size(); ++i) {
@@ -43,12 +43,12 @@ TEST(EmulationList, OneImageStandsForAllWhereActivationsDoNotMatter) {
 }
 
 TEST(EmulationList, DesignsRunTheWeightsThatAreForThem) {
-  const Basis basis{"throughput",
-                    {accelerator_of("bitcluster"), accelerator_of("pragmatic_weights"), accelerator_of("bitlet")}};
+  const std::vector<Basis> bases = {
+      {"throughput", {accelerator_of("bitcluster"), accelerator_of("pragmatic_weights"), accelerator_of("bitlet")}}};
   const NamedAssignment found[] = {assignment("M-BC", bitcluster_weights, 1), assignment("L-BC", bitcluster_weights, 2),
                                    assignment("BitPruner", *preparations()[2], 5)};
   EmulationList list;
-  add_study("net", 0, {"only"}, {basis}, assignment("integer", plain_weights, reference_choice), found, 1, list);
+  add_study("net", 0, {"only"}, bases, assignment("integer", plain_weights, reference_choice), found, 1, list);
   std::vector<std::string> rows;
   for (const EmulationRow& row : list.rows) rows.push_back(row.accelerator + " " + row.assignment);
   const std::vector<std::string> expected = {"bitcluster M-BC", "bitcluster L-BC", "pragmatic_weights integer",
