@@ -1,5 +1,6 @@
 """The house: which wing may read which, that every file and function has a size, and that no name means two things."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -92,10 +93,9 @@ def test_a_function_above_80_lines_says_why_it_is_better_whole():
     for tag in tags("+ne", "f", SOURCES):
         if tag.get("end", 0) - tag["line"] + 1 <= 80:
             continue
-        before = open(tag["path"]).read().splitlines()[: tag["line"] - 1]
-        comment = []
-        while before and (before[-1].lstrip().startswith(("//", "template", "__global__", "__launch_bounds__"))):
-            comment.append(before.pop())
-        if not any("better whole" in line for line in comment):
+        before = open(tag["path"]).read().splitlines()[: tag["line"]]
+        above = itertools.dropwhile(lambda line: not line.startswith("///"), before[:-6:-1])  # a template and its bounds
+        comment = list(itertools.takewhile(lambda line: line.startswith("///"), [*above, *before[-6:-16:-1]]))
+        if not any("better whole" in line.lower() for line in comment):
             long.append(f"{tag['path']}: {tag['name']}, {tag['end'] - tag['line'] + 1} lines")
     assert not long
