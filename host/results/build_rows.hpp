@@ -3,9 +3,9 @@
 #include <string>
 #include <vector>
 
+#include "host/cpu/quantize.hpp"
 #include "host/emulation/accelerator.hpp"
 #include "host/emulation/emulator.hpp"
-#include "host/cpu/quantize.hpp"
 #include "host/inference/integer_network.hpp"
 #include "host/results/rows.hpp"
 
