@@ -130,10 +130,9 @@ std::vector<double> find_largest(const Network& network, const FloatNetwork& pre
     double found = 0;
     for (const float value : values) {
       if (!std::isfinite(value)) {
-        throw Error(
-            "cannot calibrate layer '" + network.layers[layer].name + "'",
-            "its output is infinite or not a number for calibration image " + std::to_string(first_image + image),
-            "check the preprocessing and the model");
+        throw Error("cannot calibrate layer '" + network.layers[layer].name + "'",
+                    fmt::format("its output is infinite or not a number for calibration image {}", first_image + image),
+                    "check the preprocessing and the model");
       }
       found = std::max(found, double(std::abs(value)));
     }
@@ -173,12 +172,12 @@ std::vector<Histogram> fill_histograms(const Network& network, const FloatNetwor
 Calibration calibrate(const Network& network, std::span<const float> images, int count, CalibrationMethod method,
                       double percentile, const CalibrationShare* share) {
   if (count < (share ? 0 : 1) || images.size() != std::size_t(count) * network.input().size()) {
-    throw Error("cannot calibrate on " + std::to_string(count) + " images",
+    throw Error(fmt::format("cannot calibrate on {} images", count),
                 count <= 0 ? "there are none" : "their size is not that of the network's input",
                 "give at least one image of the network's input shape");
   }
   if (method == CalibrationMethod::percentile && !(percentile > 0 && percentile <= 100)) {
-    throw Error("cannot calibrate at percentile " + std::to_string(percentile), "it must lie in (0, 100]",
+    throw Error(fmt::format("cannot calibrate at percentile {:f}", percentile), "it must lie in (0, 100]",
                 "choose for example 99.99");
   }
   const FloatNetwork prepared(network);

@@ -1,5 +1,7 @@
 #include "host/inference/accuracy.hpp"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cmath>
 #include <string>
@@ -11,24 +13,23 @@ namespace bitcluster {
 void score(std::span<const float> logits, std::span<const std::int32_t> labels, int classes,
            std::span<ImageScore> scores) {
   if (classes <= 0 || logits.size() != labels.size() * std::size_t(classes) || scores.size() != labels.size()) {
-    throw Error("cannot score " + std::to_string(labels.size()) + " images",
-                std::to_string(logits.size()) + " logits and " + std::to_string(scores.size()) + " scores do not fit " +
-                    std::to_string(classes) + " classes",
+    throw Error(fmt::format("cannot score {} images", labels.size()),
+                fmt::format("{} logits and {} scores do not fit {} classes", logits.size(), scores.size(), classes),
                 "give one label, one score and all logits of every image");
   }
   for (std::size_t image = 0; image < labels.size(); ++image) {
     const std::span<const float> row = logits.subspan(image * std::size_t(classes), std::size_t(classes));
     const std::int32_t label = labels[image];
     if (label < 0 || label >= classes) {
-      throw Error("image " + std::to_string(image) + " has label " + std::to_string(label),
-                  "the network has " + std::to_string(classes) + " classes", "use data that fits the network");
+      throw Error(fmt::format("image {} has label {}", image, label),
+                  fmt::format("the network has {} classes", classes), "use data that fits the network");
     }
     double largest = row[0];
     int rank = 0;
     for (int i = 0; i < classes; ++i) {
       if (!std::isfinite(row[i])) {
-        throw Error("image " + std::to_string(image) + " cannot be scored",
-                    "its logit " + std::to_string(i) + " is infinite or not a number", "check the model");
+        throw Error(fmt::format("image {} cannot be scored", image),
+                    fmt::format("its logit {} is infinite or not a number", i), "check the model");
       }
       largest = std::max(largest, double(row[i]));
       rank += row[i] > row[label] || (row[i] == row[label] && i < label);
@@ -84,7 +85,7 @@ PairedLoss interval(const Discordant& pairs, double count) {
 
 PairedLoss paired_loss(std::span<const ImageScore> before, std::span<const ImageScore> after) {
   if (before.empty() || before.size() != after.size()) {
-    throw Error("cannot compare " + std::to_string(before.size()) + " images with " + std::to_string(after.size()),
+    throw Error(fmt::format("cannot compare {} images with {}", before.size(), after.size()),
                 "a paired loss needs the same images before and after", "evaluate both on the same split");
   }
   return interval(compare(before, after), double(before.size()));

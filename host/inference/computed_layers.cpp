@@ -1,5 +1,7 @@
 #include "host/inference/computed_layers.hpp"
 
+#include <fmt/core.h>
+
 #include "host/base/error.hpp"
 
 namespace bitcluster {
@@ -38,7 +40,7 @@ Pass variant_pass(const Network& network, const Variant& variant) {
   for (const WeightChange& change : variant) {
     if (change.layer < 0 || change.layer > last ||
         !std::holds_alternative<Convolution>(network.layers[change.layer].operation) || !change.weights) {
-      throw Error("cannot change the weights of layer " + std::to_string(change.layer),
+      throw Error(fmt::format("cannot change the weights of layer {}", change.layer),
                   change.weights ? "it is no layer with weights" : "no weights are given",
                   "use an index that weighted_layers() gives, and weights of quantize_layer()");
     }

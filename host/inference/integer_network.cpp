@@ -1,5 +1,7 @@
 #include "host/inference/integer_network.hpp"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -19,7 +21,7 @@ const Convolution& convolution_of(const IntegerNetwork& network, int layer) {
                                        ? std::get_if<Convolution>(&network.network.layers[layer].operation)
                                        : nullptr;
   if (!convolution) {
-    throw Error("layer " + std::to_string(layer) + " cannot be quantized", "it is no layer with weights",
+    throw Error(fmt::format("layer {} cannot be quantized", layer), "it is no layer with weights",
                 "use an index that weighted_layers() gives");
   }
   return *convolution;
@@ -35,9 +37,8 @@ void check_overflow(const IntegerNetwork& network, int layer, const QuantizedWei
     for (std::size_t i = 0; i < size; ++i) sum += std::abs(weights.values[filter * size + i]);
     const std::int64_t reach = sum * highest + std::abs(std::int64_t(requantized.bias[filter]));
     if (reach > INT32_MAX) {
-      throw Error("layer '" + description.name + "', filter " + std::to_string(filter) + " can overflow int32",
-                  "its sum can reach " + std::to_string(reach) + " with " + std::to_string(weights.format.bits) +
-                      "-bit weights",
+      throw Error(fmt::format("layer '{}', filter {} can overflow int32", description.name, filter),
+                  fmt::format("its sum can reach {} with {}-bit weights", reach, weights.format.bits),
                   "use fewer bits for this layer's weights");
     }
   }
@@ -50,14 +51,13 @@ IntegerNetwork make_integer(Network network, const Calibration& calibration, con
   const std::size_t layers = network.layers.size();
   if (calibration.formats.size() != layers) {
     throw Error("cannot make network '" + network.name + "' integer",
-                "the calibration has " + std::to_string(calibration.formats.size()) + " tensors, the network " +
-                    std::to_string(layers),
+                fmt::format("the calibration has {} tensors, the network {}", calibration.formats.size(), layers),
                 "calibrate this network");
   }
   if (input.size() != std::size_t(network.input().channels) * 256) {
     throw Error("the preprocessing does not fit network '" + network.name + "'",
-                "its table has " + std::to_string(input.size()) + " entries, the input has " +
-                    std::to_string(network.input().channels) + " channels of 256",
+                fmt::format("its table has {} entries, the input has {} channels of 256", input.size(),
+                            network.input().channels),
                 "give mean and std for every channel of the network");
   }
   double largest = 0;
@@ -108,18 +108,18 @@ Requantization requantization(const IntegerNetwork& network, int layer, const Qu
   const double output_scale = last ? 1.0 : double(network.formats[layer].scale);
   if (weights.scales.size() != std::size_t(convolution.filters) ||
       weights.values.size() != convolution.weights.size() || convolution.bias.size() != weights.scales.size()) {
-    throw Error("layer '" + description.name + "' cannot use these weights",
-                std::to_string(weights.values.size()) + " values and " + std::to_string(weights.scales.size()) +
-                    " scales do not have its shape",
-                "quantize this layer's own weights");
+    throw Error(
+        "layer '" + description.name + "' cannot use these weights",
+        fmt::format("{} values and {} scales do not have its shape", weights.values.size(), weights.scales.size()),
+        "quantize this layer's own weights");
   }
   Requantization result;
   for (int filter = 0; filter < convolution.filters; ++filter) {
     const double scale = input_scale * double(weights.scales[filter]);
     const double bias = std::rint(double(convolution.bias[filter]) / scale);
     if (!(std::abs(bias) <= INT32_MAX)) {
-      throw Error("layer '" + description.name + "', filter " + std::to_string(filter) + " can overflow int32",
-                  "its bias alone is " + std::to_string(bias) + " steps", "quantize it with quantize_layer()");
+      throw Error(fmt::format("layer '{}', filter {} can overflow int32", description.name, filter),
+                  fmt::format("its bias alone is {:f} steps", bias), "quantize it with quantize_layer()");
     }
     result.bias.push_back(std::int32_t(bias));
     result.multiplier.push_back(float(scale / output_scale));
