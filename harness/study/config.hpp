@@ -62,8 +62,8 @@ struct Config {
   EmulationOptions emulation;
 };
 
-/// Error if the config does not say what a search needs: candidates, and for each of their preparations an accelerator
-/// (by the names of their designs) whose costs are minimised; BitPruner and the like are skipped without one.
+/// Error if the config does not say what a search needs: candidates, and an accelerator of BitCluster's design, whose
+/// costs are minimised. designs: the names of its accelerators' designs. Other preparations are skipped without theirs.
 void check_search(const Config& config, const std::vector<std::string>& designs);
 
 /// Error for an unreadable file, a misspelled key or an impossible value, naming file and line.
