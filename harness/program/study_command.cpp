@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <ranges>
+#include <set>
 
 #include "harness/journal/journal.hpp"
 #include "harness/plan/plan.hpp"
@@ -49,7 +50,7 @@ struct Stages {
 };
 
 /// Error if a split is missing, or one that choices are made on shares images with the test split.
-void check_splits(const Config& config, const Config::Model& model, const std::vector<std::string>& splits) {
+void check_splits(const Config& config, const Config::Model& model, const std::set<std::string>& splits) {
   const Dataset data = Dataset::load(model.data);
   const std::vector<std::string> known = data.splits();
   for (const std::string& split : splits) {
@@ -74,15 +75,14 @@ void check_study(const Config& config, const std::vector<Accelerator>& accelerat
     throw Error("'" + config.path + "': nothing can be emulated", "it names no accelerator",
                 "list TOML files under accelerators in [emulation]");
   }
-  std::vector<std::string> splits = {config.calibration.split};
+  std::set<std::string> splits = {config.calibration.split};
   if (stages.search) {
     std::vector<std::string> designs;
     for (const Accelerator& accelerator : accelerators) designs.emplace_back(accelerator.design->name);
     check_search(config, designs);
-    splits.push_back(config.search.split);
-    splits.push_back(config.search.test_split);
+    splits.insert({config.search.split, config.search.test_split});
   }
-  if (stages.emulation) splits.push_back(config.emulation.split);
+  if (stages.emulation) splits.insert(config.emulation.split);
   for (const Config::Model& model : config.models) check_splits(config, model, splits);
 }
 

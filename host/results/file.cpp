@@ -24,7 +24,7 @@ constexpr const char* devices_description = "one line per rank: host, backend wi
 template <class Row>
 void write_table(hid_t file, const std::vector<Row>& rows) {
   const Hdf5Id group = create_group(file, Row::table);
-  for_each_column<Row>([&](const auto& column) {
+  Row::for_each_column([&](const auto& column) {
     using Value = ColumnValue<Row, decltype(column.get)>;
     std::vector<Stored<Value>> values;
     for (const Row& row : rows) {
@@ -34,7 +34,7 @@ void write_table(hid_t file, const std::vector<Row>& rows) {
         values.push_back(column.of(row));
       }
     }
-    write_column(group, column.name, values, column.unit, column.description);
+    write_column(group, std::string(column.name), values, std::string(column.unit), std::string(column.description));
   });
 }
 
@@ -103,9 +103,9 @@ template <class Row>
 void read_table(hid_t file, const std::string& path, std::vector<Row>& rows) {
   const Hdf5Id group = open_group(file, Row::table, path);
   std::string first;  // column
-  for_each_column<Row>([&](const auto& column) {
+  Row::for_each_column([&](const auto& column) {
     using Value = ColumnValue<Row, decltype(column.get)>;
-    const auto values = open_column(group, Row::table, column.name, storage_class<Stored<Value>>(), path)
+    const auto values = open_column(group, Row::table, std::string(column.name), storage_class<Stored<Value>>(), path)
                             .template column<Stored<Value>>();
     if (first.empty()) {
       first = column.name;

@@ -210,11 +210,11 @@ std::string skipped_text(const std::vector<SkippedRow>& skipped, TableFormat for
 template <class Row>
 std::string to_csv(const std::vector<Row>& rows) {
   std::vector<std::string> cells;
-  for_each_column<Row>([&](const auto& column) { cells.push_back(column.name); });
+  Row::for_each_column([&](const auto& column) { cells.emplace_back(column.name); });
   std::string csv = fmt::format("{}\n", fmt::join(cells, ","));
   for (const Row& row : rows) {
     cells.clear();
-    for_each_column<Row>([&](const auto& column) { cells.push_back(csv_cell(column.of(row))); });
+    Row::for_each_column([&](const auto& column) { cells.push_back(csv_cell(column.of(row))); });
     csv += fmt::format("{}\n", fmt::join(cells, ","));
   }
   return csv;

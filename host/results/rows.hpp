@@ -7,15 +7,14 @@
 #include <cstdint>
 #include <limits>
 #include <string>
-#include <tuple>
 
 #include "host/results/table.hpp"
 
 namespace bitcluster {
 
-// The schema of results files: one struct per table, and beside its members the columns that they become. A new column
-// is a member and a line of schema(); a new table is also a member of Results and a line of for_each_table()
-// (results.hpp).
+// The schema of results files: one struct per table, and beside its members the columns that they become, which
+// for_each_column() hands to visit() in order. A new column is a member and a line of for_each_column(); a new table is
+// also a member of Results and a line of for_each_table() (results.hpp).
 
 /// A number that there is none for.
 inline constexpr double not_available = std::numeric_limits<double>::quiet_NaN();
@@ -120,28 +119,28 @@ struct LayerRow {
 
   bool operator==(const LayerRow&) const = default;
 
-  static auto schema() {
+  template <class Visit>
+  static void for_each_column(const Visit& visit) {
     using Row = LayerRow;
-    return std::tuple{
-        model_column<Row>(),
-        layer_column<Row>(),
-        Column{&Row::index, "index", "1", "position among the layers with weights, from 0"},
-        Column{&Row::kind, "kind", "none", "conv or fc (fully connected)"},
-        Column{&Row::filters, "filters", "1", "number of filters"},
-        Column{&Row::channels, "channels", "1", "input channels, all groups together"},
-        Column{&Row::groups, "groups", "1", "number of groups"},
-        Column{&Row::kernel_h, "kernel_h", "1", "kernel height"},
-        Column{&Row::kernel_w, "kernel_w", "1", "kernel width"},
-        Column{&Row::stride_h, "stride_h", "1", "vertical stride"},
-        Column{&Row::stride_w, "stride_w", "1", "horizontal stride"},
-        Column{&Row::output_h, "output_h", "1", "height of the output"},
-        Column{&Row::output_w, "output_w", "1", "width of the output"},
-        Column{&Row::weights, "weights", "1", "number of weights, without bias"},
-        Column{&Row::macs, "macs", "1", "multiply-accumulate operations for one image, padding included"},
-        Column{&Row::binary_terms_mean, "binary_terms_mean", "1",
-               "mean number of set bits of the plain 8-bit weights' magnitudes"},
-        Column{&Row::signed_digit_terms_mean, "signed_digit_terms_mean", "1",
-               "mean number of nonzero digits of the non-adjacent form of the plain 8-bit weights' magnitudes"}};
+    visit(model_column<Row>());
+    visit(layer_column<Row>());
+    visit(Column{&Row::index, "index", "1", "position among the layers with weights, from 0"});
+    visit(Column{&Row::kind, "kind", "none", "conv or fc (fully connected)"});
+    visit(Column{&Row::filters, "filters", "1", "number of filters"});
+    visit(Column{&Row::channels, "channels", "1", "input channels, all groups together"});
+    visit(Column{&Row::groups, "groups", "1", "number of groups"});
+    visit(Column{&Row::kernel_h, "kernel_h", "1", "kernel height"});
+    visit(Column{&Row::kernel_w, "kernel_w", "1", "kernel width"});
+    visit(Column{&Row::stride_h, "stride_h", "1", "vertical stride"});
+    visit(Column{&Row::stride_w, "stride_w", "1", "horizontal stride"});
+    visit(Column{&Row::output_h, "output_h", "1", "height of the output"});
+    visit(Column{&Row::output_w, "output_w", "1", "width of the output"});
+    visit(Column{&Row::weights, "weights", "1", "number of weights, without bias"});
+    visit(Column{&Row::macs, "macs", "1", "multiply-accumulate operations for one image, padding included"});
+    visit(Column{&Row::binary_terms_mean, "binary_terms_mean", "1",
+                 "mean number of set bits of the plain 8-bit weights' magnitudes"});
+    visit(Column{&Row::signed_digit_terms_mean, "signed_digit_terms_mean", "1",
+                 "mean number of nonzero digits of the non-adjacent form of the plain 8-bit weights' magnitudes"});
   }
 };
 
@@ -158,22 +157,22 @@ struct SensitivityRow {
 
   bool operator==(const SensitivityRow&) const = default;
 
-  static auto schema() {
+  template <class Visit>
+  static void for_each_column(const Visit& visit) {
     using Row = SensitivityRow;
-    return std::tuple{
-        model_column<Row>(),
-        Column{&Row::layer, "layer", "none", "name of the one layer that differs from the integer network"},
-        Column{&Row::weights, "weights", "none", "of that layer: bitcluster or bitpruner"},
-        bits_column<Row>(),
-        encoding_column<Row>(),
-        terms_column<Row>(),
-        split_column<Row>(),
-        images_column<Row>(),
-        top1_column<Row>(),
-        cross_entropy_column<Row>(),
-        loss_column<Row>(),
-        loss_low_column<Row>(),
-        loss_high_column<Row>()};
+    visit(model_column<Row>());
+    visit(Column{&Row::layer, "layer", "none", "name of the one layer that differs from the integer network"});
+    visit(Column{&Row::weights, "weights", "none", "of that layer: bitcluster or bitpruner"});
+    visit(bits_column<Row>());
+    visit(encoding_column<Row>());
+    visit(terms_column<Row>());
+    visit(split_column<Row>());
+    visit(images_column<Row>());
+    visit(top1_column<Row>());
+    visit(cross_entropy_column<Row>());
+    visit(loss_column<Row>());
+    visit(loss_low_column<Row>());
+    visit(loss_high_column<Row>());
   }
 };
 
@@ -190,25 +189,25 @@ struct EvaluationRow {
 
   bool operator==(const EvaluationRow&) const = default;
 
-  static auto schema() {
+  template <class Visit>
+  static void for_each_column(const Visit& visit) {
     using Row = EvaluationRow;
-    return std::tuple{
-        model_column<Row>(),
-        assignment_column<Row>(),
-        Column{&Row::weights, "weights", "none", "float, integer, bitcluster or bitpruner"},
-        encoding_column<Row>(),
-        Column{&Row::terms_mean, "terms_mean", "1",
-               "mean terms per weight that hardware spends: N of BitCluster, else the mean of the effectual bits"},
-        split_column<Row>(),
-        images_column<Row>(),
-        top1_column<Row>(),
-        Column{&Row::top5, "top5", "1", "fraction of images whose label is among the five highest logits"},
-        cross_entropy_column<Row>(),
-        loss_column<Row>(),
-        loss_low_column<Row>(),
-        loss_high_column<Row>(),
-        Column{&Row::seconds, "seconds", "s",
-               "wall time of the evaluation; of what ran at once, emulation included, an equal share"}};
+    visit(model_column<Row>());
+    visit(assignment_column<Row>());
+    visit(Column{&Row::weights, "weights", "none", "float, integer, bitcluster or bitpruner"});
+    visit(encoding_column<Row>());
+    visit(Column{&Row::terms_mean, "terms_mean", "1",
+                 "mean terms per weight that hardware spends: N of BitCluster, else the mean of the effectual bits"});
+    visit(split_column<Row>());
+    visit(images_column<Row>());
+    visit(top1_column<Row>());
+    visit(Column{&Row::top5, "top5", "1", "fraction of images whose label is among the five highest logits"});
+    visit(cross_entropy_column<Row>());
+    visit(loss_column<Row>());
+    visit(loss_low_column<Row>());
+    visit(loss_high_column<Row>());
+    visit(Column{&Row::seconds, "seconds", "s",
+                 "wall time of the evaluation; of what ran at once, emulation included, an equal share"});
   }
 };
 
@@ -222,10 +221,15 @@ struct AssignmentRow {
 
   bool operator==(const AssignmentRow&) const = default;
 
-  static auto schema() {
+  template <class Visit>
+  static void for_each_column(const Visit& visit) {
     using Row = AssignmentRow;
-    return std::tuple{model_column<Row>(), assignment_column<Row>(), layer_column<Row>(),
-                      bits_column<Row>(),  encoding_column<Row>(),   terms_column<Row>()};
+    visit(model_column<Row>());
+    visit(assignment_column<Row>());
+    visit(layer_column<Row>());
+    visit(bits_column<Row>());
+    visit(encoding_column<Row>());
+    visit(terms_column<Row>());
   }
 };
 
@@ -242,23 +246,24 @@ struct FrontRow {
 
   bool operator==(const FrontRow&) const = default;
 
-  static auto schema() {
+  template <class Visit>
+  static void for_each_column(const Visit& visit) {
     using Row = FrontRow;
-    return std::tuple{
-        model_column<Row>(),
-        assignment_column<Row>(),
-        Column{&Row::weights, "weights", "none", "bitcluster or bitpruner"},
-        Column{&Row::terms_mean, "terms_mean", "1", "mean terms per weight that hardware spends"},
-        split_column<Row>(),
-        images_column<Row>(),
-        top1_column<Row>(),
-        loss_column<Row>(),
-        loss_low_column<Row>(),
-        loss_high_column<Row>(),
-        Column{&Row::within_budget, "within_budget", "1", "1 if the loss keeps within the search's budget"},
-        Column{&Row::cycles, "cycles", "cycle", "of all layers with weights for one image, on the design searched for"},
-        Column{&Row::energy_pj, "energy_pj", "pJ",
-               "of all layers with weights for one image, on the design searched for"}};
+    visit(model_column<Row>());
+    visit(assignment_column<Row>());
+    visit(Column{&Row::weights, "weights", "none", "bitcluster or bitpruner"});
+    visit(Column{&Row::terms_mean, "terms_mean", "1", "mean terms per weight that hardware spends"});
+    visit(split_column<Row>());
+    visit(images_column<Row>());
+    visit(top1_column<Row>());
+    visit(loss_column<Row>());
+    visit(loss_low_column<Row>());
+    visit(loss_high_column<Row>());
+    visit(Column{&Row::within_budget, "within_budget", "1", "1 if the loss keeps within the search's budget"});
+    visit(Column{&Row::cycles, "cycles", "cycle",
+                 "of all layers with weights for one image, on the design searched for"});
+    visit(Column{&Row::energy_pj, "energy_pj", "pJ",
+                 "of all layers with weights for one image, on the design searched for"});
   }
 };
 
@@ -273,25 +278,25 @@ struct AcceleratorRow {
 
   bool operator==(const AcceleratorRow&) const = default;
 
-  static auto schema() {
+  template <class Visit>
+  static void for_each_column(const Visit& visit) {
     using Row = AcceleratorRow;
-    return std::tuple{
-        basis_column<Row>(),
-        accelerator_column<Row>(),
-        Column{&Row::design, "design", "none", "the design's rule, as in its description"},
-        Column{&Row::lanes, "lanes", "1", "products per processing element"},
-        Column{&Row::rows, "rows", "1", "filters per tile"},
-        Column{&Row::columns, "columns", "1", "output pixels"},
-        Column{&Row::tiles, "tiles", "1", "number of tiles"},
-        Column{&Row::slots_per_cycle, "slots_per_cycle", "1", "term operations that the array starts per cycle"},
-        Column{&Row::clock_ghz, "clock_ghz", "GHz", "clock frequency"},
-        Column{&Row::weight_buffer, "weight_buffer", "byte", "buffer of weights"},
-        Column{&Row::activation_buffer, "activation_buffer", "byte", "buffer of activations"},
-        Column{&Row::off_chip_gbyte_per_s, "off_chip_gbyte_per_s", "GB/s", "bandwidth of off-chip memory"},
-        Column{&Row::term_pj, "term_pj", "pJ", "energy of one term operation"},
-        Column{&Row::lane_um2, "lane_um2", "um2", "area of one slot with its share of the accumulator"},
-        Column{&Row::array_mm2, "array_mm2", "mm2", "area of the array: slots_per_cycle x lane_um2"},
-        Column{&Row::buffer_mm2, "buffer_mm2", "mm2", "area of both buffers"}};
+    visit(basis_column<Row>());
+    visit(accelerator_column<Row>());
+    visit(Column{&Row::design, "design", "none", "the design's rule, as in its description"});
+    visit(Column{&Row::lanes, "lanes", "1", "products per processing element"});
+    visit(Column{&Row::rows, "rows", "1", "filters per tile"});
+    visit(Column{&Row::columns, "columns", "1", "output pixels"});
+    visit(Column{&Row::tiles, "tiles", "1", "number of tiles"});
+    visit(Column{&Row::slots_per_cycle, "slots_per_cycle", "1", "term operations that the array starts per cycle"});
+    visit(Column{&Row::clock_ghz, "clock_ghz", "GHz", "clock frequency"});
+    visit(Column{&Row::weight_buffer, "weight_buffer", "byte", "buffer of weights"});
+    visit(Column{&Row::activation_buffer, "activation_buffer", "byte", "buffer of activations"});
+    visit(Column{&Row::off_chip_gbyte_per_s, "off_chip_gbyte_per_s", "GB/s", "bandwidth of off-chip memory"});
+    visit(Column{&Row::term_pj, "term_pj", "pJ", "energy of one term operation"});
+    visit(Column{&Row::lane_um2, "lane_um2", "um2", "area of one slot with its share of the accumulator"});
+    visit(Column{&Row::array_mm2, "array_mm2", "mm2", "area of the array: slots_per_cycle x lane_um2"});
+    visit(Column{&Row::buffer_mm2, "buffer_mm2", "mm2", "area of both buffers"});
   }
 };
 
@@ -310,41 +315,43 @@ struct EmulationRow {
 
   bool operator==(const EmulationRow&) const = default;
 
-  static auto schema() {
+  template <class Visit>
+  static void for_each_column(const Visit& visit) {
     using Row = EmulationRow;
-    return std::tuple{
-        model_column<Row>(),
-        assignment_column<Row>(),
-        basis_column<Row>(),
-        accelerator_column<Row>(),
-        layer_column<Row>(),
-        Column{&Row::images, "images", "1", "images that all counts of this row are summed over"},
-        Column{&Row::cycles, "cycles", "cycle", "time of the layer: the larger of compute_cycles and memory_cycles"},
-        Column{&Row::compute_cycles, "compute_cycles", "cycle", "time of the layer with data always there"},
-        Column{&Row::memory_cycles, "memory_cycles", "cycle", "time of the layer's off-chip transfer alone"},
-        Column{&Row::utilisation, "utilisation", "1", "useful / slots"},
-        Column{&Row::slots, "slots", "1",
-               "term slots: cycles x slots_per_cycle of /accelerators; useful + all idle columns"},
-        Column{&Row::useful, "useful", "1", "slots that worked on an effectual term"},
-        Column{&Row::zero_bits_known, "zero_bits_known", "1",
-               "0: Stripes ran without activations, all their bits counted as useful; else 1"},
-        Column{&Row::idle_edge, "idle_edge", "1", "slots of lanes, rows, columns or tiles without a value"},
-        Column{&Row::idle_lane, "idle_lane", "1", "slots that waited for another lane of the same processing element"},
-        Column{&Row::idle_row_column, "idle_row_column", "1", "slots that waited for another row, column or tile"},
-        Column{&Row::idle_null_term, "idle_null_term", "1", "slots spent on a term or bit that is zero"},
-        Column{&Row::idle_memory, "idle_memory", "1", "slots that waited for off-chip memory"},
-        Column{&Row::energy_pj, "energy_pj", "pJ", "energy of the layer, sum of the four parts"},
-        Column{&Row::energy_compute_pj, "energy_compute_pj", "pJ", "energy of the arithmetic"},
-        Column{&Row::energy_on_chip_pj, "energy_on_chip_pj", "pJ", "energy of on-chip buffers"},
-        Column{&Row::energy_off_chip_pj, "energy_off_chip_pj", "pJ", "energy of off-chip memory"},
-        Column{&Row::energy_leakage_pj, "energy_leakage_pj", "pJ", "leakage over the cycles"},
-        Column{&Row::weights_off_chip_bytes, "weights_off_chip_bytes", "byte",
-               "off-chip traffic of weights in the design's encoded format"},
-        Column{&Row::activations_off_chip_bytes, "activations_off_chip_bytes", "byte",
-               "off-chip traffic of activations"},
-        Column{&Row::weights_on_chip_bytes, "weights_on_chip_bytes", "byte",
-               "on-chip traffic of weights in the design's encoded format"},
-        Column{&Row::activations_on_chip_bytes, "activations_on_chip_bytes", "byte", "on-chip traffic of activations"}};
+    visit(model_column<Row>());
+    visit(assignment_column<Row>());
+    visit(basis_column<Row>());
+    visit(accelerator_column<Row>());
+    visit(layer_column<Row>());
+    visit(Column{&Row::images, "images", "1", "images that all counts of this row are summed over"});
+    visit(Column{&Row::cycles, "cycles", "cycle", "time of the layer: the larger of compute_cycles and memory_cycles"});
+    visit(Column{&Row::compute_cycles, "compute_cycles", "cycle", "time of the layer with data always there"});
+    visit(Column{&Row::memory_cycles, "memory_cycles", "cycle", "time of the layer's off-chip transfer alone"});
+    visit(Column{&Row::utilisation, "utilisation", "1", "useful / slots"});
+    visit(Column{&Row::slots, "slots", "1",
+                 "term slots: cycles x slots_per_cycle of /accelerators; useful + all idle columns"});
+    visit(Column{&Row::useful, "useful", "1", "slots that worked on an effectual term"});
+    visit(Column{&Row::zero_bits_known, "zero_bits_known", "1",
+                 "0: Stripes ran without activations, all their bits counted as useful; else 1"});
+    visit(Column{&Row::idle_edge, "idle_edge", "1", "slots of lanes, rows, columns or tiles without a value"});
+    visit(
+        Column{&Row::idle_lane, "idle_lane", "1", "slots that waited for another lane of the same processing element"});
+    visit(Column{&Row::idle_row_column, "idle_row_column", "1", "slots that waited for another row, column or tile"});
+    visit(Column{&Row::idle_null_term, "idle_null_term", "1", "slots spent on a term or bit that is zero"});
+    visit(Column{&Row::idle_memory, "idle_memory", "1", "slots that waited for off-chip memory"});
+    visit(Column{&Row::energy_pj, "energy_pj", "pJ", "energy of the layer, sum of the four parts"});
+    visit(Column{&Row::energy_compute_pj, "energy_compute_pj", "pJ", "energy of the arithmetic"});
+    visit(Column{&Row::energy_on_chip_pj, "energy_on_chip_pj", "pJ", "energy of on-chip buffers"});
+    visit(Column{&Row::energy_off_chip_pj, "energy_off_chip_pj", "pJ", "energy of off-chip memory"});
+    visit(Column{&Row::energy_leakage_pj, "energy_leakage_pj", "pJ", "leakage over the cycles"});
+    visit(Column{&Row::weights_off_chip_bytes, "weights_off_chip_bytes", "byte",
+                 "off-chip traffic of weights in the design's encoded format"});
+    visit(Column{&Row::activations_off_chip_bytes, "activations_off_chip_bytes", "byte",
+                 "off-chip traffic of activations"});
+    visit(Column{&Row::weights_on_chip_bytes, "weights_on_chip_bytes", "byte",
+                 "on-chip traffic of weights in the design's encoded format"});
+    visit(
+        Column{&Row::activations_on_chip_bytes, "activations_on_chip_bytes", "byte", "on-chip traffic of activations"});
   }
 };
 
@@ -370,49 +377,56 @@ struct SummaryRow {
 
   bool operator==(const SummaryRow&) const = default;
 
-  static auto schema() {
+  template <class Visit>
+  static void for_each_column(const Visit& visit) {
     using Row = SummaryRow;
-    const auto ratios = [](Advantage Row::*side, const std::string& suffix, const std::string& assignment) {
-      const auto ratio =
-                     [&](double Advantage::*value, const std::string&name, const std::string&what) {
-                       return Column{[side, value](auto& row) -> auto& {return row.*side.*value;
-                     },
-                 name + suffix, "1",
-                 what + " of BitCluster with " + assignment +
-                     " against this row's design on the same basis; NaN: not available"
-    };
-  };
-  return std::tuple{
-      ratio(&Advantage::speedup, "speedup", "speed (inverse of cycles)"),
-      ratio(&Advantage::compute_speedup, "compute_speedup", "speed with data always there (inverse of compute_cycles)"),
-      ratio(&Advantage::energy_ratio, "energy_ratio", "energy efficiency (inverse of energy)"),
-      ratio(&Advantage::utilisation_ratio, "utilisation_ratio", "utilisation")};
+    visit(Column{&Row::model, "model", "none",
+                 "name of the network; 'geometric mean': over the models, of the ratios alone; shares are then of "
+                 "the slots of all models together"});
+    visit(Column{&Row::basis, "basis", "none", "as in /emulation; empty: accuracy without emulation"});
+    visit(assignment_column<Row>());
+    visit(
+        Column{&Row::accelerator, "accelerator", "none", "name of the accelerator; empty: accuracy without emulation"});
+    visit(Column{&Row::float_top1, "float_top1", "1", "top-1 accuracy of the float network on the test split"});
+    visit(Column{&Row::top1, "top1", "1", "top-1 accuracy on the test split"});
+    visit(loss_column<Row>());
+    visit(loss_low_column<Row>());
+    visit(loss_high_column<Row>());
+    visit(Column{&Row::terms_mean, "terms_mean", "1", "mean terms per weight that hardware spends"});
+    visit(Column{&Row::cycles, "cycles", "cycle", "cycles per image, summed over the layers"});
+    visit(Column{&Row::compute_cycles, "compute_cycles", "cycle", "compute_cycles per image, summed over the layers"});
+    visit(Column{&Row::energy_pj, "energy_pj", "pJ", "energy per image, summed over the layers"});
+    visit(Column{&Row::utilisation, "utilisation", "1", "useful slots / slots, both summed over the layers"});
+    visit(Column{&Row::idle_edge, "idle_edge", "1",
+                 "share of the slots of lanes, rows, columns or tiles without a value"});
+    visit(Column{&Row::idle_lane, "idle_lane", "1",
+                 "share of the slots that waited for another lane of the same processing element"});
+    visit(Column{&Row::idle_row_column, "idle_row_column", "1",
+                 "share of the slots that waited for another row, column or tile"});
+    visit(
+        Column{&Row::idle_null_term, "idle_null_term", "1", "share of the slots spent on a term or bit that is zero"});
+    visit(Column{&Row::idle_memory, "idle_memory", "1", "share of the slots that waited for off-chip memory"});
+    advantage_columns(visit, &Row::m_bc, "_m_bc", "M-BC");
+    advantage_columns(visit, &Row::l_bc, "_l_bc", "L-BC");
+  }
+
+ private:
+  template <class Visit>
+  static void advantage_columns(const Visit& visit, Advantage SummaryRow::*side, const char* suffix,
+                                const char* assignment) {
+    const auto ratio =
+                   [&](double Advantage::*value, const char*name, const char*what) {
+      visit(Column{[side, value](auto& row) -> auto& { return row.*side.*value;
+                   },
+               fmt::format("{}{}", name, suffix), "1",
+               fmt::format("{} of BitCluster with {} against this row's design on the same basis; NaN: not available",
+                           what, assignment)
+  });
 };
-const std::tuple own{
-    Column{&Row::model, "model", "none",
-           "name of the network; 'geometric mean': over the models, of the ratios alone; shares are then of "
-           "the slots of all models together"},
-    Column{&Row::basis, "basis", "none", "as in /emulation; empty: accuracy without emulation"},
-    assignment_column<Row>(),
-    Column{&Row::accelerator, "accelerator", "none", "name of the accelerator; empty: accuracy without emulation"},
-    Column{&Row::float_top1, "float_top1", "1", "top-1 accuracy of the float network on the test split"},
-    Column{&Row::top1, "top1", "1", "top-1 accuracy on the test split"},
-    loss_column<Row>(),
-    loss_low_column<Row>(),
-    loss_high_column<Row>(),
-    Column{&Row::terms_mean, "terms_mean", "1", "mean terms per weight that hardware spends"},
-    Column{&Row::cycles, "cycles", "cycle", "cycles per image, summed over the layers"},
-    Column{&Row::compute_cycles, "compute_cycles", "cycle", "compute_cycles per image, summed over the layers"},
-    Column{&Row::energy_pj, "energy_pj", "pJ", "energy per image, summed over the layers"},
-    Column{&Row::utilisation, "utilisation", "1", "useful slots / slots, both summed over the layers"},
-    Column{&Row::idle_edge, "idle_edge", "1", "share of the slots of lanes, rows, columns or tiles without a value"},
-    Column{&Row::idle_lane, "idle_lane", "1",
-           "share of the slots that waited for another lane of the same processing element"},
-    Column{&Row::idle_row_column, "idle_row_column", "1",
-           "share of the slots that waited for another row, column or tile"},
-    Column{&Row::idle_null_term, "idle_null_term", "1", "share of the slots spent on a term or bit that is zero"},
-    Column{&Row::idle_memory, "idle_memory", "1", "share of the slots that waited for off-chip memory"}};
-return std::tuple_cat(own, ratios(&Row::m_bc, "_m_bc", "M-BC"), ratios(&Row::l_bc, "_l_bc", "L-BC"));
+ratio(&Advantage::speedup, "speedup", "speed (inverse of cycles)");
+ratio(&Advantage::compute_speedup, "compute_speedup", "speed with data always there (inverse of compute_cycles)");
+ratio(&Advantage::energy_ratio, "energy_ratio", "energy efficiency (inverse of energy)");
+ratio(&Advantage::utilisation_ratio, "utilisation_ratio", "utilisation");
 }
 }
 ;
@@ -426,13 +440,14 @@ struct SkippedRow {
 
   bool operator==(const SkippedRow&) const = default;
 
-  static auto schema() {
+  template <class Visit>
+  static void for_each_column(const Visit& visit) {
     using Row = SkippedRow;
-    return std::tuple{
-        model_column<Row>(),
-        Column{&Row::stage, "stage", "none", fmt::format("what was being done: {}", fmt::join(stage_names, ", "))},
-        Column{&Row::subject, "subject", "none", "what could not run: a layer, an assignment, an accelerator"},
-        Column{&Row::reason, "reason", "none", "why it could not run"}};
+    visit(model_column<Row>());
+    visit(Column{&Row::stage, "stage", "none",
+                 "what was being done: import, calibration, search, evaluation, emulation"});
+    visit(Column{&Row::subject, "subject", "none", "what could not run: a layer, an assignment, an accelerator"});
+    visit(Column{&Row::reason, "reason", "none", "why it could not run"});
   }
 };
 

@@ -1,20 +1,19 @@
 #pragma once
 
 #include <functional>
-#include <string>
-#include <tuple>
+#include <string_view>
 #include <type_traits>
-#include <utility>
 
 namespace bitcluster {
 
-/// A column of a table whose rows are structs: where a row holds its value, and its one written definition.
+/// A column of a table whose rows are structs: where a row holds its value, and its one written definition. The texts
+/// are to be copied if they are to outlive the visit.
 template <class Get>
 struct Column {
   Get get;  //!< a pointer to the row's member, or a function from a row to a reference
-  std::string name;
-  std::string unit;  //!< "1" for counts and fractions, "none" for texts
-  std::string description;
+  std::string_view name;
+  std::string_view unit;  //!< "1" for counts and fractions, "none" for texts
+  std::string_view description;
 
   template <class Row>
   auto& of(Row& row) const {
@@ -23,16 +22,10 @@ struct Column {
 };
 
 template <class Get>
-Column(Get, std::string, std::string, std::string) -> Column<Get>;
+Column(Get, std::string_view, std::string_view, std::string_view) -> Column<Get>;
 
 /// What a column of rows of this type holds: std::int64_t, double, std::string, or an enum that is stored as text.
 template <class Row, class Get>
 using ColumnValue = std::remove_cvref_t<std::invoke_result_t<const Get&, Row&>>;
-
-/// Calls visit(column) for every column that a row type defines in its schema(), in order.
-template <class Row, class Visit>
-void for_each_column(Visit&& visit) {
-  std::apply([&](const auto&... column) { (visit(column), ...); }, Row::schema());
-}
 
 }  // namespace bitcluster
