@@ -4,6 +4,7 @@
     results["emulation"].groupby("accelerator").cycles.sum()
     results["emulation"].attrs["units"]["energy_pj"]    # "pJ"
     results.provenance["git_commit"]
+    results.provenance["inputs"]                        # a frame: every file that was read, with its checksum
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-SCHEMA_VERSION = 4  # of host/results/results.hpp
+SCHEMA_VERSION = 5  # of host/results/results.hpp
 
 
 class ResultsError(Exception):
@@ -67,6 +68,7 @@ def _read_provenance(file: h5py.File, path: str | Path) -> dict[str, Any]:
         raise ResultsError(
             f"cannot read '{path}': its schema is version {provenance['schema_version']}, this script reads "
             f"version {SCHEMA_VERSION}; use the script that belongs to the program that wrote it")
+    provenance["inputs"] = _read_table(group["inputs"], path) if "inputs" in group else pd.DataFrame()
     provenance["devices"] = list(_read_values(group["devices"])) if "devices" in group else []
     return provenance
 

@@ -42,19 +42,22 @@ def to_markdown(table: pd.DataFrame) -> str:
     return "".join("| " + " | ".join(row) + " |\n" for row in rows)
 
 
-def recompute(emulation: pd.DataFrame) -> pd.DataFrame:
-    """Totals per image, shares, ratios and geometric means from /emulation alone, indexed by KEY."""
+def recompute(emulation: pd.DataFrame, accelerators: pd.DataFrame) -> pd.DataFrame:
+    """Totals per image, shares, ratios and geometric means from /emulation and clocks alone, indexed by KEY."""
     counts = emulation[[*SUMS, "slots", "useful", *IDLE]].div(emulation["images"], axis=0)
     totals = counts.groupby([emulation[name] for name in KEY], sort=False).sum()
     slots = totals[["slots", "useful", *IDLE]].groupby(level=KEY[1:], sort=False).sum()
     slots = pd.concat({GEOMETRIC_MEAN: slots}, names=["model"])  # of all models together
     for table in (totals, slots):
         table[SHARES] = table[["useful", *IDLE]].div(table["slots"].where(table["slots"] > 0), axis=0).to_numpy()
+    clocks = accelerators.set_index(["basis", "accelerator"])["clock_ghz"]
+    clock = clocks.reindex(totals.index.droplevel(["model", "assignment"])).to_numpy()
+    totals["time"], totals["compute_time"] = totals["cycles"] / clock, totals["compute_cycles"] / clock
     for side, assignment in (("m_bc", "M-BC"), ("l_bc", "L-BC")):
         ran = totals[totals.index.get_level_values("assignment") == assignment]
         first = ran.groupby(level=["model", "basis"], sort=False).head(1).droplevel(["accelerator", "assignment"])
         bitcluster = first.reindex(totals.index.droplevel(["accelerator", "assignment"])).set_axis(totals.index)
-        for name, column in zip(("speedup", "compute_speedup", "energy_ratio"), SUMS):
+        for name, column in (("speedup", "time"), ("compute_speedup", "compute_time"), ("energy_ratio", "energy_pj")):
             totals[f"{name}_{side}"] = totals[column] / bitcluster[column]
         totals[f"utilisation_ratio_{side}"] = bitcluster["utilisation"] / totals["utilisation"]
     totals[RATIOS] = totals[RATIOS].where(np.isfinite(totals[RATIOS]) & (totals[RATIOS] > 0))
@@ -69,7 +72,7 @@ def check_summary(results: Results, tolerance: float) -> list[str]:
     stored = summary[summary["accelerator"] != ""].set_index(KEY)
     if emulation.empty:
         return [] if stored.empty else ["/summary has rows of accelerators, /emulation is empty"]
-    expected = recompute(emulation)
+    expected = recompute(emulation, results["accelerators"])
     problems = [f"{key}: in /emulation but not in /summary" for key in expected.index.difference(stored.index)]
     problems += [f"{key}: in /summary but not in /emulation" for key in stored.index.difference(expected.index)]
     problems += [f"{key}: twice in /summary" for key in stored.index[stored.index.duplicated()]]

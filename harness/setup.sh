@@ -11,9 +11,13 @@ test_packages=(python3-pytest python3-torch python3-torchvision python3-onnx uni
 
 say() { printf '== %s\n' "$*" >&2; }
 
-# install PACKAGE...: installs those that are missing, as root.
+# install PACKAGE...: installs those that are missing, as root. Elsewhere than on Debian it only says what is needed.
 install() {
   local missing=() package as_root=()
+  if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+    say "this is not Debian: nothing is installed; what is needed, by its Debian packages: $*"
+    return
+  fi
   for package in "$@"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
   done

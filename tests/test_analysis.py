@@ -20,7 +20,7 @@ SHARED = Path(os.environ.get("BITCLUSTER_SHARED", ROOT.parent / "shared"))
 NAN = float("nan")
 
 EVALUATIONS = ["model", "assignment", "split", "top1"]
-ACCELERATORS = ["basis", "accelerator", "slots_per_cycle", "lane_um2", "array_mm2"]
+ACCELERATORS = ["basis", "accelerator", "slots_per_cycle", "lane_um2", "array_mm2", "clock_ghz"]
 EMULATION = ["model", "assignment", "basis", "accelerator", "layer", "images", "cycles", "compute_cycles", "slots",
              "useful", "idle_edge", "idle_lane", "idle_row_column", "idle_null_term", "idle_memory", "energy_pj"]
 SUMMARY = ["model", "basis", "assignment", "accelerator", "float_top1", "top1", "loss", "loss_low", "loss_high",
@@ -32,9 +32,9 @@ SKIPPED = ["model", "stage", "subject", "reason"]
 
 # Ratios worked by hand. Equal throughput, per image: Stripes 800 cycles (500 without memory) and 6 pJ at 30 %, BitPruner
 # on Pragmatic 500 and 5 at 40 %, M-BC 400 and 3 at 60 %, L-BC 200 (100) and 2 at 60 %. Equal area: Stripes 2400 and 8.
-ACCELERATOR_ROWS = [("throughput", "Stripes", 10, 4e4, .4), ("throughput", "Pragmatic", 8, 2e4, .16),
-                    ("throughput", "BitCluster", 5, 16e3, .08), ("area", "Stripes", 2, 4e4, .08),
-                    ("area", "BitCluster", 5, 16e3, .08)]
+ACCELERATOR_ROWS = [("throughput", "Stripes", 10, 4e4, .4, 2.), ("throughput", "Pragmatic", 8, 2e4, .16, 2.),
+                    ("throughput", "BitCluster", 5, 16e3, .08, 2.), ("area", "Stripes", 2, 4e4, .08, 2.),
+                    ("area", "BitCluster", 5, 16e3, .08, 2.)]
 EMULATION_ROWS = [
     ("one", "integer", "throughput", "Stripes", "a", 1, 600, 300, 6000, 600, 80, 0, 0, 2320, 3000, 4.0),
     ("one", "integer", "throughput", "Stripes", "b", 2, 400, 400, 4000, 3600, 0, 160, 240, 0, 0, 4.0),
@@ -213,6 +213,13 @@ def test_check_notices_wrong_means_and_missing_rows(sample: Path) -> None:
     data = results.load(sample)
     data["summary"] = data["summary"].drop(index=[1, 9])
     assert sum("not in /summary" in problem for problem in tables.check(data)) == 2
+
+
+def test_check_knows_that_speed_is_time(sample: Path) -> None:
+    with h5py.File(sample, "r+") as file:
+        file["accelerators/clock_ghz"][0] = 4.
+    problems = tables.check(results.load(sample))
+    assert problems and all("Stripes" in problem and "speedup" in problem for problem in problems)
 
 
 # ---- pack_images.py

@@ -79,6 +79,64 @@ def test_evaluate_refuses_what_has_no_effect(program, tmp_path):
     assert_clean_failure(evaluate(program, output, "--calibration-split", "none"), output, "'none'", "no such split")
 
 
+@pytest.mark.parametrize("arguments, option", [
+    (("--weights", "integer", "--terms", 2), "--terms"),
+    (("--terms", 2), "--terms"),
+    (("--weights", "integer", "--encoding", "signed_digit"), "--encoding"),
+    (("--weights", "float", "--exact"), "--exact"),
+    (("--weights", "float", "--bits", 6), "--bits"),
+    (("--weights", "float", "--calibration", "maximum"), "--calibration"),
+    (("--weights", "float", "--calibration-split", "search"), "--calibration-split"),
+    (("--weights", "float", "--backend", "cuda"), "--backend"),
+])
+def test_evaluate_refuses_options_of_other_weights(program, tmp_path, arguments, option):
+    output = tmp_path / "out.h5"
+    process = evaluate(program, output, *arguments)
+    assert process.returncode != 0 and not output.exists()
+    assert option in process.stderr and "has no effect" in process.stderr
+
+
+def test_options_without_effect_elsewhere(program, config, tmp_path):
+    for arguments in (("--threads", 2, "models", config), ("--threads", 2, "table", "x.h5"),
+                      ("run", config, "--plan", 2, "--resume")):
+        process = program(*arguments)
+        assert process.returncode != 0 and ("no effect" in process.stderr or "excludes" in process.stderr), arguments
+
+
+@pytest.mark.parametrize("old, new, words", [
+    ("[search]", "[search]\nbudget = 1", ("budget", "100 %", '"1 %"')),
+    ("[search]", "[search]\nbudget = 0.5", ("budget", "50 %", '"0.5 %"')),
+    ("[search]", '[search]\nbudget = "1"', ("budget", "percentage")),
+    ("[search]", '[search]\nbudget = "-1 %"', ("budget", "percentage")),
+    ("[search]", '[search]\nbudget = "101 %"', ("budget", "percentage")),
+    ("[calibration]", "[calibration]\npercentile = 99", ("percentile", "no effect")),
+    ("[search]", '[search]\npolicy = "greedy"\npatience = 3', ("patience", "no effect", "greedy")),
+    ("terms = [2, 3]", "term = [2, 3]", ("terms", "missing", "'term'")),
+    ('name = "resnet18"', 'name = ""', ("name", "empty")),
+    ('name = "resnet18"', 'name = "a\\nb"', ("name", "control characters")),
+    ('name = "resnet18"', 'name = "\\u001b[31m"', ("name", "control characters")),
+    ('name = "resnet18"', 'name = "geometric mean"', ("name", "means over the models")),
+    ("laconic.toml", "lakonic.toml", ("small.toml", "accelerators", "lakonic.toml")),
+    ("resnet18.onnx", "resnet19.onnx", ("small.toml", "resnet19.onnx", "resnet18")),
+    ("fashion_mnist.toml", "fashion.toml", ("small.toml", "fashion.toml")),
+])
+def test_values_that_cannot_be_meant(program, config, tmp_path, old, new, words):
+    changed(config, old, new)
+    assert_refused_before_work(program, config, tmp_path, *words, commands=("run",))
+
+
+def test_a_budget_in_percent_is_the_fraction(program, config, tmp_path):
+    found = []
+    for budget in ("0.02", '"2 %"', '"2%"'):
+        changed(config, "[search]", f"[search]\nbudget = {budget}")
+        output = tmp_path / "out.h5"
+        process = program("search", config, "-o", output)
+        assert process.returncode == 0, process.stderr
+        found.append(results.load(output)["front"].drop(columns="model").to_csv())
+        changed(config, f"[search]\nbudget = {budget}", "[search]")
+    assert found[0] == found[1] == found[2]
+
+
 def test_the_program_asks_for_huge_pages(config, tmp_path):
     """glibc's tunable is in the environment that the program really runs with."""
     environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}

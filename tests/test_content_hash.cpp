@@ -1,8 +1,14 @@
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <cstddef>
+#include <fstream>
+#include <string>
 #include <vector>
 
 #include "host/files/content_hash.hpp"
+#include "tests/expect_message.hpp"
 
 namespace bitcluster {
 namespace {
@@ -10,6 +16,26 @@ namespace {
 template <class T>
 Key key_of(std::vector<T> values) {
   return KeyBuilder().add(std::span<const T>(values)).key();
+}
+
+TEST(Hash, OfAFileIsThatOfItsBytes) {
+  EXPECT_EQ(to_hex(hash({})), "99aa06d3014798d86001c324468d497f");  // the library's own test vector
+  const std::string path = testing::TempDir() + "/hashed";
+  for (const std::size_t size : {0, 1, 1000, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3000000}) {
+    std::vector<std::byte> bytes(size);
+    for (std::size_t i = 0; i < size; ++i) bytes[i] = std::byte(i * 7 + i / 256);
+    std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), std::streamsize(size));
+    EXPECT_EQ(hash_file(path), hash(bytes)) << size;
+  }
+}
+
+TEST(Hash, OfNoRegularFileIsAnError) {
+  EXPECT_MESSAGE(hash_file(testing::TempDir() + "/none"), "No such file");
+  EXPECT_MESSAGE(hash_file(testing::TempDir()), "not a regular file");
+  const std::string fifo = testing::TempDir() + "/fifo";
+  ::unlink(fifo.c_str());
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  EXPECT_MESSAGE(hash_file(fifo), "not a regular file");  // and does not wait for a writer
 }
 
 TEST(KeyBuilder, TellsListsApart) {

@@ -43,6 +43,33 @@ TEST(Designs, HaveNamesOfTheirOwnAndKeysThatThereAre) {
   }
 }
 
+/// One step of 16 x 16 products in which nothing can be skipped takes what the comparison of arrays assumes.
+TEST(Designs, SayHowLongDenseStepsTake) {
+  for (const DesignInfo* design : designs()) {
+    Accelerator accelerator;
+    accelerator.design = design;
+    accelerator.weight_buffer = accelerator.activation_buffer = 1 << 20;
+    accelerator.off_chip_gbyte_per_s = 1e9;
+    std::vector<std::int16_t> weights(16 * 16, 255), activations(16, 255);
+    LayerTensors layer;
+    layer.geometry = {"dense", true, 16, 1, {}, {16, 1, 1}, {16, 1, 1}};
+    layer.weight_format.bits = 9;  // with the sign
+    layer.weight_format.terms = 8;
+    if (design->name == "bitvert") {  // which inverts columns of more ones than zeros
+      for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = i % 2 ? -1 : 0;
+      layer.weight_format.bits = 8;
+    }
+    if (design->name == "loom") {  // whose widths are with the sign
+      weights.assign(weights.size(), 127);
+      layer.weight_format.bits = 8;
+    }
+    layer.weights = weights;
+    layer.activations = activations;
+    EXPECT_EQ(emulate(accelerator, layer).compute_cycles, design->dense_cycles(accelerator)) << design->name;
+    EXPECT_EQ(accelerator.dense_products_per_cycle() * design->dense_cycles(accelerator), 256) << design->name;
+  }
+}
+
 TEST(Terms, AreTheMagnitudeAndInNonAdjacentForm) {
   for (std::uint32_t magnitude = 0; magnitude <= 32768; ++magnitude) {
     EXPECT_EQ(terms_of(Encoding::binary, magnitude).plus, magnitude);

@@ -214,6 +214,17 @@ TEST(Errors, NameTheLayerAndTheReason) {
   EXPECT_NE(message("bit_parallel").find("fully connected"), std::string::npos);
 }
 
+TEST(Errors, OfARuleThatWorksOnOtherSlotsThanItsDesignHas) {
+  for (const DesignInfo* known : designs()) {
+    DesignInfo design = *known;
+    design.slots = [](const Accelerator& accelerator) { return accelerator.lanes + 1; };
+    Accelerator wrong = array(known->name, 8, 4, 2);
+    wrong.design = &design;
+    const std::string message = message_of([&] { emulate(wrong, make_layer(2, {4, 3, 3}).tensors()); });
+    EXPECT_NE(message.find("of an element, which has 9"), std::string::npos) << known->name << ": " << message;
+  }
+}
+
 TEST(Geometry, ComesFromTheNetwork) {
   Network network;
   network.layers.push_back({"image", Input(), {}, {3, 8, 6}});

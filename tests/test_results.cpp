@@ -134,17 +134,17 @@ TEST_F(ResultsFiles, HasTheDocumentedLayout) {
   };
   const std::string column = dump("-p -d /emulation/cycles");
   for (const char* part : {"H5T_STD_I64LE", "CHUNKED", "DEFLATE", "FLETCHER32", "\"unit\"", "\"cycle\"",
-                           "\"description\"", "( 6 ) / ( H5S_UNLIMITED )"}) {
+                           "\"description\"", "( 7 ) / ( H5S_UNLIMITED )"}) {
     EXPECT_NE(column.find(part), std::string::npos) << part << column;
   }
   const std::string text = dump("-d /skipped/reason");
   EXPECT_NE(text.find("\"x103\""), std::string::npos) << text;
   const std::string provenance = dump("-g /provenance");
-  for (const char* part :
-       {"schema_version", "program_version", "git_commit", "config", "date", "seed", "ranks", "devices", "bb: cuda"}) {
+  for (const char* part : {"schema_version", "program_version", "git_commit", "config", "date", "seed", "ranks",
+                           "devices", "bb: cuda", "checksum"}) {
     EXPECT_NE(provenance.find(part), std::string::npos) << part;
   }
-  const std::string empty = dump("-d /layers/macs");
+  const std::string empty = dump("-d /provenance/inputs/bytes");
   EXPECT_NE(empty.find("( 0 ) / ( H5S_UNLIMITED )"), std::string::npos) << empty;
 }
 
@@ -207,7 +207,7 @@ Results results_of(const std::string& model, int seed) {
         results.accelerators.push_back(made_row<Row>(row));
       } else {
         (results.*table).push_back(made_row<Row>(10 * seed + row));
-        (results.*table).back().model = model;
+        if constexpr (requires(Row row) { row.model; }) (results.*table).back().model = model;
       }
     }
   });
@@ -257,6 +257,12 @@ TEST_F(ResultsFiles, ThatDoNotBelongTogetherAreNotMerged) {
   expect([](Results& other) { other.provenance.git_commit = "def456"; }, "0.1.0 (def456) and 0.1.0 (abc123)");
   expect([](Results& other) { other.provenance.config += " "; }, "configs differ");
   expect([](Results& other) { other.accelerators[2].buffer_mm2 = 1.5; }, "is not the same in both");
+  expect(
+      [](Results& other) {
+        other.inputs[1].path = results_of("one", 1).inputs[2].path;
+        other.inputs[1].checksum = "another";
+      },
+      "changed between them");
   expect([](Results& other) { other.assignments[1].model = "one"; }, "both have the model 'one'");
   expect([](Results& other) { other.emulation[2].model = "one"; }, "both have the model 'one'");
   EXPECT_MESSAGE(merge_results({path("1.h5"), path("none.h5")}), "no such file");
@@ -337,16 +343,16 @@ TEST_F(DamagedResults, AreRejectedWithTheReason) {
   expect(
       [](hid_t file) {
         H5Ldelete(file, "emulation/cycles", H5P_DEFAULT);
-        put(file, "emulation/cycles", H5T_NATIVE_INT64, 7);
+        put(file, "emulation/cycles", H5T_NATIVE_INT64, 8);
       },
-      "have 6 and 7 rows");
+      "have 7 and 8 rows");
   expect(
       [](hid_t file) {
         H5Ldelete(file, "emulation/cycles", H5P_DEFAULT);
         put(file, "emulation/cycles", H5T_NATIVE_DOUBLE, 5);
       },
       "another type");
-  expect([](hid_t file) { put_texts(file, "skipped/stage", "emulate", 8); },
+  expect([](hid_t file) { put_texts(file, "skipped/stage", "emulate", 9); },
          "column 'stage' of /skipped holds 'emulate'");
   for (const std::int64_t version : {schema_version - 1, schema_version + 1}) {
     expect(

@@ -74,6 +74,7 @@ void add_accelerator(Results& results, const std::string& basis, const std::stri
                                   .columns = columns,
                                   .tiles = tiles,
                                   .slots_per_cycle = slots,
+                                  .dense_products_per_cycle = 256,
                                   .clock_ghz = 1,
                                   .weight_buffer = 1024,
                                   .activation_buffer = 1024,
@@ -285,16 +286,64 @@ TEST(Summary, TextSaysWhatAResearcherAsks) {
             "one Pragmatic BitPruner 500 50.0 5.00 1.25 1.67 2.50 2.50");
   EXPECT_EQ(text.find(" 2400 "), std::string::npos) << "rows of equal area are for csv";
   const std::string throughput = "at equal dense throughput:", area = "at equal area:";
-  EXPECT_EQ(line_with(text, "Stripes ", throughput), "Stripes integer 2x5 0.400 2 2.00 2.00 2.00 2.00 6.00 5.20");
+  EXPECT_EQ(line_with(text, "Stripes ", throughput), "Stripes integer 1x2x5x1 0.400 2 2.00 2.00 2.00 2.00 6.00 5.20");
   EXPECT_EQ(line_with(text, "Pragmatic BitPruner", throughput),
-            "Pragmatic BitPruner 2 of 2x2 0.160 1 1.20 1.25 1.67 1.20 2.50 2.50");
+            "Pragmatic BitPruner 1x2x2x2 0.160 1 1.20 1.25 1.67 1.20 2.50 2.50");
   EXPECT_EQ(line_with(text, "claim [", throughput), "claim [TCAD'22] 6 1.60 3.40 5.00");
-  EXPECT_EQ(line_with(text, "Stripes ", area), "Stripes integer 2x1 0.080 1 1.00 6.00 2.67 1.00 12.00 4.00");
+  EXPECT_EQ(line_with(text, "Stripes ", area), "Stripes integer 1x2x1x1 0.080 1 1.00 6.00 2.67 1.00 12.00 4.00");
   EXPECT_EQ(line_with(text, "claim [", area), "claim [TCAD'22] 6 1.60 3.40 5.00");
   EXPECT_EQ(line_with(text, "one BitPruner"), "one BitPruner 88.00 2.75 2.00 [1.80, 2.20]");
   EXPECT_NE(text.find("each array resized to the area of BitCluster's"), std::string::npos) << text;
   EXPECT_EQ(text.find("upper bound"), std::string::npos) << text;
   EXPECT_NE(text.find("three, import, conv1: operator Foo is not supported"), std::string::npos) << text;
+}
+
+TEST(Summary, SpeedIsTimeAndNotCycles) {
+  Results results = made_results();
+  for (AcceleratorRow& row : results.accelerators) {
+    if (row.accelerator == "Stripes") row.clock_ghz = 2;
+  }
+  summarize(results);
+  const SummaryRow row = row_of(results, "one", "integer", "Stripes");
+  EXPECT_EQ(row.cycles, 800);
+  EXPECT_DOUBLE_EQ(row.l_bc.speedup, 2);            // (800 / 2) / 200
+  EXPECT_DOUBLE_EQ(row.l_bc.compute_speedup, 1.5);  // (450 / 2) / 150
+  EXPECT_DOUBLE_EQ(row.l_bc.energy_ratio, 3);
+}
+
+TEST(Summary, MarksArraysOfAnotherDenseThroughput) {
+  Results results = made_results();
+  summarize(results);
+  EXPECT_NE(format_summary(results, TableFormat::markdown).find("BitCluster's gives 256 8-bit products per ns"),
+            std::string::npos);
+  const auto with = [&](double products, double clock) {
+    results.accelerators[0].dense_products_per_cycle = products;  // of Stripes
+    results.accelerators[0].clock_ghz = clock;
+    return format_summary(results, TableFormat::text);
+  };
+  for (const auto& [products, clock] : {std::pair(128.0, 1.0), {256.0, 2.0}}) {
+    const std::string text = with(products, clock);
+    EXPECT_TRUE(line_with(text, "Stripes *", "at equal dense throughput:").starts_with("Stripes * integer 1x2x5x1"));
+    EXPECT_TRUE(line_with(text, "Pragmatic integer", "at equal dense throughput:").starts_with("Pragmatic integer 1x"));
+    EXPECT_NE(text.find(products == 128 ? "no equal comparison: Stripes 128" : "no equal comparison: Stripes 512"),
+              std::string::npos)
+        << text;
+    EXPECT_EQ(line_with(text, "Stripes *", "at equal area:"), "") << "equal area is another comparison";
+  }
+  EXPECT_EQ(with(512, 0.5).find("no equal comparison"), std::string::npos) << "the same products per ns";
+}
+
+TEST(Summary, WithoutOnePrintsEvaluationsOrLayers) {
+  Results results = made_results();
+  results.emulation.clear();
+  results.skipped.clear();
+  results.layers.push_back({.model = "one", .layer = "conv1", .kind = "conv", .filters = 8, .channels = 3});
+  EXPECT_EQ(line_with(format_summary(results, TableFormat::text), "one M-BC search"),
+            "one M-BC search 1000 3.000 binary 50.00 99.00 0.5000");
+  EXPECT_TRUE(format_summary(results, TableFormat::csv).starts_with("model,assignment,weights,"));
+  results.evaluations.clear();
+  EXPECT_TRUE(line_with(format_summary(results, TableFormat::text), "conv1").starts_with("conv1 conv 3 -> 8 "));
+  EXPECT_TRUE(format_summary(results, TableFormat::csv).starts_with("model,layer,index,"));
 }
 
 TEST(Summary, TextSaysWhyTheClaimComesOutOrNot) {

@@ -1,8 +1,11 @@
 #include <fmt/core.h>
 
 #include <chrono>
+#include <set>
+#include <string>
 
 #include "harness/program/commands.hpp"
+#include "harness/program/input_files.hpp"
 #include "harness/program/results_output.hpp"
 #include "harness/ranks/devices.hpp"
 #include "harness/ranks/shared_inputs.hpp"
@@ -75,12 +78,18 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
   check(options);
   const Devices devices = make_devices(ranks, options.backend);
   const SharedInputs inputs(ranks, devices.gpus.get());
+  InputFiles files;
+  files.add_model(options.model);
+  std::set<std::string> splits = {options.split};
+  if (options.weights != "float") splits.insert(options.calibration_split);
+  files.add_data(options.data, splits);
   const Network network = inputs.network(options.model);
   const Dataset data = Dataset::load(options.data);
   const std::vector<float> input_table = data.input_table();
   const auto images = inputs.images(data, options.split, options.images, network);
   Backend& backend = *devices.backends[0];
   Results results = start_results(ranks, options.output, backend.description());
+  results.inputs = files.rows(ranks);
   Evaluator evaluator(ranks, nullptr);
 
   std::vector<ImageScore> scores;
@@ -112,6 +121,7 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
   row.top5 = accuracy.top5;
   row.cross_entropy = accuracy.cross_entropy;
   results.evaluations.push_back(row);
+  files.check_unchanged(ranks);
   finish_results(ranks, options.output, results);
   if (!ranks.root()) return;
   fmt::print("{}, {} weights", network.name, options.weights);

@@ -1,30 +1,29 @@
 #include <fmt/core.h>
 
 #include "harness/program/commands.hpp"
+#include "harness/program/input_files.hpp"
 #include "harness/program/results_output.hpp"
 #include "host/onnx/import.hpp"
 #include "host/results/build_rows.hpp"
+#include "host/results/report.hpp"
 
 namespace bitcluster {
 
 void inspect(const Ranks& ranks, const InspectOptions& options) {
+  InputFiles files;
+  files.add_model(options.model);
   const Network network = import_onnx(options.model);
   Results results = start_results(ranks, options.output, "no backend");
+  results.inputs = files.rows(ranks);
   results.layers = layer_rows(network.name, network);
+  files.check_unchanged(ranks);
   finish_results(ranks, options.output, results);
   if (!ranks.root()) return;
   const Shape& input = network.input();
-  fmt::print("{}: input {} x {} x {}, {} classes\n\n", network.name, input.channels, input.height, input.width,
-             network.classes());
-  fmt::print("{:<40} {:<5} {:>15} {:>7} {:>6} {:>10} {:>11} {:>13} {:>12}\n", "layer", "kind", "filters", "kernel",
-             "groups", "output", "weights", "MAC", "binary terms");
+  fmt::print("{}: input {} x {} x {}, {} classes\n\n{}", network.name, input.channels, input.height, input.width,
+             network.classes(), format_summary(results, TableFormat::text));
   std::int64_t weights = 0, macs = 0;
   for (const LayerRow& layer : results.layers) {
-    fmt::print("{:<40} {:<5} {:>15} {:>7} {:6} {:>10} {:11} {:13} {:12.3f}\n", layer.layer, layer.kind,
-               fmt::format("{} -> {}", layer.channels, layer.filters),
-               fmt::format("{}x{}", layer.kernel_h, layer.kernel_w), layer.groups,
-               fmt::format("{}x{}", layer.output_h, layer.output_w), layer.weights, layer.macs,
-               layer.binary_terms_mean);
     weights += layer.weights;
     macs += layer.macs;
   }

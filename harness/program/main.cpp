@@ -9,6 +9,7 @@
 #include "harness/program/version.hpp"
 #include "harness/ranks/interruption.hpp"
 #include "harness/ranks/ranks.hpp"
+#include "host/base/closest.hpp"
 #include "host/base/huge_pages.hpp"
 #include "host/base/parallel.hpp"
 
@@ -29,6 +30,7 @@ struct CommandLine {
   std::function<void(const Ranks&)> command;
 
   CommandLine() {
+    app.failure_message(explain);
     app.set_version_flag("--version", std::string(program_version) + " (" + git_commit + ")");
     app.require_subcommand(1);
     app.add_option("--threads", threads, "threads per rank (default: the cores of the node, shared by its ranks)")
@@ -79,7 +81,13 @@ struct CommandLine {
         ->capture_default_str();
     add_backend(sub, options.backend);
     sub->add_option("-o,--output", options.output, "results file (HDF5)");
-    sub->callback([this] {
+    sub->callback([this, sub] {
+      const std::string& weights = evaluate_options.weights;
+      if (weights != "bitcluster") refuse(sub, {"--terms", "--encoding", "--exact"}, "--weights " + weights);
+      if (weights == "float") {
+        refuse(sub, {"--bits", "--calibration", "--percentile", "--calibration-split"}, "--weights float");
+        if (evaluate_options.backend == "cuda") refuse(sub, {"--backend"}, "--weights float, which the CPU evaluates");
+      }
       evaluate_options.format.encoding = encoding_from_string(encoding);
       command = [this](const Ranks& ranks) { evaluate(ranks, evaluate_options); };
     });
@@ -92,11 +100,12 @@ struct CommandLine {
     auto* output = sub->add_option("-o,--output", study_options.output, "results file (HDF5)");
     add_backend(sub, study_options.backend);
     add_models(sub);
-    add_resume(sub);
+    auto* resume = add_resume(sub);
     sub->add_option("--plan", study_options.plan, "RANKS[,RANKS...]: only predict time, efficiency and memory on them")
         ->delimiter(',')
         ->check(CLI::Range(1, 1'000'000))
-        ->excludes(output);
+        ->excludes(output)
+        ->excludes(resume);
     sub->callback([this, function] {
       if (study_options.output.empty() && study_options.plan.empty()) throw CLI::RequiredError("--output");
       command = [this, function](const Ranks& ranks) { function(ranks, study_options); };
@@ -140,13 +149,19 @@ struct CommandLine {
     sub->add_option("--format", table_options.format, "how to print")
         ->check(CLI::IsMember({"text", "markdown", "csv"}))
         ->capture_default_str();
-    sub->callback([this] { command = [this](const Ranks& ranks) { table(ranks, table_options); }; });
+    sub->callback([this] {
+      refuse(&app, {"--threads"}, "table, which needs one");
+      command = [this](const Ranks& ranks) { table(ranks, table_options); };
+    });
   }
 
   void add_list_models() {
     CLI::App* sub = app.add_subcommand("models", "list the models of a config");
     sub->add_option("config", study_options.config, "CONFIG.toml")->required();
-    sub->callback([this] { command = [this](const Ranks& ranks) { list_models(ranks, study_options.config); }; });
+    sub->callback([this] {
+      refuse(&app, {"--threads"}, "models, which needs one");
+      command = [this](const Ranks& ranks) { list_models(ranks, study_options.config); };
+    });
   }
 
   CLI::Option* add_models(CLI::App* sub) {
@@ -157,6 +172,32 @@ struct CommandLine {
   CLI::Option* add_resume(CLI::App* sub) {
     return sub->add_flag("--resume", study_options.resume,
                          "go on with an interrupted run; begins one if there is none");
+  }
+
+  /// What CLI11 says of an error, and what a word that it does not know may have meant.
+  static std::string explain(const CLI::App* app, const CLI::Error& error) {
+    std::string message = CLI::FailureMessage::simple(app, error);
+    const auto used = app->get_subcommands();
+    for (const std::string& word : app->remaining(true)) {
+      std::vector<std::string> names;
+      if (word.starts_with("-")) {
+        for (const CLI::App* of : {app, used.empty() ? app : static_cast<const CLI::App*>(used[0])}) {
+          for (const CLI::Option* option : of->get_options()) names.push_back("--" + option->get_single_name());
+        }
+      } else if (used.empty()) {
+        for (const CLI::App* command : app->get_subcommands({})) names.push_back(command->get_name());
+      }
+      if (const auto meant = closest(word, names)) message += fmt::format("Did you mean '{}'?\n", *meant);
+    }
+    return message;
+  }
+
+  /// Error if one of these options, which have no effect there, is given.
+  static void refuse(const CLI::App* sub, const std::vector<std::string>& options, const std::string& where) {
+    for (const std::string& option : options) {
+      if (sub->count(option) == 0) continue;
+      throw CLI::ValidationError(option, "has no effect with " + where + "; leave it out, or change that");
+    }
   }
 
   static void add_backend(CLI::App* sub, std::string& backend) {

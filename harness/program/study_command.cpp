@@ -10,6 +10,7 @@
 #include "harness/journal/journal.hpp"
 #include "harness/plan/plan.hpp"
 #include "harness/program/commands.hpp"
+#include "harness/program/input_files.hpp"
 #include "harness/program/results_output.hpp"
 #include "harness/program/version.hpp"
 #include "harness/ranks/devices.hpp"
@@ -49,6 +50,14 @@ struct Stages {
   bool search, emulation;
 };
 
+/// The splits that a study looks at, of every model's data.
+std::set<std::string> splits_of(const Config& config, Stages stages) {
+  std::set<std::string> splits = {config.calibration.split};
+  if (stages.search) splits.insert({config.search.split, config.search.test_split});
+  if (stages.emulation) splits.insert(config.emulation.split);
+  return splits;
+}
+
 /// Error if a split is missing, or one that choices are made on shares images with the test split.
 void check_splits(const Config& config, const Config::Model& model, const std::set<std::string>& splits) {
   const Dataset data = Dataset::load(model.data);
@@ -75,40 +84,63 @@ void check_study(const Config& config, const std::vector<Accelerator>& accelerat
     throw Error("'" + config.path + "': nothing can be emulated", "it names no accelerator",
                 "list TOML files under accelerators in [emulation]");
   }
-  std::set<std::string> splits = {config.calibration.split};
   if (stages.search) {
     std::vector<std::string> designs;
     for (const Accelerator& accelerator : accelerators) designs.emplace_back(accelerator.design->name);
     check_search(config, designs);
-    splits.insert({config.search.split, config.search.test_split});
   }
-  if (stages.emulation) splits.insert(config.emulation.split);
-  for (const Config::Model& model : config.models) check_splits(config, model, splits);
+  for (const Config::Model& model : config.models) check_splits(config, model, splits_of(config, stages));
 }
 
-/// Whether the output of such a command with this config is there, complete and by this program.
-bool is_complete(const StudyOptions& options, const Config& config, Stages stages) {
-  if (!std::filesystem::exists(options.output) || std::filesystem::exists(Journal::path_of(options.output))) {
-    return false;
+/// All but the images, which are known once the splits are known to be there.
+void add_inputs(InputFiles& inputs, const Config& config) {
+  for (const std::string& path : config.emulation.accelerators) inputs.add_accelerator(path);
+  for (const Config::Model& model : config.models) {
+    inputs.add_model(model.onnx);
+    inputs.add("data", model.data);
   }
-  const Results results = read_results(options.output);
-  const bool same_models = std::ranges::equal(models_of(results), config.models, {}, {}, &Config::Model::name);
-  return same_models && results.provenance.config == config.text && results.provenance.git_commit == git_commit &&
-         results.provenance.program_version == program_version && results.evaluations.empty() != stages.search &&
-         results.emulation.empty() != stages.emulation;
 }
 
-/// Prints the tables of an output that is complete already.
-bool print_complete(const Ranks& ranks, const StudyOptions& options, const Config& config, Stages stages) {
+/// What such a command would write anew, in other words why complete results are not its own; empty if they are.
+std::string outdated(const Results& results, const Config& config, Stages stages, const std::vector<InputRow>& inputs) {
+  const Provenance& provenance = results.provenance;
+  if (provenance.program_version != program_version || provenance.git_commit != git_commit) {
+    return fmt::format("it was made by bitcluster {} ({}), this is {} ({})", provenance.program_version,
+                       provenance.git_commit, program_version, git_commit);
+  }
+  if (provenance.config != config.text) return fmt::format("'{}' has changed", config.path);
+  if (!std::ranges::equal(models_of(results), config.models, {}, {}, &Config::Model::name)) {
+    return "it has other models";
+  }
+  if (results.evaluations.empty() == stages.search || results.emulation.empty() == stages.emulation) {
+    return "it is another command's";
+  }
+  if (results.inputs.size() != inputs.size()) return "it was made from other files";
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (results.inputs[i].checksum != inputs[i].checksum) return fmt::format("'{}' has changed", inputs[i].path);
+  }
+  return "";
+}
+
+/// Prints the tables of an output that is complete already, and still belongs to its inputs.
+bool print_complete(const Ranks& ranks, const StudyOptions& options, const Config& config, Stages stages,
+                    const std::vector<InputRow>& inputs) {
   std::byte complete{0};
-  ranks.on_root([&] { complete = std::byte(options.resume && is_complete(options, config, stages)); });
+  ranks.on_root([&] {
+    if (!options.resume || !std::filesystem::exists(options.output)) return;
+    if (std::filesystem::exists(Journal::path_of(options.output))) return;
+    const Results results = read_results(options.output);
+    const std::string why = outdated(results, config, stages, inputs);
+    if (why.empty()) {
+      fmt::print(stderr, "bitcluster: '{}' is complete already\n", options.output);
+      fmt::print("{}", format_summary(results, TableFormat::text));
+      complete = std::byte(1);
+    } else {
+      fmt::print(stderr, "bitcluster: '{}' is made again: {}\n", options.output, why);
+    }
+  });
   ranks.broadcast(std::span(&complete, 1));
-  if (complete == std::byte(0)) return false;
-  if (ranks.root()) {
-    fmt::print(stderr, "bitcluster: '{}' is complete already\n", options.output);
-    fmt::print("{}", format_summary(read_results(options.output), TableFormat::text));
-  }
-  return true;
+  return complete != std::byte(0);
 }
 
 std::unique_ptr<Journal> open_journal(const Ranks& ranks, const StudyOptions& options) {
@@ -127,16 +159,21 @@ std::unique_ptr<Journal> open_journal(const Ranks& ranks, const StudyOptions& op
 /// Runs `steps` on the chosen models of the config and writes the results.
 void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages,
                   const std::function<void(StudyRun&, const std::vector<Basis>&)>& steps) {
+  InputFiles files;
+  files.add("config", options.config);
   Config config = load_config(options.config);
   select_models(config, options.models);
+  add_inputs(files, config);
   const std::vector<Basis> bases = compared_arrays(config.emulation);
   check_study(config, bases[0].accelerators, stages);
+  for (const Config::Model& model : config.models) files.add_data(model.data, splits_of(config, stages));
   if (!options.plan.empty()) {
     plan(ranks, {config, bases[0].accelerators, stages.emulation ? bases : std::vector<Basis>()}, options.backend,
          options.plan);
     return;
   }
-  if (print_complete(ranks, options, config, stages)) return;
+  const std::vector<InputRow> file_rows = files.rows(ranks);
+  if (print_complete(ranks, options, config, stages, file_rows)) return;
   const Devices devices = make_devices(ranks, options.backend, int(config.models.size()));
   const SharedInputs inputs(ranks, devices.gpus.get());
   // all models, to find bad input before the long work
@@ -149,6 +186,7 @@ void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages
     }
   }
   Results results = start_results(ranks, options.output, devices.backends[0]->description());
+  results.inputs = file_rows;
   results.provenance.config = config.text;
   results.provenance.seed = config.seed;
   for (const Basis& basis : bases) {
@@ -163,6 +201,7 @@ void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages
   steps(studies, bases);
   studies.append_to(results);
   summarize(results, config.search.test_split);
+  files.check_unchanged(ranks);
   finish_results(ranks, options.output, results);
   if (journal) journal->finish();
   if (ranks.root()) fmt::print("{}", format_summary(results, TableFormat::text));

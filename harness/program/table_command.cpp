@@ -2,6 +2,7 @@
 
 #include "harness/program/commands.hpp"
 #include "harness/study/config.hpp"
+#include "host/base/error.hpp"
 #include "host/results/file.hpp"
 #include "host/results/merge.hpp"
 #include "host/results/report.hpp"
@@ -18,7 +19,12 @@ void table(const Ranks& ranks, const TableOptions& options) {
     summarize(results, config.empty() ? "test" : parse_config(config, files[0]).search.test_split);
   }
   if (!options.output.empty()) write_results(options.output, results);
-  fmt::print("{}", format_summary(results, table_format_from_string(options.format)));
+  const std::string tables = format_summary(results, table_format_from_string(options.format));
+  if (tables.empty()) {
+    throw Error("cannot print the tables of '" + files[0] + "'", "it holds no results",
+                "give a file that run, search, emulate, evaluate or inspect wrote");
+  }
+  fmt::print("{}", tables);
 }
 
 }  // namespace bitcluster

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "harness/program/commands.hpp"
+#include "harness/program/input_files.hpp"
 #include "harness/program/results_output.hpp"
 #include "harness/ranks/devices.hpp"
 #include "harness/ranks/progress.hpp"
@@ -70,9 +71,13 @@ std::vector<std::size_t> file_order(const EmulationList& list) {
 }  // namespace
 
 void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
+  InputFiles files;
+  files.add("trace", options.trace);
+  for (const std::string& path : options.designs) files.add_accelerator(path);
   const Basis basis{throughput_basis, load_accelerators(options.designs)};
   const Devices devices = make_devices(ranks, options.backend);
   Results results = start_results(ranks, options.output, devices.backends[0]->description());
+  results.inputs = files.rows(ranks);
   Trace trace(options.trace);
   const std::string name = std::filesystem::path(options.trace).stem().string();
   const EmulationList list = list_trace(options, name, trace.layers(), basis);
@@ -94,6 +99,7 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
     results.accelerators.push_back(accelerator_row(basis.name, accelerator));
   }
   summarize(results);
+  files.check_unchanged(ranks);
   finish_results(ranks, options.output, results);
   if (ranks.root()) fmt::print("{}", format_summary(results, TableFormat::text));
 }

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdio>
+#include <filesystem>
 #include <set>
 
 #include "cuda/backend.hpp"
@@ -56,6 +58,14 @@ Backends make_cpu_backends(int networks) {
   return backends;
 }
 
+/// Whether some rank's machine has a GPU, usable or not: the file is of NVIDIA's kernel driver.
+bool is_gpu_expected(const Ranks& ranks, const DeviceReport& report) {
+  const bool here = !report.ids.empty() || std::filesystem::exists("/proc/driver/nvidia/version");
+  std::int64_t machines[] = {here};
+  ranks.sum(machines);
+  return machines[0] > 0;
+}
+
 std::unique_ptr<NcclGroup> join_gpus(const Ranks& ranks, int device) {
   NcclGroup::Id id{};
   ranks.on_root([&] { id = NcclGroup::make_id(); });
@@ -99,7 +109,7 @@ Devices make_devices(const Ranks& ranks, const std::string& choice, int networks
   }
   const std::string where = ranks.local_size() < ranks.size() ? hosts[without - whys.begin()] + ": " : "";
   if (choice == "cuda") throw Error("--backend cuda is not possible", where + *without, cures[without - whys.begin()]);
-  if (ranks.root()) {
+  if (is_gpu_expected(ranks, report) && ranks.root()) {
     const auto count = std::count_if(whys.begin(), whys.end(), [](const std::string& why) { return !why.empty(); });
     const std::string who = count == ranks.size() ? "" : fmt::format(" by {} ranks", count);
     fmt::print(stderr, "bitcluster: no GPU is used{}: {}{}; networks are evaluated on the CPU\n", who, where, *without);

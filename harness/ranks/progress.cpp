@@ -43,7 +43,7 @@ void Progress::update(double done) {
 
 void Progress::show(bool last) {
   const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  const double fraction = total_ > 0 ? std::min(1.0, done_ / total_) : 0;
+  const double fraction = total_ > 0 ? std::min(1.0, done_ / total_) : 1;  // nothing to do: all of it is done
   std::string text = label_;
   text.resize(std::max<std::size_t>(text.size(), 40), ' ');
   if (terminal_) {

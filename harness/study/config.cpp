@@ -3,12 +3,15 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <charconv>
+#include <filesystem>
 #include <fstream>
 #include <set>
 #include <sstream>
 
 #include "host/base/error.hpp"
 #include "host/files/toml.hpp"
+#include "host/results/rows.hpp"
 
 namespace bitcluster {
 namespace {
@@ -22,8 +25,36 @@ void read_calibration(TomlTable table, Config::CalibrationOptions& options) {
   if (table.has("method")) {
     options.method = calibration_method_from_string(table.choice("method", {"maximum", "percentile", "least_squares"}));
   }
-  options.percentile = table.number("percentile", 50, 100, options.percentile);
+  if (options.method == CalibrationMethod::percentile) {
+    options.percentile = table.number("percentile", 50, 100, options.percentile);
+  } else if (table.has("percentile")) {
+    table.reject("percentile", "it has no effect with another method", "add method = \"percentile\", or remove it");
+  }
   table.finish();
+}
+
+/// The allowed loss of accuracy as a fraction: a number, or a text like "1 %".
+double read_budget(TomlTable& table, double otherwise) {
+  constexpr const char* key = "budget";
+  if (table.has_text(key)) {
+    const std::string text = table.text(key);
+    double percent = 0;
+    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), percent);
+    std::string_view unit(end, text.data() + text.size());
+    if (unit.starts_with(' ')) unit.remove_prefix(1);
+    if (failure != std::errc() || unit != "%" || !(percent >= 0 && percent <= 100)) {
+      table.reject(key, "it is no percentage", "write a fraction, e.g. 0.01, or a percentage, e.g. \"1 %\"");
+    }
+    return percent / 100;
+  }
+  const double budget = table.number(key, 0, 1, otherwise);
+  constexpr double largest = 0.2;  // a study that allows more is rare; a percentage written as a fraction is not
+  if (budget > largest) {
+    table.reject(
+        key, fmt::format("a loss of {:g} % would be allowed", 100 * budget),
+        fmt::format("write a fraction up to {:g}, e.g. 0.01, or a percentage, e.g. \"{:g} %\"", largest, budget));
+  }
+  return budget;
 }
 
 /// A list of different numbers, sorted.
@@ -60,10 +91,13 @@ void read_search(TomlTable table, Config::SearchOptions& options, const WeightFo
   options.test_split = table.text("test_split", options.test_split);
   options.images = int(table.integer("images", 0, most_images, options.images));
   options.test_images = int(table.integer("test_images", 0, most_images, options.test_images));
-  options.budget = table.number("budget", 0, 1, options.budget);
+  options.budget = read_budget(table, options.budget);
   options.confident = table.boolean("confident", options.confident);
   if (table.has("policy") && table.choice("policy", {"model", "greedy"}) == "greedy") {
     options.policy = SearchPolicy::greedy;
+    for (const char* key : {"probes", "choice_rounds", "refine_rounds", "patience"}) {
+      if (table.has(key)) table.reject(key, "it has no effect with policy = \"greedy\"", "remove it");
+    }
   }
   options.probes = int(table.integer("probes", 1, 1000, options.probes));
   options.choice_rounds = int(table.integer("choice_rounds", 0, 1000, options.choice_rounds));
@@ -105,6 +139,19 @@ void read_emulation(TomlTable table, Config::EmulationOptions& options) {
   table.finish();
 }
 
+/// As tables, file names and job lists show it.
+std::string read_model_name(TomlTable& model) {
+  const std::string name = model.text("name");
+  const auto is_control = [](char byte) { return (byte >= 0 && byte < ' ') || byte == 0x7f; };
+  if (name.find_first_not_of(' ') == std::string::npos || std::ranges::any_of(name, is_control)) {
+    model.reject("name", "it is empty or holds control characters", "give the name that tables print, in one line");
+  }
+  if (name == geometric_mean_name) {
+    model.reject("name", "rows of means over the models are named so", "give the model another name");
+  }
+  return name;
+}
+
 Config read_config(TomlTable table, const std::string& text) {
   Config config;
   config.path = table.path();
@@ -120,7 +167,7 @@ Config read_config(TomlTable table, const std::string& text) {
     if (model_data.empty()) {
       model.reject("data", "the model has no data", "add data = \"DATA.toml\" to it or to the top of the file");
     }
-    config.models.push_back({model.text("name"), model.resolve(model.text("onnx")), model.resolve(model_data)});
+    config.models.push_back({read_model_name(model), model.resolve(model.text("onnx")), model.resolve(model_data)});
     if (!names.insert(config.models.back().name).second) {
       model.reject("name", "two models have this name", "give every model its own name");
     }
@@ -158,7 +205,18 @@ Config load_config(const std::string& path) {
   TomlTable table = TomlTable::load(path);
   std::ostringstream text;
   text << std::ifstream(path).rdbuf();
-  return read_config(std::move(table), text.str());
+  Config config = read_config(std::move(table), text.str());
+  const auto require = [&](const std::string& file, const std::string& where) {
+    if (std::filesystem::exists(file)) return;
+    throw Error(fmt::format("'{}': {}", path, where), fmt::format("there is no file '{}'", file),
+                "correct the path, which is relative to the config's folder");
+  };
+  for (const Config::Model& model : config.models) {
+    require(model.onnx, fmt::format("onnx of model '{}'", model.name));
+    require(model.data, fmt::format("data of model '{}'", model.name));
+  }
+  for (const std::string& file : config.emulation.accelerators) require(file, "accelerators in [emulation]");
+  return config;
 }
 
 Config parse_config(const std::string& text, const std::string& path) {

@@ -47,6 +47,11 @@ void read_fields(TomlTable& table, std::string_view name, Accelerator& accelerat
 
 }  // namespace
 
+std::string technology_file(const std::string& path) {
+  TomlTable file = TomlTable::load(path);
+  return file.resolve(file.text("technology"));
+}
+
 Accelerator load_accelerator(const std::string& path) {
   TomlTable file = TomlTable::load(path);
   Accelerator accelerator;

@@ -11,6 +11,9 @@ namespace bitcluster {
 /// misspelled key (also one that the design has no use for), an impossible value.
 Accelerator load_accelerator(const std::string& path);
 
+/// The file that it includes, which holds what designs in one technology share.
+std::string technology_file(const std::string& path);
+
 /// Several, to be compared. Error also for two of one name, by which tables tell them apart.
 std::vector<Accelerator> load_accelerators(const std::vector<std::string>& paths);
 

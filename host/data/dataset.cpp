@@ -77,6 +77,8 @@ struct Dataset::Description {
   void read_format(TomlTable& root);
   void read_preprocess(TomlTable table);
   void read_splits(TomlTable table);
+  /// Error if there is none of this name.
+  const Split& split(const std::string& name) const;
 };
 
 void Dataset::Description::read_format(TomlTable& root) {
@@ -137,6 +139,15 @@ void Dataset::Description::read_splits(TomlTable table) {
   table.finish();
 }
 
+const Split& Dataset::Description::split(const std::string& name) const {
+  const auto found = splits.find(name);
+  if (found != splits.end()) return found->second;
+  std::vector<std::string_view> names;
+  for (const auto& [known, split] : splits) names.push_back(known);
+  throw Error(fmt::format("cannot read split '{}'", name), fmt::format("'{}' has no such split", path),
+              fmt::format("use one of: {}", fmt::join(names, ", ")));
+}
+
 Dataset::Dataset(std::unique_ptr<Description> description) : description_(std::move(description)) {}
 Dataset::~Dataset() = default;
 Dataset::Dataset(Dataset&&) noexcept = default;
@@ -166,6 +177,16 @@ bool Dataset::overlap(const std::string& a, const std::string& b) const {
   const auto left = splits.find(a), right = splits.find(b);
   return left != splits.end() && right != splits.end() &&
          share_images(left->second, right->second, *description_->format);
+}
+
+std::vector<std::string> Dataset::files(const std::string& split) const {
+  std::vector<std::string> names;
+  for (const ImageSource& source : description_->split(split).sources) {
+    for (const std::string& name : {source.images, source.labels}) {
+      if (std::ranges::find(names, name) == names.end()) names.push_back(name);
+    }
+  }
+  return names;
 }
 
 const std::string& Dataset::path() const { return description_->path; }
@@ -240,12 +261,7 @@ Images Dataset::read(const std::string& split_name, int limit) const {
   if (limit < 0) {
     throw Error(fmt::format("cannot read {} images", limit), "the number is negative", "give 0 for all of them");
   }
-  const auto found = data.splits.find(split_name);
-  if (found == data.splits.end()) {
-    throw Error(fmt::format("cannot read split '{}'", split_name), fmt::format("'{}' has no such split", data.path),
-                fmt::format("use one of: {}", fmt::join(splits(), ", ")));
-  }
-  const Split& split = found->second;
+  const Split& split = data.split(split_name);
   const std::vector<ImageContents> contents = measure(split, *data.format);
   std::int64_t total = 0;
   for (const ImageContents& of_source : contents) total += of_source.count;

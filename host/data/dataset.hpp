@@ -18,6 +18,9 @@ class Dataset {
   const std::string& path() const;
   std::vector<std::string> splits() const;
 
+  /// The files of a split, as they are opened, each once. Error if it does not exist.
+  std::vector<std::string> files(const std::string& split) const;
+
   /// Whether two splits share images; false if one does not exist.
   bool overlap(const std::string& a, const std::string& b) const;
 

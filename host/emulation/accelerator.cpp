@@ -115,6 +115,10 @@ double AcceleratorField::high(const DesignInfo& design) const {
 
 int Accelerator::slots_per_element() const { return design->slots ? design->slots(*this) : lanes; }
 
+double Accelerator::dense_products_per_cycle() const {
+  return double(lanes) * rows * columns * tiles / design->dense_cycles(*this);
+}
+
 std::optional<AcceleratorFault> fault_of(const Accelerator& accelerator) {
   const DesignInfo& design = *accelerator.design;
   for (const AcceleratorField& field : fields) {

@@ -76,6 +76,9 @@ struct Accelerator {
   int slots_per_element() const;
   std::int64_t slots_per_cycle() const { return std::int64_t(slots_per_element()) * rows * columns * tiles; }
 
+  /// Products of 8-bit operands per cycle when no bit is skipped.
+  double dense_products_per_cycle() const;
+
   double array_mm2() const { return double(slots_per_cycle()) * lane_area * 1e-6; }
   double buffer_mm2() const { return double(weight_buffer + activation_buffer) * buffer_area * 1e-6; }
 };

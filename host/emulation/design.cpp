@@ -34,6 +34,8 @@ const DesignInfo& design_named(std::string_view name) {
   std::abort();
 }
 
+int dense_bits_of_one_operand(const Accelerator&) { return 8; }
+
 double encoded_weight_bits(const Accelerator& accelerator, const LayerTensors& layer) {
   const auto own = accelerator.design->weight_bits;
   return own ? own(accelerator, layer) : layer.weight_format.bits;

@@ -117,6 +117,8 @@ struct DesignInfo {
   /// 0.6 to 2.
   double relative_cost = 1;
 
+  /// Cycles of a step of 8-bit operands in which no bit is skipped, which makes arrays of different designs comparable.
+  int (*dense_cycles)(const Accelerator&) = nullptr;
   /// Slots of a processing element; null: one per lane.
   int (*slots)(const Accelerator&) = nullptr;
   /// What makes an accelerator of this design impossible beside the bounds of its parameters; null: nothing.
@@ -138,6 +140,9 @@ struct DesignInfo {
 
 /// All of them, in the order of tables.
 std::span<const DesignInfo* const> designs();
+
+/// DesignInfo::dense_cycles of designs that are serial in one operand, a bit per cycle.
+int dense_bits_of_one_operand(const Accelerator&);
 
 /// Bits that one weight of the layer takes in memory, in the design's own format. Bit-Tactical's metadata included, its
 /// skipped rows not; BitWave's compression depends on the values (BrickCost).

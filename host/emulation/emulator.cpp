@@ -34,6 +34,18 @@ LayerWork count_here(const Accelerator& accelerator, const Mapping& mapping, con
       rule);
 }
 
+/// Error if the rule works on other slots than the design says its elements have: the difference would pass for empty
+/// lanes.
+void check_slots(const Accelerator& accelerator, const DesignRule& rule) {
+  const auto* of_weights = std::get_if<WeightRule>(&rule);
+  const int slots = of_weights ? of_weights->slots(accelerator.lanes) : accelerator.lanes;
+  if (slots == accelerator.slots_per_element()) return;
+  throw Error(fmt::format("{} cannot be emulated", accelerator.name),
+              fmt::format("the rule of design '{}' works on {} slots of an element, which has {}",
+                          accelerator.design->name, slots, accelerator.slots_per_element()),
+              "report this as a fault of the design");
+}
+
 /// Every slot of every cycle, by what it did. Error if they do not add up, which is a fault of the counting.
 Slots slots_of(const Accelerator& accelerator, const Mapping& mapping, const LayerWork& counted, bool rotating,
                const std::string& layer, const LayerEmulation& times) {
@@ -92,6 +104,7 @@ LayerEmulation emulate(const Accelerator& accelerator, const LayerTensors& given
   const DesignInfo& design = *accelerator.design;
   const Mapping mapping = map_layer(accelerator, layer.geometry);
   const DesignRule rule = design.rule(accelerator, layer);
+  check_slots(accelerator, rule);
   std::optional<LayerWork> elsewhere;
   if (counter) elsewhere = counter->count(accelerator, mapping, layer, rule);
   const LayerWork counted = elsewhere ? *std::move(elsewhere) : count_here(accelerator, mapping, layer, rule, counter);

@@ -1,5 +1,14 @@
 #include "host/files/content_hash.hpp"
 
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "host/base/error.hpp"
+#include "host/files/posix_file.hpp"
 #define XXH_INLINE_ALL  // its header is the whole library
 #include <xxhash.h>
 
@@ -9,6 +18,28 @@ Key hash(std::span<const std::byte> bytes) {
   const XXH128_hash_t value = XXH3_128bits(bytes.data(), bytes.size());
   return {value.high64, value.low64};
 }
+
+Key hash_file(const std::string& path) {
+  const auto reject = [&](const std::string& why) {
+    throw Error(fmt::format("cannot read '{}'", path), why, "check the path and its permissions");
+  };
+  const Descriptor file(path, O_RDONLY | O_NONBLOCK);  // not to wait for who writes into a FIFO
+  struct stat status {};
+  if (!file || ::fstat(file.id(), &status) != 0) reject(system_reason());
+  if (!S_ISREG(status.st_mode)) reject("it is not a regular file");
+  XXH3_state_t state;
+  XXH3_128bits_reset(&state);
+  std::vector<std::byte> chunk(std::size_t(1) << 20);
+  while (const ssize_t count = ::read(file.id(), chunk.data(), chunk.size())) {
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) reject(system_reason());
+    XXH3_128bits_update(&state, chunk.data(), std::size_t(count));
+  }
+  const XXH128_hash_t value = XXH3_128bits_digest(&state);
+  return {value.high64, value.low64};
+}
+
+std::string to_hex(const Key& key) { return fmt::format("{:016x}{:016x}", key[0], key[1]); }
 
 KeyBuilder& KeyBuilder::add(std::string_view text) {
   const std::uint64_t length = text.size();

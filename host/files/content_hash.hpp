@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 #include <type_traits>
 #include <vector>
@@ -14,6 +15,10 @@ namespace bitcluster {
 /// with a probability below 10^-20.
 using Key = std::array<std::uint64_t, 2>;
 Key hash(std::span<const std::byte> bytes);
+/// Of everything in a file. Error if it is no regular file or cannot be read.
+Key hash_file(const std::string& path);
+/// 32 hexadecimal digits, as `xxhsum -H128` prints them.
+std::string to_hex(const Key& key);
 
 /// Collects what decides a result, each item behind its type and a text behind its length, so that no two lists give
 /// the same bytes.

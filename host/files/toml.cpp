@@ -5,29 +5,13 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <numeric>
 #include <set>
 
+#include "host/base/closest.hpp"
 #include "host/base/error.hpp"
 
 namespace bitcluster {
 namespace {
-
-/// Levenshtein distance, for "did you mean".
-std::size_t edit_distance(const std::string& a, const std::string& b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), 0);
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i + 1;
-    for (std::size_t j = 0; j < b.size(); ++j) {
-      const std::size_t substituted = diagonal + (a[i] != b[j]);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({substituted, row[j] + 1, row[j + 1] + 1});
-    }
-  }
-  return row.back();
-}
 
 std::string range_text(double lowest, double highest) {
   const auto plain = [](double value) {
@@ -83,6 +67,8 @@ const std::string& TomlTable::path() const { return state_->path; }
 
 bool TomlTable::has(const std::string& key) const { return state_->find(key) != nullptr; }
 
+bool TomlTable::has_text(const std::string& key) const { return has(key) && state_->find(key)->is_string(); }
+
 std::vector<std::string> TomlTable::keys() const {
   std::vector<std::string> names;
   for (const auto& [key, node] : *state_->table) names.emplace_back(key.str());
@@ -116,9 +102,15 @@ const char* type_name() {
   return "true or false";
 }
 
+[[noreturn]] void reject_missing(const TomlTable& table, const std::string& key, const std::string& what_to_do) {
+  const auto meant = closest(key, table.keys());
+  table.reject(key, "this required key is missing",
+               meant ? fmt::format("{}; is '{}' it, misspelled?", what_to_do, *meant) : what_to_do);
+}
+
 template <class T>
 T required(const TomlTable& table, const toml::node* node, const std::string& key) {
-  if (!node) table.reject(key, "this required key is missing", std::string("add it: ") + type_name<T>());
+  if (!node) reject_missing(table, key, std::string("add it: ") + type_name<T>());
   const auto value = value_of<T>(node);
   if (!value) table.reject(key, "the value has the wrong type", std::string("give ") + type_name<T>());
   return *value;
@@ -126,7 +118,7 @@ T required(const TomlTable& table, const toml::node* node, const std::string& ke
 
 template <class T>
 std::vector<T> required_array(const TomlTable& table, const toml::node* node, const std::string& key) {
-  if (!node) table.reject(key, "this required key is missing", std::string("add an array of ") + type_name<T>());
+  if (!node) reject_missing(table, key, std::string("add an array of ") + type_name<T>());
   std::vector<T> values;
   const auto* array = node->as_array();
   if (!array) table.reject(key, "the value is not an array", "put it in [ ]");
@@ -234,12 +226,9 @@ void TomlTable::finish() const {
   for (const auto& [key, node] : *state_->table) {
     const std::string name(key.str());
     if (state_->known.contains(name)) continue;
-    std::string closest;
-    for (const std::string& known : state_->known) {
-      if (closest.empty() || edit_distance(name, known) < edit_distance(name, closest)) closest = known;
-    }
+    const auto meant = closest(name, state_->known);
     reject(name, "this key is not known here",
-           closest.empty() ? "remove it" : "did you mean '" + closest + "'? Otherwise remove it");
+           meant ? "did you mean '" + *meant + "'? Otherwise remove it" : "remove it");
   }
 }
 

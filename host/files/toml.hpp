@@ -18,6 +18,7 @@ class TomlTable {
   static TomlTable parse(const std::string& text, const std::string& path);
 
   bool has(const std::string& key) const;
+  bool has_text(const std::string& key) const;  //!< whether its value is a text
   /// Keys in alphabetical order.
   std::vector<std::string> keys() const;
 

@@ -49,6 +49,7 @@ AcceleratorRow accelerator_row(const std::string& basis, const Accelerator& acce
           .columns = accelerator.columns,
           .tiles = accelerator.tiles,
           .slots_per_cycle = accelerator.slots_per_cycle(),
+          .dense_products_per_cycle = accelerator.dense_products_per_cycle(),
           .clock_ghz = accelerator.clock_ghz,
           .weight_buffer = accelerator.weight_buffer,
           .activation_buffer = accelerator.activation_buffer,

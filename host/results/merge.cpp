@@ -32,6 +32,20 @@ void merge_accelerators(std::vector<AcceleratorRow>& accelerators, const std::ve
   }
 }
 
+/// Adds the inputs that are not there yet; Error if one is there and was another file then.
+void merge_inputs(std::vector<InputRow>& inputs, const std::vector<InputRow>& others, const std::string& path,
+                  const std::string& other_path) {
+  for (const InputRow& row : others) {
+    const auto known = std::ranges::find(inputs, row.path, &InputRow::path);
+    if (known == inputs.end()) {
+      inputs.push_back(row);
+    } else if (known->checksum != row.checksum) {
+      reject(path, other_path, fmt::format("'{}' changed between them", row.path),
+             "make them again from one state of it");
+    }
+  }
+}
+
 }  // namespace
 
 Results merge_results(const std::vector<std::string>& paths) {
@@ -55,6 +69,7 @@ Results merge_results(const std::vector<std::string>& paths) {
       if (!is_new) reject(path, place->second, "both have the model '" + model + "'", "give every model once");
     }
     if (first) continue;
+    merge_inputs(merged.inputs, part.inputs, path, paths[0]);
     merge_accelerators(merged.accelerators, part.accelerators, path, paths[0]);
     append_rows(merged, part);
     merged.provenance.ranks += own.ranks;

@@ -125,14 +125,24 @@ int compared_models(const Summary& summary, const SummaryRow& mean) {
   }));
 }
 
-/// The array of an accelerator, rows x columns, and its area [mm2].
-std::pair<std::string, std::string> array_cells(const Results& results, const SummaryRow& of) {
-  for (const AcceleratorRow& row : results.accelerators) {
-    if (row.basis != of.basis || row.accelerator != of.accelerator) continue;
-    const std::string tiles = row.tiles == 1 ? "" : fmt::format("{} of ", row.tiles);
-    return {fmt::format("{}{}x{}", tiles, row.rows, row.columns), fixed(row.array_mm2, 3)};
+/// The accelerator that a row of the summary is of; an empty row if there is none.
+AcceleratorRow accelerator_of(const Results& results, const SummaryRow& of) {
+  const auto found = std::ranges::find_if(results.accelerators, [&](const AcceleratorRow& row) {
+    return row.basis == of.basis && row.accelerator == of.accelerator;
+  });
+  return found == results.accelerators.end() ? AcceleratorRow() : *found;
+}
+
+/// 8-bit products per ns when no bit is skipped.
+double dense_throughput(const AcceleratorRow& row) { return row.dense_products_per_cycle * row.clock_ghz; }
+
+/// Of the accelerator that runs BitCluster's weights.
+double compared_throughput(const Results& results, const std::string& basis) {
+  for (const SummaryRow& row : results.summary) {
+    if (row.basis != basis || (row.assignment != "L-BC" && row.assignment != "M-BC")) continue;
+    return dense_throughput(accelerator_of(results, row));
   }
-  return {"-", "-"};
+  return 0;
 }
 
 std::string what_is_equal(const std::string& basis) {
@@ -140,6 +150,8 @@ std::string what_is_equal(const std::string& basis) {
 }
 
 TextTable means_table(const Results& results, const std::string& basis) {
+  const double expected = compared_throughput(results, basis);
+  std::vector<std::string> unequal;
   TextTable table{
       fmt::format("Geometric means over the models at {}: how many times better BitCluster is", what_is_equal(basis)),
       {"against", "weights", "array", "mm2", "models", "M util.", "M speed", "M energy", "L util.", "L speed",
@@ -149,8 +161,12 @@ TextTable means_table(const Results& results, const std::string& basis) {
     if (row.model != geometric_mean_name || row.basis != basis) continue;
     const int models = compared_models(results.summary, row);
     if (models == 0) continue;  // nothing to compare with, as in a trace
-    const auto [array, area] = array_cells(results, row);
-    std::vector<std::string> cells = {row.accelerator, row.assignment, array, area, fmt::to_string(models)};
+    const AcceleratorRow of = accelerator_of(results, row);
+    const bool is_unequal = basis == throughput_basis && std::abs(dense_throughput(of) / expected - 1) > 1e-9;
+    if (is_unequal) unequal.push_back(fmt::format("{} {:g}", row.accelerator, dense_throughput(of)));
+    std::vector<std::string> cells = {row.accelerator + (is_unequal ? " *" : ""), row.assignment,
+                                      fmt::format("{}x{}x{}x{}", of.lanes, of.rows, of.columns, of.tiles),
+                                      fixed(of.array_mm2, 3), fmt::to_string(models)};
     for (const Advantage& side : {row.m_bc, row.l_bc}) {
       for (const double value : {side.utilisation_ratio, side.speedup, side.energy_ratio}) {
         cells.push_back(fixed(value, 2));
@@ -160,11 +176,17 @@ TextTable means_table(const Results& results, const std::string& basis) {
   }
   if (table.rows.empty()) return table;
   table.rows.push_back({claim_name, "", "", "", "6", "", "", "", claimed_utilisation, claimed_speed, claimed_energy});
-  table.notes = {claim_note,
-                 fmt::format("array: rows x columns, mm2: its area without buffers; {}",
-                             basis == area_basis ? "each array resized to the area of BitCluster's; buffers, "
-                                                   "clock and bandwidth the same"
-                                                 : "each array as described, assumed to give equal dense throughput")};
+  const std::string about =
+      basis == area_basis ? "each array resized to the area of BitCluster's; buffers, clock and bandwidth as described"
+                          : fmt::format(
+                                "each array as described; BitCluster's gives {:g} 8-bit products per ns when "
+                                "no bit is skipped, and so do all without a *",
+                                expected);
+  table.notes = {claim_note, "array: lanes x rows x columns x tiles, mm2: its area without buffers; " + about};
+  if (!unequal.empty()) {
+    table.notes.push_back(fmt::format("*: another dense throughput [8-bit products per ns], so no equal comparison: {}",
+                                      fmt::join(unequal, ", ")));
+  }
   return table;
 }
 
@@ -192,6 +214,30 @@ TextTable claim_table(const Summary& summary) {
       "compute: speed if memory never made a design wait. Slots of the other design, all models together: useful; "
       "edge, without a value; lane, waiting for another lane; row/col., waiting for another row or column; null term, "
       "spent on a zero; memory, waiting for it"};
+  return table;
+}
+
+TextTable evaluations_table(const std::vector<EvaluationRow>& evaluations) {
+  TextTable table{"Evaluations [%], cross entropy [nat]",
+                  {"model", "weights", "split", "images", "terms", "encoding", "top-1", "top-5", "cross entropy"},
+                  3};
+  for (const EvaluationRow& row : evaluations) {
+    table.rows.push_back({row.model, row.assignment, row.split, fmt::to_string(row.images), fixed(row.terms_mean, 3),
+                          row.encoding, percent(row.top1), percent(row.top5), fixed(row.cross_entropy, 4)});
+  }
+  return table;
+}
+
+TextTable layers_table(const std::vector<LayerRow>& layers) {
+  TextTable table{"Layers with weights",
+                  {"layer", "kind", "filters", "kernel", "groups", "output", "weights", "MAC", "binary terms"},
+                  2};
+  for (const LayerRow& row : layers) {
+    table.rows.push_back({row.layer, row.kind, fmt::format("{} -> {}", row.channels, row.filters),
+                          fmt::format("{}x{}", row.kernel_h, row.kernel_w), fmt::to_string(row.groups),
+                          fmt::format("{}x{}", row.output_h, row.output_w), fmt::to_string(row.weights),
+                          fmt::to_string(row.macs), fixed(row.binary_terms_mean, 3)});
+  }
   return table;
 }
 
@@ -230,9 +276,18 @@ TableFormat table_format_from_string(const std::string& name) {
 }
 
 std::string format_summary(const Results& results, TableFormat format) {
-  if (format == TableFormat::csv) return to_csv(results.summary);
+  const bool has_summary = !results.summary.empty();
+  const bool has_evaluations = !has_summary && !results.evaluations.empty();  // of `evaluate`
+  const bool has_layers = !has_summary && !has_evaluations;                   // of `inspect`
+  if (format == TableFormat::csv) {
+    return has_summary       ? to_csv(results.summary)
+           : has_evaluations ? to_csv(results.evaluations)
+                             : to_csv(results.layers);
+  }
   std::vector<TextTable> tables = {accuracy_table(results), other_accuracy_table(results.summary),
                                    emulation_table(results)};
+  if (has_evaluations) tables.push_back(evaluations_table(results.evaluations));
+  if (has_layers) tables.push_back(layers_table(results.layers));
   for (const std::string& basis : distinct(results.summary, &SummaryRow::basis)) {
     tables.push_back(means_table(results, basis));
   }

@@ -10,8 +10,8 @@ enum class TableFormat { text, markdown, csv };
 TableFormat table_format_from_string(const std::string& name);  //!< Error for an unknown name
 
 /// The summary as a researcher reads it: accuracy, emulation at equal dense throughput, geometric means of every basis
-/// beside the published claim, why the claim comes out or not, and what was skipped and why. Text is at most 120
-/// columns wide; csv is results.summary as it is.
+/// beside the published claim, why the claim comes out or not, and what was skipped and why. Without a summary the
+/// evaluations, without these the layers. Text is at most 120 columns wide; csv is that one table as it is.
 std::string format_summary(const Results& results, TableFormat format);
 
 }  // namespace bitcluster

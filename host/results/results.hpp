@@ -9,7 +9,7 @@
 namespace bitcluster {
 
 /// Bumped with every incompatible change of the tables.
-inline constexpr int schema_version = 4;
+inline constexpr int schema_version = 5;
 
 struct Provenance {
   std::string program_version, git_commit, config, date;
@@ -21,6 +21,7 @@ struct Provenance {
 /// One results file.
 struct Results {
   Provenance provenance;
+  std::vector<InputRow> inputs;  //!< part of the provenance
   std::vector<LayerRow> layers;
   std::vector<SensitivityRow> sensitivity;
   std::vector<EvaluationRow> evaluations;
@@ -35,6 +36,7 @@ struct Results {
 /// Calls visit(table) for every table, in the order of the file; `results.*table` is a vector of rows.
 template <class Visit>
 void for_each_table(Visit&& visit) {
+  visit(&Results::inputs);
   visit(&Results::layers);
   visit(&Results::sensitivity);
   visit(&Results::evaluations);

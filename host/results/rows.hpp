@@ -54,7 +54,8 @@ auto assignment_column() {
 template <class Row>
 auto basis_column() {
   return Column{&Row::basis, "basis", "none",
-                "what is equal between the designs: throughput (arrays as described, equal dense throughput) or area "
+                "what is equal between the designs: throughput (arrays as described, whose dense_products_per_cycle of "
+                "/accelerators should be equal) or area "
                 "(every array resized to the area of BitCluster's)"};
 }
 template <class Row>
@@ -105,6 +106,28 @@ auto loss_high_column() {
 }
 
 // ---- Tables
+
+/// A file that the results depend on.
+struct InputRow {
+  static constexpr const char* table = "provenance/inputs";
+  std::string kind, path;
+  std::int64_t bytes = 0;
+  std::string checksum;
+
+  bool operator==(const InputRow&) const = default;
+
+  template <class Visit>
+  static void for_each_column(const Visit& visit) {
+    using Row = InputRow;
+    visit(
+        Column{&Row::kind, "kind", "none",
+               "what it is: config, accelerator, technology, model, weights (of a model, in a file of their own), data "
+               "(description), images (or labels) or trace"});
+    visit(Column{&Row::path, "path", "none", "as it was opened"});
+    visit(Column{&Row::bytes, "bytes", "byte", "size"});
+    visit(Column{&Row::checksum, "checksum", "none", "XXH3 of its bytes, 128 bits, as xxhsum -H128 prints it"});
+  }
+};
 
 /// A layer with weights of a network.
 struct LayerRow {
@@ -272,7 +295,7 @@ struct AcceleratorRow {
   static constexpr const char* table = "accelerators";
   std::string basis, accelerator, design;
   std::int64_t lanes = 0, rows = 0, columns = 0, tiles = 0, slots_per_cycle = 0;
-  double clock_ghz = 0;
+  double dense_products_per_cycle = 0, clock_ghz = 0;
   std::int64_t weight_buffer = 0, activation_buffer = 0;
   double off_chip_gbyte_per_s = 0, term_pj = 0, lane_um2 = 0, array_mm2 = 0, buffer_mm2 = 0;
 
@@ -289,6 +312,8 @@ struct AcceleratorRow {
     visit(Column{&Row::columns, "columns", "1", "output pixels"});
     visit(Column{&Row::tiles, "tiles", "1", "number of tiles"});
     visit(Column{&Row::slots_per_cycle, "slots_per_cycle", "1", "term operations that the array starts per cycle"});
+    visit(Column{&Row::dense_products_per_cycle, "dense_products_per_cycle", "1",
+                 "products of 8-bit operands per cycle when no bit is skipped"});
     visit(Column{&Row::clock_ghz, "clock_ghz", "GHz", "clock frequency"});
     visit(Column{&Row::weight_buffer, "weight_buffer", "byte", "buffer of weights"});
     visit(Column{&Row::activation_buffer, "activation_buffer", "byte", "buffer of activations"});
@@ -423,8 +448,9 @@ struct SummaryRow {
                            what, assignment)
   });
 };
-ratio(&Advantage::speedup, "speedup", "speed (inverse of cycles)");
-ratio(&Advantage::compute_speedup, "compute_speedup", "speed with data always there (inverse of compute_cycles)");
+ratio(&Advantage::speedup, "speedup", "speed (inverse of the time, cycles / clock)");
+ratio(&Advantage::compute_speedup, "compute_speedup",
+      "speed with data always there (inverse of compute_cycles / clock)");
 ratio(&Advantage::energy_ratio, "energy_ratio", "energy efficiency (inverse of energy)");
 ratio(&Advantage::utilisation_ratio, "utilisation_ratio", "utilisation");
 }

@@ -44,15 +44,23 @@ struct Totals {
 struct Emulated {
   std::string model, basis, assignment, accelerator;
   Totals totals;
+  double clock_ghz = 1;
 };
 
-std::vector<Emulated> total_emulation(const std::vector<EmulationRow>& emulation) {
+double clock_of(const Results& results, const EmulationRow& emulated) {
+  for (const AcceleratorRow& row : results.accelerators) {
+    if (row.basis == emulated.basis && row.accelerator == emulated.accelerator) return row.clock_ghz;
+  }
+  return not_available;
+}
+
+std::vector<Emulated> total_emulation(const Results& results) {
   std::vector<Emulated> all;
   std::map<std::array<std::string, 4>, std::size_t> places;
-  for (const EmulationRow& row : emulation) {
+  for (const EmulationRow& row : results.emulation) {
     const auto [place, is_new] =
         places.try_emplace({row.model, row.basis, row.assignment, row.accelerator}, all.size());
-    if (is_new) all.push_back({row.model, row.basis, row.assignment, row.accelerator, {}});
+    if (is_new) all.push_back({row.model, row.basis, row.assignment, row.accelerator, {}, clock_of(results, row)});
     all[place->second].totals += Totals::per_image(row);
   }
   return all;
@@ -66,9 +74,13 @@ double ratio(double numerator, double denominator) {
   return denominator > 0 && numerator > 0 ? numerator / denominator : not_available;
 }
 
-Advantage advantage(const Totals& bitcluster, const Totals& other) {
-  return {.speedup = ratio(other.cycles, bitcluster.cycles),
-          .compute_speedup = ratio(other.compute_cycles, bitcluster.compute_cycles),
+Advantage advantage(const Emulated& of_bitcluster, const Emulated& of_other) {
+  const Totals &bitcluster = of_bitcluster.totals, &other = of_other.totals;
+  const auto speedup = [&](double other_cycles, double cycles) {
+    return ratio(other_cycles / of_other.clock_ghz, cycles / of_bitcluster.clock_ghz);
+  };
+  return {.speedup = speedup(other.cycles, bitcluster.cycles),
+          .compute_speedup = speedup(other.compute_cycles, bitcluster.compute_cycles),
           .energy_ratio = ratio(other.energy_pj, bitcluster.energy_pj),
           .utilisation_ratio = ratio(bitcluster.share(bitcluster.useful), other.share(other.useful))};
 }
@@ -173,7 +185,7 @@ SummaryRow emulated_row(const Emulated& one, const Evaluated& evaluated, const s
     const auto bitcluster = std::find_if(emulated.begin(), emulated.end(), [&](const Emulated& other) {
       return other.model == one.model && other.basis == one.basis && other.assignment == assignment;
     });
-    return bitcluster == emulated.end() ? Advantage() : advantage(bitcluster->totals, one.totals);
+    return bitcluster == emulated.end() ? Advantage() : advantage(*bitcluster, one);
   };
   row.m_bc = against("M-BC");
   row.l_bc = against("L-BC");
@@ -184,7 +196,7 @@ SummaryRow emulated_row(const Emulated& one, const Evaluated& evaluated, const s
 
 void summarize(Results& results, const std::string& test_split) {
   const Evaluated evaluated(results.evaluations, test_split);
-  const std::vector<Emulated> emulated = total_emulation(results.emulation);
+  const std::vector<Emulated> emulated = total_emulation(results);
   std::vector<std::string> models = evaluated.models;
   for (const Emulated& one : emulated) add_once(models, one.model);
 

@@ -10,6 +10,7 @@ DesignRule rule(const Accelerator&, const LayerTensors& layer) {
 
 }  // namespace
 
-extern constinit const DesignInfo bit_parallel_design = {.name = "bit_parallel", .rule = rule};
+extern constinit const DesignInfo bit_parallel_design = {
+    .name = "bit_parallel", .dense_cycles = [](const Accelerator&) { return 1; }, .rule = rule};
 
 }  // namespace bitcluster

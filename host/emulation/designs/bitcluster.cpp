@@ -73,6 +73,7 @@ double weight_bits(const Accelerator&, const LayerTensors& layer) {
 extern constinit const DesignInfo bitcluster_design = {.name = "bitcluster",
                                                        .keys = {"encoding"},
                                                        .limits = {{"encoding", double(Encoding::signed_digit)}},
+                                                       .dense_cycles = dense_bits_of_one_operand,
                                                        .rule = rule,
                                                        .weight_bits = weight_bits,
                                                        .arithmetic = arithmetic};

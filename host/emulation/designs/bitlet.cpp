@@ -61,11 +61,13 @@ std::optional<AcceleratorFault> fault(const Accelerator& accelerator) {
 
 }  // namespace
 
-extern constinit const DesignInfo bitlet_design = {.name = "bitlet",
-                                                   .keys = {"significances"},
-                                                   .slots = slots,
-                                                   .fault = fault,
-                                                   .rule = rule,
-                                                   .arithmetic = arithmetic};
+extern constinit const DesignInfo bitlet_design = {
+    .name = "bitlet",
+    .keys = {"significances"},
+    .dense_cycles = [](const Accelerator& accelerator) { return accelerator.lanes; },
+    .slots = slots,
+    .fault = fault,
+    .rule = rule,
+    .arithmetic = arithmetic};
 
 }  // namespace bitcluster

@@ -59,7 +59,10 @@ int slots(const Accelerator& accelerator) { return (accelerator.lanes + 1) / 2; 
 
 }  // namespace
 
-extern constinit const DesignInfo bitvert_design = {
-    .name = "bitvert", .slots = slots, .rule = rule, .arithmetic = arithmetic};
+extern constinit const DesignInfo bitvert_design = {.name = "bitvert",
+                                                    .dense_cycles = dense_bits_of_one_operand,
+                                                    .slots = slots,
+                                                    .rule = rule,
+                                                    .arithmetic = arithmetic};
 
 }  // namespace bitcluster

@@ -69,6 +69,7 @@ BrickArithmetic arithmetic(const Accelerator&, const LayerTensors&) { return add
 
 }  // namespace
 
-extern constinit const DesignInfo bitwave_design = {.name = "bitwave", .rule = rule, .arithmetic = arithmetic};
+extern constinit const DesignInfo bitwave_design = {
+    .name = "bitwave", .dense_cycles = dense_bits_of_one_operand, .rule = rule, .arithmetic = arithmetic};
 
 }  // namespace bitcluster

@@ -93,6 +93,7 @@ extern constinit const DesignInfo laconic_design = {.name = "laconic",
                                                     .keys = {"encoding"},
                                                     .activations = ActivationUse::cycles,
                                                     .relative_cost = 10,
+                                                    .dense_cycles = [](const Accelerator&) { return 8 * 8; },
                                                     .rule = rule,
                                                     .arithmetic = arithmetic};
 

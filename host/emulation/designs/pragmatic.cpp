@@ -158,11 +158,13 @@ BrickArithmetic pragmatic_weights_arithmetic(const Accelerator& accelerator, con
 extern constinit const DesignInfo pragmatic_design = {.name = "pragmatic",
                                                       .keys = {"encoding", "first_stage_shift", "column_registers"},
                                                       .activations = ActivationUse::cycles,
+                                                      .dense_cycles = dense_bits_of_one_operand,
                                                       .rule = pragmatic_rule,
                                                       .arithmetic = pragmatic_arithmetic};
 
 extern constinit const DesignInfo pragmatic_weights_design = {.name = "pragmatic_weights",
                                                               .keys = {"encoding", "first_stage_shift"},
+                                                              .dense_cycles = dense_bits_of_one_operand,
                                                               .rule = pragmatic_weights_rule,
                                                               .arithmetic = pragmatic_weights_arithmetic};
 

@@ -53,10 +53,12 @@ BrickArithmetic arithmetic(const Accelerator& accelerator, const LayerTensors& l
 
 }  // namespace
 
-extern constinit const DesignInfo stripes_design = {.name = "stripes",
-                                                    .keys = {"precision"},
-                                                    .activations = ActivationUse::useful_slots,
-                                                    .rule = rule,
-                                                    .arithmetic = arithmetic};
+extern constinit const DesignInfo stripes_design = {
+    .name = "stripes",
+    .keys = {"precision"},
+    .activations = ActivationUse::useful_slots,
+    .dense_cycles = [](const Accelerator& accelerator) { return accelerator.precision ? accelerator.precision : 8; },
+    .rule = rule,
+    .arithmetic = arithmetic};
 
 }  // namespace bitcluster

@@ -97,17 +97,24 @@ BrickArithmetic loom_arithmetic(const Accelerator& accelerator, const LayerTenso
   };
 }
 
+int loom_dense_cycles(const Accelerator& accelerator) {
+  const int weight_bits = accelerator.weight_bits ? accelerator.weight_bits : 8;
+  return (8 + accelerator.bits_per_cycle - 1) / accelerator.bits_per_cycle * weight_bits;
+}
+
 }  // namespace
 
 extern constinit const DesignInfo dynamic_stripes_design = {.name = "dynamic_stripes",
                                                             .keys = {"column_registers"},
                                                             .activations = ActivationUse::cycles,
+                                                            .dense_cycles = dense_bits_of_one_operand,
                                                             .rule = dynamic_stripes_rule,
                                                             .arithmetic = dynamic_stripes_arithmetic};
 
 extern constinit const DesignInfo loom_design = {.name = "loom",
                                                  .keys = {"bits_per_cycle", "weight_bits"},
                                                  .activations = ActivationUse::cycles,
+                                                 .dense_cycles = loom_dense_cycles,
                                                  .rule = loom_rule,
                                                  .arithmetic = loom_arithmetic};
 
