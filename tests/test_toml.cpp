@@ -1,6 +1,8 @@
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
+#include <limits>
 
 #include "host/files/toml.hpp"
 #include "tests/expect_message.hpp"
@@ -50,6 +52,33 @@ TEST(Toml, RejectsWrongTypesRangesChoicesAndSyntax) {
   EXPECT_NE(message_of([&] { parse("a = \n"); }).find("line 1"), std::string::npos);
   EXPECT_NE(message_of([&] { TomlTable::parse("a = ", "gone.toml"); }).find("'gone.toml' line 1"), std::string::npos);
   EXPECT_NE(message_of([&] { TomlTable::load("/nonexistent.toml"); }).find("no such file"), std::string::npos);
+}
+
+// The parser of toml++ asserts that they do not happen; what it would do in a build without assertions is undefined.
+TEST(Toml, NamesSyntaxErrorsThatItsParserDoesNotExpect) {
+  for (const char* text : {"[[[a", "[=", "[[=]]", "[.a]", "[#", "[ [a]]", "a = [[[", "[\"\"\"a\"\"\"]"}) {
+    EXPECT_MESSAGE(TomlTable::parse(text, "bad.toml"), "cannot read 'bad.toml' line 1: ");
+  }
+}
+
+TEST(Toml, NamesFilesThatCannotBeRead) {
+  EXPECT_MESSAGE(TomlTable::load(testing::TempDir()), "it is a folder");
+  EXPECT_MESSAGE(TomlTable::load("/proc/self/mem"), "cannot read '/proc/self/mem': Input/output error");
+  EXPECT_MESSAGE(TomlTable::load("/" + std::string(300, 'n')), "File name too long");
+  const std::string path = testing::TempDir() + "/large.toml";
+  std::ofstream(path).close();
+  std::filesystem::resize_file(path, (16 << 20) + 1);
+  EXPECT_MESSAGE(TomlTable::load(path), "it has 16777217 bytes, at most 16777216 are read");
+}
+
+TEST(Toml, WritesNumbersShortly) {
+  TomlTable table = parse("a = inf\nb = nan\nc = 1e300\nd = -1e-9\ne = 2.5\n");
+  constexpr double largest = std::numeric_limits<double>::max();
+  EXPECT_MESSAGE(table.number("a", -largest, largest), "a: inf is out of range; give a finite number");
+  EXPECT_MESSAGE(table.number("b", -largest, largest), "b: nan is out of range; give a finite number");
+  EXPECT_MESSAGE(table.number("c", 0, 1e12), "c: 1e+300 is out of range; use a value from 0 to 1000000000000");
+  EXPECT_MESSAGE(table.number("d", 0, largest), "d: -1e-09 is out of range; use a value from 0 to 1.79769e+308");
+  EXPECT_MESSAGE(table.number("e", 0.001, 1.25), "e: 2.5 is out of range; use a value from 0.001 to 1.25");
 }
 
 }  // namespace

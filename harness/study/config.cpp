@@ -5,9 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
-#include <fstream>
 #include <set>
-#include <sstream>
 
 #include "host/base/error.hpp"
 #include "host/files/toml.hpp"
@@ -202,10 +200,7 @@ void check_search(const Config& config, const std::vector<std::string>& designs)
 }
 
 Config load_config(const std::string& path) {
-  TomlTable table = TomlTable::load(path);
-  std::ostringstream text;
-  text << std::ifstream(path).rdbuf();
-  Config config = read_config(std::move(table), text.str());
+  Config config = parse_config(TomlTable::read_text(path), path);
   const auto require = [&](const std::string& file, const std::string& where) {
     if (std::filesystem::exists(file)) return;
     throw Error(fmt::format("'{}': {}", path, where), fmt::format("there is no file '{}'", file),

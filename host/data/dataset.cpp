@@ -7,9 +7,11 @@
 #include <filesystem>
 #include <limits>
 #include <map>
+#include <system_error>
 
 #include "host/base/error.hpp"
 #include "host/data/formats/format.hpp"
+#include "host/files/posix_file.hpp"
 #include "host/files/toml.hpp"
 
 namespace bitcluster {
@@ -29,6 +31,13 @@ struct FilePart {
   std::int64_t begin, end;
 };
 
+/// A path by which the same file is known again; as it is given if that fails, of which reading it then tells.
+std::string canonical(const std::string& path) {
+  std::error_code failure;
+  const std::filesystem::path found = std::filesystem::weakly_canonical(path, failure);
+  return failure ? path : found.string();
+}
+
 /// What a split covers of each of its files. Looks into the files only where several follow each other.
 std::vector<FilePart> covered(const Split& split, const ImageFormat& format) {
   constexpr std::int64_t endless = std::numeric_limits<std::int64_t>::max();
@@ -39,17 +48,16 @@ std::vector<FilePart> covered(const Split& split, const ImageFormat& format) {
     const std::int64_t size = split.sources.size() == 1 ? endless : format.measure(source).count;
     const std::int64_t begin_here = std::clamp<std::int64_t>(split.first - offset, 0, size);
     const std::int64_t end_here = end == endless ? size : std::clamp<std::int64_t>(end - offset, 0, size);
-    parts.push_back({std::filesystem::weakly_canonical(source.images).string(), begin_here, end_here});
+    parts.push_back({canonical(source.images), begin_here, end_here});
     offset += size;
   }
   return parts;
 }
 
 bool share_a_file(const Split& a, const Split& b) {
-  const auto canonical = [](const ImageSource& source) { return std::filesystem::weakly_canonical(source.images); };
   return std::any_of(a.sources.begin(), a.sources.end(), [&](const ImageSource& left) {
     return std::any_of(b.sources.begin(), b.sources.end(),
-                       [&](const ImageSource& right) { return canonical(left) == canonical(right); });
+                       [&](const ImageSource& right) { return canonical(left.images) == canonical(right.images); });
   });
 }
 
@@ -130,6 +138,8 @@ void Dataset::Description::read_splits(TomlTable table) {
     }
     for (std::size_t f = 0; f < files.size(); f += step) {
       split.sources.push_back({of.resolve(files[f]), of.resolve(files[f + step - 1])});
+      remember_input(split.sources.back().images);
+      remember_input(split.sources.back().labels);
     }
     split.first = of.integer("first", 0, most_images, 0);
     if (of.has("count")) split.count = of.integer("count", 1, most_images);

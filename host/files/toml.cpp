@@ -1,26 +1,40 @@
 #include "host/files/toml.hpp"
 
 #include <fmt/format.h>
+
+// Its parser's assertions fail on some syntax errors ("[[[a"), which it then reports; with NDEBUG it would have the
+// compiler believe that they hold.
+#undef NDEBUG
+#define TOML_ASSERT(expression) static_cast<void>(0)
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstddef>
 #include <filesystem>
+#include <limits>
 #include <set>
 
 #include "host/base/closest.hpp"
 #include "host/base/error.hpp"
+#include "host/files/posix_file.hpp"
 
 namespace bitcluster {
 namespace {
 
+/// A number with all its digits, or where they are many with its first six.
+std::string number_text(double value) {
+  constexpr double most = 1e15, least = 1e-6;  // below the one every whole number is exact; {:f} ends at the other
+  if (value != 0 && !(std::abs(value) < most && std::abs(value) >= least)) return fmt::format("{:g}", value);
+  std::string text = fmt::format("{:f}", value);
+  text.erase(text.find_last_not_of('0') + 1);
+  if (text.back() == '.') text.pop_back();
+  return text;
+}
+
 std::string range_text(double lowest, double highest) {
-  const auto plain = [](double value) {
-    std::string text = fmt::format("{:f}", value);
-    text.erase(text.find_last_not_of('0') + 1);
-    if (text.back() == '.') text.pop_back();
-    return text;
-  };
-  return fmt::format("use a value from {} to {}", plain(lowest), plain(highest));
+  if (highest == std::numeric_limits<double>::max() && lowest == -highest) return "give a finite number";
+  return fmt::format("use a value from {} to {}", number_text(lowest), number_text(highest));
 }
 
 }  // namespace
@@ -38,29 +52,25 @@ struct TomlTable::State {
   }
 };
 
-TomlTable TomlTable::load(const std::string& path) {
-  if (!std::filesystem::is_regular_file(path)) {
-    throw Error("cannot read '" + path + "'", "there is no such file", "check the path");
-  }
-  return read(path, [&] { return toml::parse_file(path); });
-}
+TomlTable TomlTable::load(const std::string& path) { return parse(read_text(path), path); }
 
 TomlTable TomlTable::parse(const std::string& text, const std::string& path) {
-  return read(path, [&] { return toml::parse(text); });
-}
-
-template <class Parse>
-TomlTable TomlTable::read(const std::string& path, const Parse& parse) {
   auto state = std::make_shared<State>();
   state->path = path;
   try {
-    state->root = std::make_shared<toml::table>(parse());
+    state->root = std::make_shared<toml::table>(toml::parse(text));
   } catch (const toml::parse_error& error) {
     throw Error(fmt::format("cannot read '{}' line {}", path, error.source().begin.line),
                 std::string(error.description()), "correct the TOML syntax there");
   }
   state->table = state->root.get();
   return TomlTable(state);
+}
+
+std::string TomlTable::read_text(const std::string& path) {
+  constexpr std::size_t most = std::size_t(16) << 20;  // [byte], of a thousand models; in memory it is fifty times that
+  const std::vector<std::byte> bytes = read_input(path, most);
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
 const std::string& TomlTable::path() const { return state_->path; }
@@ -133,7 +143,7 @@ std::vector<T> required_array(const TomlTable& table, const toml::node* node, co
 template <class T>
 void check_range(const TomlTable& table, const std::string& key, T value, T lowest, T highest) {
   if (!(value >= lowest && value <= highest)) {
-    const std::string text = std::is_same_v<T, double> ? fmt::format("{:f}", double(value)) : fmt::to_string(value);
+    const std::string text = std::is_same_v<T, double> ? number_text(double(value)) : fmt::to_string(value);
     table.reject(key, text + " is out of range", range_text(double(lowest), double(highest)));
   }
 }

@@ -16,6 +16,8 @@ class TomlTable {
   static TomlTable load(const std::string& path);
   /// The same of the text of a file that was at `path`.
   static TomlTable parse(const std::string& text, const std::string& path);
+  /// The text of a file. Error if it is unreadable, or larger than 16 MiB.
+  static std::string read_text(const std::string& path);
 
   bool has(const std::string& key) const;
   bool has_text(const std::string& key) const;  //!< whether its value is a text
@@ -55,8 +57,6 @@ class TomlTable {
 
  private:
   struct State;
-  template <class Parse>
-  static TomlTable read(const std::string& path, const Parse& parse);
   explicit TomlTable(std::shared_ptr<State> state) : state_(std::move(state)) {}
   std::shared_ptr<State> state_;
 };

@@ -6,13 +6,13 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <limits>
 #include <numeric>
 #include <string_view>
 #include <utility>
 
 #include "host/base/error.hpp"
+#include "host/files/posix_file.hpp"
 #include "host/model/simplify.hpp"
 #include "host/onnx/fold.hpp"
 #include "host/onnx/importer.hpp"
@@ -331,23 +331,8 @@ int Importer::emit_elementwise(const Node& node, Operation operation, const Impo
   return layer;
 }
 std::vector<std::byte> read_onnx(const std::string& path) {
-  std::error_code ignored;
-  if (!std::filesystem::is_regular_file(path, ignored)) {
-    throw Error(fmt::format("cannot read '{}'", path), "there is no such file", "check the path");
-  }
   // https://protobuf.dev/programming-guides/proto-limits: no message is larger than 2 GiB
-  const std::uintmax_t size = std::filesystem::file_size(path, ignored);
-  if (size > std::uintmax_t(std::numeric_limits<std::int32_t>::max())) {
-    throw Error(fmt::format("cannot read '{}'", path), "it is larger than 2 GiB",
-                "use a smaller model, or float16 weights");
-  }
-  std::vector<std::byte> bytes(size);
-  std::ifstream file(path, std::ios::binary);
-  if (!file.read(reinterpret_cast<char*>(bytes.data()), std::streamsize(size))) {
-    throw Error(fmt::format("cannot read '{}'", path), "its bytes are not readable",
-                "check its permissions, or copy it again");
-  }
-  return bytes;
+  return read_input(path, std::numeric_limits<std::int32_t>::max());
 }
 
 Network import_onnx(std::vector<std::byte> file, const std::string& path) {

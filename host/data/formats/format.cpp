@@ -1,18 +1,20 @@
 #include "host/data/formats/format.hpp"
 
-#include <filesystem>
-
 #include "host/base/error.hpp"
+#include "host/files/posix_file.hpp"
 
 namespace bitcluster {
 
+namespace {
+
+constexpr const char* advice = "check the file, or correct `files`, `first` and `count` of the split";
+
+}  // namespace
+
 void reject_file(const std::string& path, const std::string& why) {
-  throw Error("cannot read '" + path + "'", why,
-              "check the file, or correct `files`, `first` and `count` of the split");
+  throw Error("cannot read '" + path + "'", why, advice);
 }
 
-void require_file(const std::string& path) {
-  if (!std::filesystem::is_regular_file(path)) reject_file(path, "there is no such file");
-}
+void require_file(const std::string& path) { check_input(path, advice); }
 
 }  // namespace bitcluster

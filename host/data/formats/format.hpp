@@ -38,7 +38,7 @@ extern const ImageFormat cifar10_format, idx_format, packed_format;
 
 /// Error about a file that a split names.
 [[noreturn]] void reject_file(const std::string& path, const std::string& why);
-/// Error if it is not there.
+/// Error if it is not there, or no regular file.
 void require_file(const std::string& path);
 
 }  // namespace bitcluster
