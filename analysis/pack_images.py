@@ -91,7 +91,7 @@ def write_images(path: Path, images: list[tuple[Path, int]], names: list[str],
                  arguments: argparse.Namespace) -> None:
     """Decodes in parallel and writes in order."""
     work = partial(decode, resize=arguments.resize, crop=arguments.crop, interpolation=arguments.interpolation)
-    with multiprocessing.Pool(arguments.processes) as pool, h5py.File(path, "w") as file:
+    with multiprocessing.Pool(arguments.processes) as pool, h5py.File(path, "w", libver="v110") as file:
         stored, printed = None, time.monotonic()
         for index, pixels in enumerate(pool.imap(work, [image for image, _ in images], chunksize=8)):
             source = images[index][0]
@@ -107,14 +107,15 @@ def write_images(path: Path, images: list[tuple[Path, int]], names: list[str],
             if time.monotonic() - printed > 2 or index + 1 == len(images):
                 printed = time.monotonic()
                 print(f"{index + 1} of {len(images)} images", file=sys.stderr)
-        stored.attrs["unit"] = "1"
-        stored.attrs["description"] = "pixels, RGB, (image, row, column, channel)"
+        stored.attrs["unit"] = np.bytes_("1")
+        stored.attrs["description"] = np.bytes_("pixels, RGB, (image, row, column, channel)")
         labels = file.create_dataset("labels", data=np.array([label for _, label in images], np.int32))
-        labels.attrs["unit"] = "1"
-        labels.attrs["description"] = "class of every image: index into classes"
+        labels.attrs["unit"] = np.bytes_("1")
+        labels.attrs["description"] = np.bytes_("class of every image: index into classes")
         file.create_dataset("classes", data=np.array([name.encode() for name in names]))
         for name in ("resize", "crop", "interpolation"):
-            file.attrs[name] = getattr(arguments, name)
+            value = getattr(arguments, name)
+            file.attrs[name] = np.bytes_(value) if isinstance(value, str) else value
         file.flush()
 
 

@@ -51,12 +51,12 @@ def load(path: str | Path) -> Results:
 def _plain(value: Any) -> Any:
     """An attribute's value as a Python object."""
     if isinstance(value, bytes):
-        return value.decode()
+        return value.decode(errors="backslashreplace")
     return value.item() if isinstance(value, np.generic) else value
 
 
 def _read_values(dataset: h5py.Dataset) -> np.ndarray:
-    return dataset.asstr()[:] if h5py.check_string_dtype(dataset.dtype) else dataset[:]
+    return dataset.asstr(errors="backslashreplace")[:] if h5py.check_string_dtype(dataset.dtype) else dataset[:]
 
 
 def _read_provenance(file: h5py.File, path: str | Path) -> dict[str, Any]:
@@ -70,6 +70,7 @@ def _read_provenance(file: h5py.File, path: str | Path) -> dict[str, Any]:
             f"version {SCHEMA_VERSION}; use the script that belongs to the program that wrote it")
     provenance["inputs"] = _read_table(group["inputs"], path) if "inputs" in group else pd.DataFrame()
     provenance["devices"] = list(_read_values(group["devices"])) if "devices" in group else []
+    provenance["config"] = "".join(_read_values(group["config"])) if "config" in group else ""
     return provenance
 
 

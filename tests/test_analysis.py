@@ -98,8 +98,9 @@ def sample(tmp_path: Path) -> Path:
     path = tmp_path / "sample.h5"
     with h5py.File(path, "w") as file:
         provenance = file.create_group("provenance")
-        provenance.attrs.update({"schema_version": results.SCHEMA_VERSION, "program_version": "0.1.0", "git_commit": "abc", "config": "x = 1",
+        provenance.attrs.update({"schema_version": results.SCHEMA_VERSION, "program_version": "0.1.0", "git_commit": "abc",
                                  "date": "2022-02-02", "seed": 7, "ranks": 2})
+        provenance.create_dataset("config", data=np.array([b"x = 1"]))
         provenance.create_dataset("devices", data=np.array([b"a: cpu", b"b: cuda"]))
         put_table(file, "evaluations", EVALUATIONS, [("one", "integer", "test", .899)])
         put_table(file, "accelerators", ACCELERATORS, ACCELERATOR_ROWS)
@@ -126,6 +127,7 @@ def test_load_gives_frames_with_units_and_provenance(sample: Path) -> None:
     assert data["layers"].empty and list(data["layers"].columns) == ["model", "layer"]
     assert data.provenance["git_commit"] == "abc"
     assert data.provenance["seed"] == 7
+    assert data.provenance["config"] == "x = 1"
     assert data.provenance["devices"] == ["a: cpu", "b: cuda"]
 
 

@@ -178,7 +178,7 @@ def write_trace(path, layers):
                 group["activations"] = layer["activations"][None].astype(numpy.int32)  # one image
             elif "input_size" in layer:
                 group.attrs["input"] = layer["input_size"]
-            group.attrs["kind"] = layer["kind"]
+            group.attrs["kind"] = numpy.bytes_(layer["kind"])
             if layer["kind"] == "conv":
                 for attribute in ("stride", "padding", "groups"):
                     group.attrs[attribute] = layer[attribute]

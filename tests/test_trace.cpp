@@ -49,6 +49,17 @@ class TraceFile {
     H5Sclose(space);
     return *this;
   }
+  /// A tensor of the same type that claims its shape and has no values.
+  TraceFile& unwritten(const std::string& name, std::vector<hsize_t> shape) {
+    const hid_t space = H5Screate_simple(int(shape.size()), shape.data(), nullptr);
+    const hid_t pieces = H5Pcreate(H5P_DATASET_CREATE);
+    const std::vector<hsize_t> piece(shape.size(), 1);
+    H5Pset_chunk(pieces, int(piece.size()), piece.data());
+    H5Dclose(H5Dcreate2(file_, (layer_ + "/" + name).c_str(), H5T_STD_I32LE, space, H5P_DEFAULT, pieces, H5P_DEFAULT));
+    H5Pclose(pieces);
+    H5Sclose(space);
+    return *this;
+  }
   TraceFile& integers(const std::string& name, std::vector<int> values, bool scalar = false,
                       hid_t type = H5T_STD_I64LE) {
     const hsize_t size = values.size();
@@ -61,7 +72,7 @@ class TraceFile {
     H5Sclose(space);
     return *this;
   }
-  TraceFile& kind(const std::string& text, bool variable = true) {
+  TraceFile& kind(const std::string& text, bool variable = false) {
     const hid_t type = H5Tcopy(H5T_C_S1);
     H5Tset_size(type, variable ? H5T_VARIABLE : text.size());
     if (variable) H5Tset_cset(type, H5T_CSET_UTF8);
@@ -121,7 +132,7 @@ std::string message_of(const auto& action) {
 
 TEST(Trace, ReadsLayersInTheOrderOfTheirNames) {
   TraceFile file;
-  file.layer("b_fc").kind("fc", false).tensor("weights", {2, 12}, -3).tensor("activations", {2, 3, 2, 2}, -5);
+  file.layer("b_fc").kind("fc").tensor("weights", {2, 12}, -3).tensor("activations", {2, 3, 2, 2}, -5);
   file.layer("a_conv").kind("conv").tensor("weights", {4, 3, 3, 2}).tensor("activations", {2, 6, 5, 7}, 0);
   file.integers("stride", {2, 1}).integers("padding", {0, 1, 2, 3}).integers("groups", {2}, true, H5T_STD_U8LE);
   Trace trace = file.read();
@@ -252,6 +263,11 @@ TEST(TraceErrors, NameFileLayerAndCause) {
   }
   {
     TraceFile file;
+    file.layer("bad").kind("fc", true).tensor("weights", {2, 2});
+    EXPECT_SAYS(file, "layer 'bad': kind: it is a text of variable length; store texts with a fixed length");
+  }
+  {
+    TraceFile file;
     conv(file);
     EXPECT_SAYS(file, "weights: there is no such dataset");
   }
@@ -297,6 +313,34 @@ TEST(TraceErrors, NameShapesThatDoNotFit) {
     TraceFile file;
     file.layer("bad").kind("fc").tensor("weights", {2, 6}, 0, H5T_IEEE_F32LE);
     EXPECT_SAYS(file, "not integers");
+  }
+}
+
+TEST(TraceErrors, NameSizesThatAreTooLarge) {
+  {
+    TraceFile file;  // 60000 x 40000 channels are negative as int
+    conv(file).tensor("weights", {1, 40000, 1, 1}, 0, H5T_STD_U16LE).integers("groups", {60000}, true);
+    EXPECT_SAYS(file, "groups: 60000 of 40000 channels each are too many");
+  }
+  {
+    TraceFile file;  // 2^64 values
+    conv(file).unwritten("weights", {8, 1 << 30, 1 << 30, 2});
+    EXPECT_SAYS(file, "weights: it claims 8 x 1073741824 x 1073741824 x 2 values");
+  }
+  {
+    TraceFile file;
+    conv(file).unwritten("weights", {8589934592, 1073741824});
+    EXPECT_SAYS(file, "weights: it claims 8589934592 x 1073741824 values");
+  }
+  {
+    TraceFile file;
+    conv(file).tensor("weights", {1, 1, 1, 1}).integers("input", {65535, 65535}).integers("padding", {65535}, true);
+    EXPECT_SAYS(file, "its output has 1 x 196605 x 196605 values, more than 8589934592");
+  }
+  {
+    TraceFile file;
+    conv(file).tensor("weights", {1, 1, 1, 1}).tensor("activations", {1, 1, 1, 1}).integers("padding", {9000}, true);
+    EXPECT_SAYS(file, "its input with its padding has 1 x 18001 x 18001 values, more than 268435456");
   }
 }
 

@@ -48,7 +48,7 @@ def write(path, layers, images=slice(None)):
             group = file.create_group(f"layers/{name}")
             group["weights"] = weights.astype(numpy.int32)
             group["activations"] = activations[images].astype(numpy.int32)
-            group.attrs.update(attributes)
+            group.attrs.update(attributes, kind=numpy.bytes_(attributes["kind"]))
     return path
 
 
@@ -163,7 +163,7 @@ def test_memory_does_not_grow_with_images(program, tmp_path):
         path = tmp_path / "trace.h5"
         with h5py.File(path, "w") as file:
             group = file.create_group("layers/large")
-            group.attrs.update(kind="conv", padding=1)
+            group.attrs.update(kind=numpy.bytes_("conv"), padding=1)
             group["weights"] = rng.integers(-127, 128, (4, 64, 3, 3), dtype=numpy.int32)
             activations = group.create_dataset("activations", (images, 64, 112, 112), numpy.int32)
             for image in range(images):

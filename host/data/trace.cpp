@@ -3,12 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstdlib>
-#include <filesystem>
 #include <limits>
 #include <optional>
 
+#include "host/base/checked_product.hpp"
 #include "host/base/error.hpp"
 #include "host/emulation/operands.hpp"
 
@@ -27,22 +28,14 @@ struct Place {
   }
 };
 
-Hdf5Id open_group(const Place& place, hid_t parent, const std::string& name, const std::string& what,
-                  const std::string& what_to_do) {
-  Hdf5Id object(H5Oopen(parent, name.c_str(), H5P_DEFAULT), H5Oclose, place.of(what));
-  if (H5Iget_type(object) != H5I_GROUP) place.reject(what, "it is not a group", what_to_do);
-  return object;
-}
-
 Hdf5Id open_layers(const Place& place, hid_t file) {
-  const std::string what_to_do = "put one group per layer into it";
-  if (H5Lexists(file, "layers", H5P_DEFAULT) <= 0) place.reject("/layers", "there is no such group", what_to_do);
-  return open_group(place, file, "layers", "/layers", what_to_do);
+  if (!has_member(file, "layers")) {
+    place.reject("/layers", "there is no such group", "put one group per layer into it");
+  }
+  return open_group(file, "layers", place.of("/layers"));
 }
 
-Hdf5Id open_layer(const Place& place, hid_t layers) {
-  return open_group(place, layers, place.layer, "", "make a group with the dataset weights");
-}
+Hdf5Id open_layer(const Place& place, hid_t layers) { return open_group(layers, place.layer, place.of("")); }
 
 /// Names of the links in a group, in the order of their bytes.
 std::vector<std::string> link_names(const Place& place, hid_t group) {
@@ -58,33 +51,39 @@ std::vector<std::string> link_names(const Place& place, hid_t group) {
 
 std::string shape_text(const std::vector<std::int64_t>& shape) { return fmt::format("({})", fmt::join(shape, ", ")); }
 
+/// Values of one tensor: as int16 they take 16 GiB.
+constexpr std::uint64_t most_of_tensor = std::uint64_t(1) << 33;
+
 /// An open dataset of integers. Its values are read when asked for and not kept.
 class Tensor {
  public:
   /// Nothing if the group has no dataset of this name. Error if it is no tensor of integers.
   static std::optional<Tensor> find(const Place& place, hid_t group, const std::string& name) {
-    if (H5Lexists(group, name.c_str(), H5P_DEFAULT) <= 0) return std::nullopt;
+    if (!has_member(group, name)) return std::nullopt;
     return Tensor(place, group, name);
   }
 
   Tensor(const Place& place, hid_t group, const std::string& name)
-      : place_(place), name_(name), dataset_(open(place, group, name), place.of(name)) {
+      : place_(place), name_(name), dataset_(group, name, place.of(name)) {
     if (dataset_.type_class() != H5T_INTEGER) place.reject(name, "its values are not integers", "store it as int32");
     const std::vector<hsize_t>& extents = dataset_.extents();
     if (extents.size() != 2 && extents.size() != 4) {
       place.reject(name, fmt::format("it has {} dimensions", extents.size()), "give it 4, or 2 for a fc layer");
     }
-    std::int64_t size = 1;
     for (const hsize_t extent : extents) {
-      shape_.push_back(std::int64_t(extent));
       if (extent < 1 || extent > hsize_t(std::numeric_limits<std::int32_t>::max())) {
-        place.reject(name, fmt::format("its shape {}... has an extent out of range", shape_text(shape_)),
+        place.reject(name, fmt::format("its shape ({}) has an extent out of range", fmt::join(extents, ", ")),
                      "use 1 or more");
       }
-      size *= std::int64_t(extent);
-      if (size > (std::int64_t(1) << 33)) place.reject(name, "it has more than 2^33 values", "split the trace");
+      shape_.push_back(std::int64_t(extent));
     }
-    slice_ = size / shape_[0];
+    const auto size = checked_product(shape_, most_of_tensor);
+    if (!size) place.reject(name, shape_text(shape_) + " are more than 2^33 values", "split the trace");
+    slice_ = std::int64_t(*size) / shape_[0];
+    if (slice_ > std::numeric_limits<std::int32_t>::max()) {
+      place.reject(name, fmt::format("one filter or image of {} has {} values", shape_text(shape_), slice_),
+                   "split the layer: at most 2^31 - 1 are possible");
+    }
   }
 
   const std::vector<std::int64_t>& shape() const { return shape_; }
@@ -114,14 +113,6 @@ class Tensor {
   std::vector<std::int16_t> read_all() const { return read(0, shape_[0]); }
 
  private:
-  static Hdf5Id open(const Place& place, hid_t group, const std::string& name) {
-    Hdf5Id object(H5Oopen(group, name.c_str(), H5P_DEFAULT), H5Oclose, place.of(name));
-    if (H5Iget_type(object) != H5I_DATASET) {
-      place.reject(name, "it is not a dataset", "store it as a dataset of integers");
-    }
-    return object;
-  }
-
   Place place_;
   std::string name_;
   Hdf5Dataset dataset_;
@@ -133,9 +124,6 @@ std::string read_kind(const Place& place, hid_t group) {
   const std::string what_to_do = "set it to \"conv\" or \"fc\"";
   const auto attribute = Hdf5Attribute::find(group, "kind", place.of("kind"));
   if (!attribute) place.reject("kind", "this attribute is missing", what_to_do);
-  if (attribute->type_class() != H5T_STRING || attribute->count() != 1) {
-    place.reject("kind", "it is not one text", what_to_do);
-  }
   const std::string kind = attribute->text();
   if (kind != "conv" && kind != "fc") place.reject("kind", "'" + kind + "' is not a kind of layer", what_to_do);
   return kind;
@@ -146,17 +134,16 @@ std::vector<int> read_integers(const Place& place, hid_t group, const std::strin
                                int lowest, std::vector<int> otherwise) {
   const auto attribute = Hdf5Attribute::find(group, name, place.of(name));
   if (!attribute) return otherwise;
-  if (attribute->type_class() != H5T_INTEGER ||
-      std::find(counts.begin(), counts.end(), int(attribute->count())) == counts.end()) {
+  const std::vector<std::int64_t> values = attribute->integers();
+  if (std::find(counts.begin(), counts.end(), int(values.size())) == counts.end()) {
     place.reject(name, fmt::format("it is not {} whole numbers", fmt::join(counts, " or ")), "correct this attribute");
   }
-  const std::vector<std::int32_t> values = attribute->integers();
-  for (const int value : values) {
+  for (const std::int64_t value : values) {
     if (value < lowest || value > 65535) {
       place.reject(name, fmt::format("{} is out of range", value), fmt::format("use a value from {} to 65535", lowest));
     }
   }
-  return values;
+  return std::vector<int>(values.begin(), values.end());
 }
 
 /// A misspelled attribute would else silently take its default.
@@ -175,12 +162,33 @@ void check_attributes(const Place& place, hid_t group) {
   }
 }
 
-int output_extent(const Place& place, int input, int kernel, int stride, int dilation, int pads) {
-  const std::int64_t span = std::int64_t(dilation) * (kernel - 1) + 1;
-  if (std::int64_t(input) + pads < span) {
+int output_extent(const Place& place, std::int64_t input, int kernel, int stride, int dilation, int pads) {
+  const std::int64_t span = std::int64_t(dilation) * (kernel - 1) + 1, padded = input + pads;
+  if (padded < span) {
     place.reject("", "the kernel is larger than the padded input", "correct the shapes, padding or dilation");
   }
-  return int((input + pads - span) / stride + 1);
+  if (padded > std::numeric_limits<std::int32_t>::max()) {
+    place.reject("", fmt::format("its padded input has an extent of {}", padded), "split the trace");
+  }
+  return int((padded - span) / stride + 1);
+}
+
+/// Error if the layer's output, or its input behind its padding, is larger than what a small file may ask for: what
+/// emulates it walks over all of the one and keeps the other in memory, two bytes per value.
+void check_size(const Place& place, const LayerGeometry& geometry, bool has_activations) {
+  constexpr std::uint64_t most_of_padding = std::uint64_t(1) << 28;  // with its image 512 MiB, if that is a small one
+  const Window& window = geometry.window;
+  const Shape &input = geometry.input, &output = geometry.output;
+  const auto check = [&](const std::string& what, const std::array<std::int64_t, 3>& extents, std::uint64_t most) {
+    if (checked_product(extents, most)) return;
+    place.reject("", fmt::format("its {} has {} values, more than {}", what, fmt::join(extents, " x "), most),
+                 "correct the shapes or padding, or split the layer");
+  };
+  check("output", {output.channels, output.height, output.width}, most_of_tensor);
+  check("input with its padding",
+        {input.channels, std::int64_t(input.height) + window.pad_top + window.pad_bottom,
+         std::int64_t(input.width) + window.pad_left + window.pad_right},
+        has_activations ? std::max(most_of_padding, 4 * std::uint64_t(input.size())) : most_of_tensor);
 }
 
 /// Fills in what follows from the shapes; kind and groups are there.
@@ -195,10 +203,6 @@ void complete_geometry(const Place& place, hid_t group, const Tensor& weights, c
                  "give it 4 dimensions: (images, channels, h, w)");
   }
   geometry.filters = int(shape[0]);
-  if (geometry.filters % geometry.groups) {
-    place.reject("groups", fmt::format("{} filters do not divide into them", geometry.filters), "correct groups");
-  }
-
   if (geometry.fully_connected) {
     if (geometry.groups != 1) place.reject("groups", "a fc layer has no groups", "remove the attribute or set it to 1");
     const std::int64_t values = weights.slice();
@@ -225,7 +229,16 @@ void complete_geometry(const Place& place, hid_t group, const Tensor& weights, c
     window.pad_right = padding.size() == 4 ? padding[3] : window.pad_left;
 
     const std::vector<int> input = read_integers(place, group, "input", {2}, 1, {});
-    geometry.input.channels = int(shape[1]) * geometry.groups;
+    const auto channels =
+        checked_product(std::array{shape[1], std::int64_t(geometry.groups)}, std::numeric_limits<std::int32_t>::max());
+    if (!channels) {
+      place.reject("groups", fmt::format("{} of {} channels each are too many", geometry.groups, shape[1]),
+                   "correct groups or the shape of the weights");
+    }
+    geometry.input.channels = int(*channels);
+    if (geometry.filters % geometry.groups) {
+      place.reject("groups", fmt::format("{} filters do not divide into them", geometry.filters), "correct groups");
+    }
     if (activations) {
       const std::vector<std::int64_t>& extents = activations->shape();
       if (extents[1] != geometry.input.channels) {
@@ -252,6 +265,7 @@ void complete_geometry(const Place& place, hid_t group, const Tensor& weights, c
                        output_extent(place, geometry.input.width, window.kernel_w, window.stride_w, window.dilation_w,
                                      window.pad_left + window.pad_right)};
   }
+  check_size(place, geometry, activations.has_value());
 }
 
 TraceLayer read_layer(const Place& place, hid_t layers) {
@@ -279,11 +293,6 @@ TraceLayer read_layer(const Place& place, hid_t layers) {
   return layer;
 }
 
-Hdf5Id open_file(const std::string& path) {
-  if (!std::filesystem::is_regular_file(path)) throw Error("'" + path + "'", "there is no such file", "check the path");
-  return open_hdf5(path);
-}
-
 }  // namespace
 
 WeightFormat observed_format(std::span<const std::int16_t> weights, Encoding encoding) {
@@ -301,7 +310,7 @@ WeightFormat observed_format(std::span<const std::int16_t> weights, Encoding enc
   return format;
 }
 
-Trace::Trace(const std::string& path) : path_(path), file_(open_file(path)) {
+Trace::Trace(const std::string& path) : path_(path), file_(open_hdf5(path)) {
   const Place place{path, ""};
   const Hdf5Id layers = open_layers(place, file_);
   for (const std::string& name : link_names(place, layers)) layers_.push_back(read_layer({path, name}, layers));

@@ -2,9 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <filesystem>
+#include <cmath>
 #include <optional>
-#include <system_error>
 
 #include "host/base/error.hpp"
 #include "host/files/hdf5.hpp"
@@ -43,28 +42,12 @@ void write_provenance(hid_t file, const Provenance& provenance) {
   write_attribute(group, "schema_version", std::int64_t(schema_version));
   write_attribute(group, "program_version", provenance.program_version);
   write_attribute(group, "git_commit", provenance.git_commit);
-  write_attribute(group, "config", provenance.config);
   write_attribute(group, "date", provenance.date);
   write_attribute(group, "seed", provenance.seed);
   write_attribute(group, "ranks", provenance.ranks);
+  // not an attribute, which ends at 64 KiB
+  write_column(group, "config", std::vector{provenance.config}, "none", "text of the configuration file");
   write_column(group, "devices", provenance.devices, "none", devices_description);
-}
-
-/// The bytes of the results file. Built in memory, so that HDF5 itself never meets a full disk, after which it can
-/// neither close nor drop the file.
-std::vector<std::byte> file_image(const Results& results) {
-  const std::string what = "cannot build the results file in memory";
-  const Hdf5Id access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, what);
-  constexpr std::size_t growth = 1 << 20;
-  hdf5_check(H5Pset_fapl_core(access, growth, false), what);
-  const Hdf5Id file(H5Fcreate("results", H5F_ACC_TRUNC, H5P_DEFAULT, access), H5Fclose, what);
-  write_provenance(file, results.provenance);
-  for_each_table([&](auto table) { write_table(file, results.*table); });
-  hdf5_check(H5Fflush(file, H5F_SCOPE_LOCAL), what);
-  const auto size = hdf5_check(H5Fget_file_image(file, nullptr, 0), what);
-  std::vector<std::byte> bytes(static_cast<std::size_t>(size));
-  hdf5_check(H5Fget_file_image(file, bytes.data(), bytes.size()), what);
-  return bytes;
 }
 
 // ---- Reading
@@ -74,39 +57,32 @@ std::vector<std::byte> file_image(const Results& results) {
               "give a results file that this version of bitcluster wrote, or make it again");
 }
 
-Hdf5Id open_group(hid_t file, const std::string& name, const std::string& path) {
-  if (H5Lexists(file, name.c_str(), H5P_DEFAULT) <= 0) reject_file(path, "it has no group /" + name);
-  return Hdf5Id(H5Gopen2(file, name.c_str(), H5P_DEFAULT), H5Gclose,
-                fmt::format("cannot read group /{} of '{}'", name, path));
+Hdf5Id open_table(hid_t file, const std::string& name, const std::string& path) {
+  if (!has_member(file, name)) reject_file(path, "it has no group /" + name);
+  return open_group(file, name, fmt::format("cannot read group /{} of '{}'", name, path));
 }
 
-/// A column of a group, checked.
-Hdf5Dataset open_column(hid_t group, const std::string& table, const std::string& name, H5T_class_t wanted,
-                        const std::string& path) {
-  if (H5Lexists(group, name.c_str(), H5P_DEFAULT) <= 0) {
-    reject_file(path, fmt::format("column '{}' of /{} is missing", name, table));
-  }
-  const std::string what = fmt::format("cannot read column /{}/{} of '{}'", table, name, path);
-  Hdf5Dataset column(Hdf5Id(H5Dopen2(group, name.c_str(), H5P_DEFAULT), H5Dclose, what), what);
-  if (column.extents().size() != 1 || column.type_class() != wanted || column.has_variable_texts()) {
-    reject_file(path, fmt::format("column '{}' of /{} has another type or shape than the schema's", name, table));
-  }
-  return column;
-}
+/// Memory that the rows of one table may take: a thousand times what the default study needs.
+constexpr std::size_t most_of_table = std::size_t(1) << 30;  // [byte]
 
 template <class T>
-constexpr H5T_class_t storage_class() {
-  return std::is_same_v<T, std::int64_t> ? H5T_INTEGER : std::is_same_v<T, double> ? H5T_FLOAT : H5T_STRING;
+std::vector<T> read_column(hid_t group, const std::string& table, const std::string& name, const std::string& path,
+                           std::size_t row_size) {
+  if (!has_member(group, name)) reject_file(path, fmt::format("column '{}' of /{} is missing", name, table));
+  const Hdf5Dataset column(group, name, fmt::format("cannot read column /{}/{} of '{}'", table, name, path));
+  return column.column<T>(most_of_table / row_size);
 }
+
+/// No number of the schema is infinite, and only one that may be not available is none.
+bool is_usable(double value, double unset) { return std::isfinite(value) || (std::isnan(value) && std::isnan(unset)); }
 
 template <class Row>
 void read_table(hid_t file, const std::string& path, std::vector<Row>& rows) {
-  const Hdf5Id group = open_group(file, Row::table, path);
+  const Hdf5Id group = open_table(file, Row::table, path);
   std::string first;  // column
   Row::for_each_column([&](const auto& column) {
     using Value = ColumnValue<Row, decltype(column.get)>;
-    const auto values = open_column(group, Row::table, std::string(column.name), storage_class<Stored<Value>>(), path)
-                            .template column<Stored<Value>>();
+    const auto values = read_column<Stored<Value>>(group, Row::table, std::string(column.name), path, sizeof(Row));
     if (first.empty()) {
       first = column.name;
       rows.resize(values.size());
@@ -115,12 +91,19 @@ void read_table(hid_t file, const std::string& path, std::vector<Row>& rows) {
       reject_file(path, fmt::format("columns '{}' and '{}' of /{} have {} and {} rows", first, column.name, Row::table,
                                     rows.size(), values.size()));
     }
+    const Row unset;
     for (std::size_t row = 0; row < rows.size(); ++row) {
       if constexpr (std::is_enum_v<Value>) {
         if (!from_string(values[row], column.of(rows[row]))) {
           reject_file(path, fmt::format("column '{}' of /{} holds '{}'", column.name, Row::table, values[row]));
         }
       } else {
+        if constexpr (std::is_same_v<Value, double>) {
+          if (!is_usable(values[row], column.of(unset))) {
+            reject_file(path, fmt::format("column '{}' of /{} holds {}", column.name, Row::table,
+                                          std::isnan(values[row]) ? "what is not a number" : "an infinite number"));
+          }
+        }
         column.of(rows[row]) = values[row];
       }
     }
@@ -130,14 +113,16 @@ void read_table(hid_t file, const std::string& path, std::vector<Row>& rows) {
 Hdf5Attribute open_attribute(hid_t group, const std::string& name, const std::string& path) {
   auto attribute = Hdf5Attribute::find(group, name, fmt::format("cannot read attribute '{}' of '{}'", name, path));
   if (!attribute) reject_file(path, "/provenance has no attribute '" + name + "'");
-  if (attribute->count() != 1) reject_file(path, "attribute '" + name + "' of /provenance is not one value");
   return std::move(*attribute);
 }
 
 Provenance read_provenance(hid_t file, const std::string& path) {
-  const Hdf5Id group = open_group(file, "provenance", path);
+  const Hdf5Id group = open_table(file, "provenance", path);
   const auto integer = [&](const char* name) { return open_attribute(group, name, path).integer(); };
   const auto text = [&](const char* name) { return open_attribute(group, name, path).text(); };
+  const auto texts = [&](const char* name) {
+    return read_column<std::string>(group, "provenance", name, path, sizeof(std::string));
+  };
   const std::int64_t version = integer("schema_version");
   if (version != schema_version) {
     reject_file(path, fmt::format("its schema is version {}, this program reads version {}", version, schema_version));
@@ -145,11 +130,14 @@ Provenance read_provenance(hid_t file, const std::string& path) {
   Provenance provenance;
   provenance.program_version = text("program_version");
   provenance.git_commit = text("git_commit");
-  provenance.config = text("config");
+  const std::vector<std::string> configs = texts("config");
+  if (configs.size() != 1)
+    reject_file(path, fmt::format("/provenance/config has {} texts instead of one", configs.size()));
+  provenance.config = configs[0];
   provenance.date = text("date");
   provenance.seed = integer("seed");
   provenance.ranks = integer("ranks");
-  provenance.devices = open_column(group, "provenance", "devices", H5T_STRING, path).column<std::string>();
+  provenance.devices = texts("devices");
   return provenance;
 }
 
@@ -157,13 +145,13 @@ Provenance read_provenance(hid_t file, const std::string& path) {
 
 void write_results(const std::string& path, const Results& results) {
   check_writable(path);
-  silence_hdf5();
-  write_durably(path, file_image(results));
+  write_durably(path, hdf5_bytes([&](hid_t file) {
+                  write_provenance(file, results.provenance);
+                  for_each_table([&](auto table) { write_table(file, results.*table); });
+                }));
 }
 
 Results read_results(const std::string& path) {
-  std::error_code failure;
-  if (!std::filesystem::exists(path, failure)) reject_file(path, "there is no such file");
   const Hdf5Id file = open_hdf5(path);
   Results results;
   results.provenance = read_provenance(file, path);

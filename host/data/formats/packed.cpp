@@ -11,11 +11,10 @@ namespace {
 // Packed: HDF5 of analysis/pack_images.py: /images uint8 (n, h, w, c), /labels int32 (n)
 
 Hdf5Dataset open_dataset(hid_t file, const std::string& path, const std::string& name, std::size_t dimensions) {
-  if (H5Lexists(file, name.c_str(), H5P_DEFAULT) <= 0) {
+  if (!has_member(file, name)) {
     reject_file(path, fmt::format("it has no dataset '{}', so it was not made by analysis/pack_images.py", name));
   }
-  const std::string what = fmt::format("cannot read dataset '{}' of '{}'", name, path);
-  Hdf5Dataset dataset(Hdf5Id(H5Dopen2(file, name.c_str(), H5P_DEFAULT), H5Dclose, what), what);
+  Hdf5Dataset dataset(file, name, fmt::format("cannot read dataset '{}' of '{}'", name, path));
   if (dataset.extents().size() != dimensions || dataset.type_class() != H5T_INTEGER) {
     reject_file(path, fmt::format("dataset '{}' does not hold whole numbers in {} dimensions", name, dimensions));
   }
