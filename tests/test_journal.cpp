@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -135,6 +136,61 @@ TEST_F(JournalTest, DropsWhatIsCutOff) {
     std::ofstream(path_, std::ios::binary) << changed;
     expect_first(Journal(output_, "me", true), 4);
   }
+}
+
+TEST_F(JournalTest, SaysHowMuchItLeavesOut) {
+  std::uintmax_t first = 0;
+  {
+    Journal journal(output_, "me", false);
+    EXPECT_EQ(journal.bytes_left_out(), 0u);
+    for (int i = 0; i < 5; ++i) {
+      journal.append(key_of(i), payload_of(i));
+      if (i == 0) first = std::filesystem::file_size(path_);
+    }
+  }
+  EXPECT_EQ(Journal(output_, "me", true).bytes_left_out(), 0u);
+  std::fstream file(path_, std::ios::binary | std::ios::in | std::ios::out);
+  file.seekp(std::streamoff(first)).put('x');  // of the second record
+  file.close();
+  const std::uintmax_t size = std::filesystem::file_size(path_);
+  EXPECT_MESSAGE(Journal(output_, "me", false), "1 results of it are there");
+  {
+    const Journal journal(output_, "me", true);
+    expect_first(journal, 1);
+    EXPECT_EQ(journal.bytes_left_out(), size - first);
+  }
+  EXPECT_EQ(Journal(output_, "me", true).bytes_left_out(), 0u) << "they are gone";
+}
+
+TEST_F(JournalTest, WithoutAWholeRecordIsNotBegunAnewUnasked) {
+  { Journal(output_, "me", false).append(key_of(1), payload_of(1)); }
+  std::filesystem::resize_file(path_, std::filesystem::file_size(path_) - 1);
+  EXPECT_MESSAGE(Journal(output_, "me", false), "0 results of it are there");
+  EXPECT_TRUE(std::filesystem::exists(path_));
+  EXPECT_GT(Journal(output_, "me", true).bytes_left_out(), 0u);
+}
+
+TEST_F(JournalTest, OpensNothingButAFile) {
+  ASSERT_EQ(mkfifo(path_.c_str(), 0666), 0);
+  EXPECT_MESSAGE(Journal(output_, "me", true), "cannot write '" + path_ + "': it is a FIFO");
+  std::filesystem::remove(path_);
+  std::filesystem::create_directory(path_);
+  EXPECT_MESSAGE(Journal(output_, "me", true), "it is a folder");
+  std::filesystem::remove(path_);
+  std::ofstream(folder_ / "config") << "x = 1";
+  std::filesystem::create_symlink("config", path_);
+  EXPECT_MESSAGE(Journal(output_, "me", true), "is no journal");
+  std::ifstream config(folder_ / "config");
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(config), {}), "x = 1");
+}
+
+TEST_F(JournalTest, BehindALinkIsRemovedFromWhereItIs) {
+  std::filesystem::create_symlink("elsewhere", path_);
+  Journal journal(output_, "me", false);
+  journal.append(key_of(1), payload_of(1));
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "elsewhere"));
+  journal.finish();
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "elsewhere"));
 }
 
 // A process that is killed while it appends: what it said was there is there.

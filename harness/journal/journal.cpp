@@ -38,7 +38,8 @@ std::uint64_t checksum_of(const Key& key, std::span<const std::byte> payload) {
 
 }  // namespace
 
-Journal::Journal(const std::string& output, const std::string& producer, bool resume) : path_(path_of(output)) {
+Journal::Journal(const std::string& output, const std::string& producer, bool resume)
+    : path_(check_replaceable(path_of(output))) {
   while (!open_locked(output)) {
   }
   read(producer, resume);
@@ -99,7 +100,8 @@ void Journal::read(const std::string& producer, bool resume) {
     end_ += sizeof header + header.bytes;
   }
   found_at_start_ = payloads_.size();
-  if (!resume && found_at_start_ > 0) {
+  bytes_left_out_ = content.size() - end_;
+  if (!resume && content.size() > start.size()) {
     throw Error("an interrupted run has left '" + path_ + "'",
                 fmt::format("{} results of it are there", found_at_start_),
                 "add --resume to go on with it, or delete the file to begin anew");
