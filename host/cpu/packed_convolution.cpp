@@ -356,7 +356,9 @@ void PackedConvolution::run_dense(const Strip& strip, const ConvolutionOutput& o
     for (int group = 0; group < groups_; ++group) {
       task.weights = weights_.as<char>() + group * group_weight_bytes_;
       task.bias = bias_.data() + std::size_t(group) * group_filters_padded_;
-      task.multipliers = multipliers_.data() + std::size_t(group) * group_filters_padded_;
+      if (!multipliers_.empty()) {  // of integers
+        task.multipliers = multipliers_.data() + std::size_t(group) * group_filters_padded_;
+      }
       task.output = first_output + std::size_t(group) * task.filters * element_size;
       kernels_->dense(task);
       for (int i = 0; i < task.pixel_groups; ++i) pixels[i] += group_bytes;
