@@ -11,6 +11,7 @@
 #include "harness/ranks/mpi_calls.hpp"
 #include "harness/ranks/ranks.hpp"
 #include "host/base/error.hpp"
+#include "host/base/parallel.hpp"
 
 namespace bitcluster {
 namespace {
@@ -44,7 +45,7 @@ class Coordinator {
         count(task);
       }
     }
-    if (open_ > 0) thread_ = std::thread([this] { serve(); });
+    if (open_ > 0) thread_ = start_thread([this] { serve(); });
   }
   /// Without a wait() the root has failed, which is the end of the other ranks: they get no more answers.
   ~Coordinator() {
