@@ -13,6 +13,7 @@
 #include "harness/scoring/evaluator.hpp"
 #include "harness/study/config.hpp"
 #include "host/base/error.hpp"
+#include "host/base/printable.hpp"
 #include "host/weights/preparation.hpp"
 
 namespace bitcluster {
@@ -124,7 +125,7 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
   files.check_unchanged(ranks);
   finish_results(ranks, options.output, results);
   if (!ranks.root()) return;
-  fmt::print("{}, {} weights", network.name, options.weights);
+  fmt::print("{}, {} weights", printable(network.name), options.weights);
   if (options.weights != "float") fmt::print(" ({:.3f} {} terms each)", row.terms_mean, row.encoding);
   fmt::print(", split {}, {} images: top-1 {:.2f} %, top-5 {:.2f} %, cross entropy {:.4f} nat, {:.1f} images/s\n",
              options.split, accuracy.images, 100 * accuracy.top1, 100 * accuracy.top5, accuracy.cross_entropy,

@@ -3,6 +3,7 @@
 #include "harness/program/commands.hpp"
 #include "harness/program/input_files.hpp"
 #include "harness/program/results_output.hpp"
+#include "host/base/printable.hpp"
 #include "host/onnx/import.hpp"
 #include "host/results/build_rows.hpp"
 #include "host/results/report.hpp"
@@ -20,8 +21,8 @@ void inspect(const Ranks& ranks, const InspectOptions& options) {
   finish_results(ranks, options.output, results);
   if (!ranks.root()) return;
   const Shape& input = network.input();
-  fmt::print("{}: input {} x {} x {}, {} classes\n\n{}", network.name, input.channels, input.height, input.width,
-             network.classes(), format_summary(results, TableFormat::text));
+  fmt::print("{}: input {} x {} x {}, {} classes\n\n{}", printable(network.name), input.channels, input.height,
+             input.width, network.classes(), format_summary(results, TableFormat::text));
   std::int64_t weights = 0, macs = 0;
   for (const LayerRow& layer : results.layers) {
     weights += layer.weights;

@@ -7,6 +7,8 @@
 #include <cstdlib>
 
 #include "harness/ranks/mpi_calls.hpp"
+#include "host/base/parallel.hpp"
+#include "host/base/printable.hpp"
 
 namespace bitcluster {
 namespace {
@@ -21,7 +23,7 @@ constexpr std::chrono::seconds longest_wait{30};
 }  // namespace
 
 FailureDesk::FailureDesk(int rank, int size) : rank_(rank), size_(size) {
-  if (rank_ == 0 && size_ > 1) listener_ = std::thread([this] { listen(); });
+  if (rank_ == 0 && size_ > 1) listener_ = start_thread([this] { listen(); });
 }
 
 FailureDesk::~FailureDesk() {
@@ -68,7 +70,7 @@ void FailureDesk::wait_for_root(const std::string& message) {
 
 void FailureDesk::print(const std::string& message) {
   printing_.lock();
-  fmt::print(stderr, "{}\n", message);
+  fmt::print(stderr, "{}\n", printable(message));
   end_ranks(size_);
 }
 

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "host/base/printable.hpp"
+
 namespace bitcluster {
 namespace {
 
@@ -18,10 +20,10 @@ std::string duration(double seconds) {
 
 }  // namespace
 
-Progress::Progress(bool visible, std::string label, double total)
+Progress::Progress(bool visible, const std::string& label, double total)
     : visible_(visible),
       terminal_(isatty(STDERR_FILENO)),
-      label_(std::move(label)),
+      label_(printable(label)),
       total_(total),
       start_(std::chrono::steady_clock::now()),
       last_shown_(start_) {

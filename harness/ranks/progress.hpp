@@ -9,7 +9,7 @@ namespace bitcluster {
 /// left is elapsed time x remaining work / done work. Silent on ranks that are not asked to show anything.
 class Progress {
  public:
-  Progress(bool visible, std::string label, double total);
+  Progress(bool visible, const std::string& label, double total);
   ~Progress();
 
   void update(double done);

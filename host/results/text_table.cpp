@@ -8,6 +8,8 @@
 #include <iterator>
 #include <sstream>
 
+#include "host/base/printable.hpp"
+
 namespace bitcluster {
 namespace {
 
@@ -56,9 +58,9 @@ std::string markdown_row(const std::vector<std::string>& cells) {
   std::string line = "|";
   for (const std::string& cell : cells) {
     std::string safe;
-    for (const char byte : cell) {
+    for (const char byte : printable(cell)) {
       if (byte == '|') safe += '\\';
-      safe += byte == '\n' ? ' ' : byte;
+      safe += byte;
     }
     line += fmt::format(" {} |", safe);
   }
@@ -68,7 +70,7 @@ std::string markdown_row(const std::vector<std::string>& cells) {
 }  // namespace
 
 std::string wrapped(const std::string& text) {
-  std::istringstream words(text);
+  std::istringstream words(printable(text));
   std::string lines, line, word;
   while (words >> word) {
     while (word.size() > text_width - 2) {  // no space to break at
@@ -88,7 +90,11 @@ std::string wrapped(const std::string& text) {
   return lines;
 }
 
-std::string to_text(const TextTable& table) {
+std::string to_text(const TextTable& of) {
+  TextTable table = of;
+  for (auto& row : table.rows) {
+    for (std::string& cell : row) cell = printable(cell);
+  }
   const std::vector<std::size_t> widths = column_widths(table);
   const auto row_text = [&](const std::vector<std::string>& cells) {
     std::string line;
@@ -113,7 +119,7 @@ std::string to_markdown(const TextTable& table) {
   for (std::size_t c = 0; c < table.headers.size(); ++c) text += c < table.names ? " :--- |" : " ---: |";
   text += "\n";
   for (const auto& row : table.rows) text += markdown_row(row);
-  for (const std::string& note : table.notes) text += fmt::format("\n{}\n", note);
+  for (const std::string& note : table.notes) text += fmt::format("\n{}\n", printable(note));
   return text + "\n";
 }
 
@@ -131,8 +137,9 @@ std::string csv_cell(double value) {
   return {buffer, std::to_chars(buffer, buffer + sizeof(buffer), value).ptr};  // fmt ends whole numbers in .0
 }
 
-std::string csv_cell(const std::string& text) {
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+std::string csv_cell(const std::string& of) {
+  const std::string text = printable(of);
+  if (text.find_first_of(",\"") == std::string::npos) return text;
   std::string quoted(1, '"');
   for (const char byte : text) quoted.append(byte == '"' ? 2 : 1, byte);
   return quoted + '"';

@@ -7,6 +7,8 @@
 
 namespace bitcluster {
 
+// Names come from files: all that is made here is printable() (host/base/printable.hpp).
+
 /// A table of cells as text, to be printed: columns of names on the left edge of their width, numbers on the right.
 struct TextTable {
   std::string title;
