@@ -6,6 +6,7 @@
 #include <memory>
 #include <ranges>
 #include <set>
+#include <system_error>
 
 #include "harness/journal/journal.hpp"
 #include "harness/plan/plan.hpp"
@@ -127,8 +128,11 @@ bool print_complete(const Ranks& ranks, const StudyOptions& options, const Confi
                     const std::vector<InputRow>& inputs) {
   std::byte complete{0};
   ranks.on_root([&] {
-    if (!options.resume || !std::filesystem::exists(options.output)) return;
-    if (std::filesystem::exists(Journal::path_of(options.output))) return;
+    const auto is_there = [](const std::string& path) {
+      std::error_code none;  // what else is wrong with the name, opening it says
+      return std::filesystem::exists(path, none);
+    };
+    if (!options.resume || !is_there(options.output) || is_there(Journal::path_of(options.output))) return;
     const Results results = read_results(options.output);
     const std::string why = outdated(results, config, stages, inputs);
     if (why.empty()) {
@@ -151,6 +155,12 @@ std::unique_ptr<Journal> open_journal(const Ranks& ranks, const StudyOptions& op
     if (journal->found_at_start() > 0) {
       fmt::print(stderr, "bitcluster: going on with '{}': {} results are known\n", options.output,
                  journal->found_at_start());
+    }
+    if (journal->bytes_left_out() > 0) {
+      fmt::print(
+          stderr,
+          "bitcluster: the last {} bytes of '{}' are cut off or damaged: what they recorded is worked out anew\n",
+          journal->bytes_left_out(), Journal::path_of(options.output));
     }
   });
   return journal;

@@ -3,6 +3,7 @@
 #include "harness/program/commands.hpp"
 #include "harness/study/config.hpp"
 #include "host/base/error.hpp"
+#include "host/files/posix_file.hpp"
 #include "host/results/file.hpp"
 #include "host/results/merge.hpp"
 #include "host/results/report.hpp"
@@ -13,6 +14,7 @@ namespace bitcluster {
 void table(const Ranks& ranks, const TableOptions& options) {
   if (!ranks.root()) return;
   const std::vector<std::string>& files = options.results;
+  for (const std::string& file : files) check_input(file);
   Results results = files.size() == 1 ? read_results(files[0]) : merge_results(files);
   if (files.size() > 1) {
     const std::string& config = results.provenance.config;  // none in results of a trace

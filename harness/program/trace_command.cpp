@@ -15,6 +15,7 @@
 #include "host/data/trace.hpp"
 #include "host/emulation/design.hpp"
 #include "host/emulation/shift_and_add.hpp"
+#include "host/files/posix_file.hpp"
 #include "host/results/build_rows.hpp"
 #include "host/results/report.hpp"
 #include "host/results/summary.hpp"
@@ -75,6 +76,7 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
   files.add("trace", options.trace);
   for (const std::string& path : options.designs) files.add_accelerator(path);
   const Basis basis{throughput_basis, load_accelerators(options.designs)};
+  check_input(options.trace);
   const Devices devices = make_devices(ranks, options.backend);
   Results results = start_results(ranks, options.output, devices.backends[0]->description());
   results.inputs = files.rows(ranks);
