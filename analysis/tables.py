@@ -11,6 +11,7 @@ The tables as a researcher reads them come from `bitcluster table results.h5`.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -29,12 +30,19 @@ RATIOS = [f"{name}_{side}" for side in ("m_bc", "l_bc")
 KEY = ["model", "basis", "accelerator", "assignment"]
 
 
+def printable(value: object) -> object:
+    """A text as it may reach a terminal, on one line: what is not printable is escaped. Others as they are."""
+    if not isinstance(value, str):
+        return value
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
+
+
 def to_markdown(table: pd.DataFrame) -> str:
     """The table with numbers in six digits; not available is an empty cell."""
     def text(value: object) -> str:
         if isinstance(value, float):
             return f"{value:.6g}" if np.isfinite(value) else ""
-        return str(value).replace("|", "\\|").replace("\n", " ")
+        return str(value).replace("|", "\\|")
 
     names = [table[column].dtype == object for column in table.columns]
     rows = [list(table.columns), [":---" if name else "---:" for name in names]]
@@ -124,12 +132,21 @@ def main() -> int:
         return 1
     if arguments.check:
         problems = check(results)
-        print(*problems, sep="\n", file=sys.stderr, end="\n" if problems else "")
-        print(f"{len(problems)} differences between what is stored and what /emulation gives")
-        return 1 if problems else 0
-    table = results[arguments.table]
-    print(table.to_csv(index=False) if arguments.format == "csv" else to_markdown(table), end="")
-    return 0
+        print(*map(printable, problems), sep="\n", file=sys.stderr, end="\n" if problems else "")
+        text = f"{len(problems)} differences between what is stored and what /emulation gives\n"
+    else:
+        problems = []
+        table = results[arguments.table].rename(columns=printable)
+        for name in table.columns[table.dtypes == object]:
+            table[name] = table[name].map(printable)
+        text = table.to_csv(index=False) if arguments.format == "csv" else to_markdown(table)
+    try:
+        print(text, end="", flush=True)
+    except OSError as error:
+        print(f"tables.py: cannot print to the standard output: {error}; free some space or print elsewhere", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left to flush at the end
+        return 1
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

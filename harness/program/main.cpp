@@ -1,17 +1,25 @@
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
 #include <functional>
+#include <sstream>
+#include <string>
+#include <system_error>
 
 #include "harness/program/commands.hpp"
 #include "harness/program/version.hpp"
 #include "harness/ranks/interruption.hpp"
 #include "harness/ranks/ranks.hpp"
 #include "host/base/closest.hpp"
+#include "host/base/error.hpp"
 #include "host/base/huge_pages.hpp"
 #include "host/base/parallel.hpp"
+#include "host/base/printable.hpp"
+#include "host/files/posix_file.hpp"
 
 namespace {
 
@@ -207,14 +215,54 @@ struct CommandLine {
   }
 };
 
+/// Streams that are closed at the start get a file that cannot be written, so that no other file takes their place and
+/// what is printed to them fails.
+void occupy_standard_streams() {
+  while (true) {
+    const int opened = open("/dev/null", O_RDONLY);
+    if (opened < 0) return;
+    if (opened > STDERR_FILENO) {
+      close(opened);
+      return;
+    }
+  }
+}
+
+/// What was printed has not all arrived, on a full disk for one.
+Error printing_failure(const std::string& reason) {
+  return Error("cannot print to the standard output", reason,
+               "free some space or print elsewhere; a results file that was asked for is complete");
+}
+
+void finish_printing() {
+  if (std::fflush(stdout) != 0) throw printing_failure(system_reason());
+  if (std::ferror(stdout)) throw printing_failure("writing to it fails");
+}
+
+/// Help, the version, or what is wrong with the arguments. Returns the status to end with.
+int explain(const CommandLine& line, const CLI::ParseError& error) {
+  std::ostringstream out, wrong;
+  const int status = line.app.exit(error, out, wrong);
+  fmt::print(stderr, "{}", wrong.str());
+  if (std::fputs(out.str().c_str(), stdout) < 0) throw printing_failure(system_reason());
+  finish_printing();
+  return status;
+}
+
 /// The program's exit status.
 int run_command(const CommandLine& line, const Ranks& ranks) {
   try {
-    set_thread_count(line.threads > 0 ? line.threads : ranks.fair_threads());
+    const int threads = line.threads > 0 ? line.threads : ranks.fair_threads();
+    check_threads(threads);
+    set_thread_count(threads);
     line.command(ranks);
+    finish_printing();
   } catch (const Interrupted& interrupted) {
     if (ranks.root()) fmt::print(stderr, "bitcluster: {}\n", interrupted.what());
     return interrupted_status;
+  } catch (const std::system_error& error) {  // {fmt} throws it while a command prints
+    if (std::ferror(stdout)) ranks.fail(printing_failure(error.code().message()));
+    ranks.fail(error);
   } catch (const std::exception& error) {
     ranks.fail(error);
   }
@@ -225,19 +273,20 @@ int run_command(const CommandLine& line, const Ranks& ranks) {
 
 int main(int argc, char** argv) {
   use_huge_pages(argv);
-  CommandLine line;
+  occupy_standard_streams();
   try {
-    line.app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return line.app.exit(error);
-  }
-  try {
+    CommandLine line;
+    try {
+      line.app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+      return explain(line, error);
+    }
     const Ranks ranks(argc, argv);
     return run_command(line, ranks);
   } catch (const SharedFailure&) {
     return 0;  // any other status could end the root, which says why there are no ranks, before it has done so
   } catch (const std::exception& error) {
-    fmt::print(stderr, "bitcluster: error: {}\n", error.what());
+    fmt::print(stderr, "bitcluster: error: {}\n", printable(error.what()));
     return 1;
   }
 }
