@@ -46,7 +46,7 @@ Evaluated quantized(const Ranks& ranks, const SharedInputs& inputs, const Datase
   }
   const std::vector<float> input_table = data.input_table();
   const auto seen = inputs.images(data, options.calibration_split, 0, network);
-  constexpr double usual_percentile = Config::CalibrationOptions().percentile;
+  const double usual_percentile = Config::CalibrationOptions().percentile;
   const Calibration calibration =
       calibrate(ranks, network, *seen, input_table, calibration_method_from_string(options.calibration),
                 options.percentile.value_or(usual_percentile));
