@@ -125,15 +125,20 @@ def pack(arguments: argparse.Namespace) -> int:
     images = list_images(arguments.folder, names)
     if arguments.limit:
         images = images[:arguments.limit]
-    if not arguments.output.absolute().parent.is_dir() or arguments.output.is_dir():
-        raise PackError(f"cannot write '{arguments.output}': its folder does not exist or it is a folder; "
-                        "choose another output file")
-    temporary = arguments.output.with_name(f"{arguments.output.name}.{os.getpid()}.partial")
+    output = arguments.output.resolve()  # behind symbolic links, which stay
+    if output.exists() and not output.is_file():
+        raise PackError(f"cannot write '{arguments.output}': it is a folder, a device or a FIFO; choose another output file")
+    if not output.parent.is_dir():
+        raise PackError(f"cannot write '{arguments.output}': its folder does not exist; choose another output file")
+    inputs = [image for image, _ in images] + ([arguments.classes] if arguments.classes else [])
+    if output.exists() and any(output.samefile(path) for path in inputs):
+        raise PackError(f"cannot write '{arguments.output}': it is an input; choose another output file")
+    temporary = output.with_name(f"{output.name}.{os.getpid()}.partial")
     try:
         write_images(temporary, images, names, arguments)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        temporary.replace(arguments.output)
+        temporary.replace(output)
     except (OSError, RuntimeError) as error:  # h5py gives RuntimeError where closing fails
         raise PackError(f"cannot write '{arguments.output}': {error}; free some space or choose another output "
                         "file") from error

@@ -306,6 +306,23 @@ def test_pack_names_what_it_cannot_use_and_leaves_nothing(folder: Path, tmp_path
     assert "b/2.png" in fails(folder, output, "--resize", 0, "--crop", 7)
 
 
+def test_pack_replaces_a_file_and_no_input(folder: Path, tmp_path: Path) -> None:
+    def pack(output: Path, *arguments: object) -> str:
+        return run("pack_images.py", folder, output, "--resize", 0, "--crop", 7, *arguments).stderr
+
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link.h5").symlink_to("there/p.h5")
+    for _ in range(2):
+        pack(tmp_path / "link.h5")
+        assert (tmp_path / "link.h5").is_symlink() and [path.name for path in (tmp_path / "there").iterdir()] == ["p.h5"]
+    os.mkfifo(tmp_path / "fifo")
+    assert "it is a folder, a device or a FIFO" in pack(tmp_path / "fifo") and (tmp_path / "fifo").is_fifo()
+    (tmp_path / "classes").write_text("a\nb\nc\n")
+    for path in (folder / "a/1.png", tmp_path / "classes"):
+        before = path.read_bytes()
+        assert "it is an input" in pack(path, "--classes", tmp_path / "classes") and path.read_bytes() == before
+
+
 def test_pack_on_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     save_image(tmp_path / "images/a/1.png", made_pixels(200, 200, 1))
     command = f"ulimit -f 50; {sys.executable} {ROOT}/analysis/pack_images.py {tmp_path}/images {tmp_path}/p.h5 --resize 0"
