@@ -3,10 +3,17 @@
 
     analysis/pack_images.py imagenet/val val.h5 --classes synsets.txt --resize 256 --crop 224
 
-Images: uint8 (n, crop, crop, 3), RGB, one chunk with a checksum each; labels: int32 (n). The classes are numbered in the
-order of the sorted folder names, or of the lines of --classes (first word of each line: the folder). Images are stored
-in turn over the classes (the first of every class, then the second of every class, ...), so that any first part of the
-file has all classes alike. Resizing and cropping follow torchvision's Resize and CenterCrop.
+Images: uint8 (n, crop, crop, 3), RGB, one chunk with a checksum each; labels: int32 (n). The classes are numbered in
+the order of the sorted folder names, or of the lines of --classes (UTF-8; every line begins with a folder's name, what
+follows after a space, comma or semicolon is not read; classes without images keep their number). Images are stored in
+turn over the classes (the first of every class, then the second of every class, ...), so that any first part of the
+file has all classes alike.
+
+Files are found and decoded as torchvision's ImageFolder does, folders within a class included: alpha is dropped, an
+orientation in EXIF is not applied. Resizing and cropping follow its Resize and CenterCrop. Hidden files and folders are
+left out; what is not packed is counted on stderr. Refused are classes without images (unless --classes names them),
+images that cannot be decoded whole, and those of more than 8 bits per channel in which torchvision would cut all above
+255 to white (16-bit gray, whole numbers, floats).
 """
 
 from __future__ import annotations
@@ -14,8 +21,10 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import re
 import sys
 import time
+from collections import Counter, defaultdict
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -24,58 +33,135 @@ import h5py
 import numpy as np
 from PIL import Image
 
-SUFFIXES = {".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}  # torchvision's IMG_EXTENSIONS
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+# besides names with a dot: what macOS, Synology and Windows put beside the user's own files
+HIDDEN = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+HEADINGS = {"class", "classes", "folder", "id", "label", "labels", "name", "synset", "wnid"}  # of a table of classes
+
+Skipped = dict[str, list[Path]]  # kind of what is not packed: which
 
 
 class PackError(Exception):
     """Input that cannot be packed; the message says why and what to do."""
 
 
-def class_names(folder: Path, classes: Path | None) -> list[str]:
-    """Folder names in class order."""
+def is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in HIDDEN
+
+
+def class_folders(folder: Path, skipped: Skipped) -> list[str]:
+    """Names of the folders in `folder`, sorted."""
     if not folder.is_dir():
-        raise PackError(f"cannot read '{folder}': there is no such folder; give a folder with one folder per class")
-    found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+        why = "it is not a folder" if folder.exists() else "there is no such folder"
+        raise PackError(f"cannot read '{folder}': {why}; give a folder with one folder per class")
+    found = []
+    for entry in sorted(folder.iterdir()):
+        if is_hidden(entry.name):
+            skipped["hidden"].append(entry)
+        elif entry.is_dir():
+            found.append(entry.name)
+        else:
+            skipped["beside the class folders"].append(entry)
     if not found:
         raise PackError(f"cannot read '{folder}': it holds no folders; give a folder with one folder per class")
-    if classes is None:
-        return found
+    return found
+
+
+def folder_of(line: str, found: set[str]) -> str:
+    """Which folder a line of --classes names: its longest beginning that one is called, else its first word."""
+    line = line.strip()
+    ends = [match.start() for match in re.finditer(r"[\s,;]|$", line)]
+    for end in reversed(ends):
+        if (name := line[:end].strip('"')) in found:
+            return name
+    quoted, word = re.match(r'"([^"]*)"|([^\s,;]*)', line).groups()
+    return word if quoted is None else quoted
+
+
+def read_classes(path: Path, folder: Path, found: list[str]) -> list[str]:
+    """Folder names in the order of the lines of a file. found: those that are there, all of which it must name."""
     try:
-        names = [line.split()[0] for line in classes.read_text().splitlines() if line.strip()]
+        content = path.read_bytes()
+        is_utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))  # its byte order mark, as Windows writes it
+        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except OSError as error:
-        raise PackError(f"cannot read '{classes}': {error.strerror}; check the path") from error
-    if len(set(names)) != len(names):
-        raise PackError(f"cannot use '{classes}': a class stands there twice; remove one")
-    unknown = sorted(set(found) - set(names))
-    if unknown:
-        raise PackError(f"cannot use '{classes}': it does not name the folder '{unknown[0]}' of '{folder}'; "
+        raise PackError(f"cannot read '{path}': {error.strerror}; check the path") from error
+    except UnicodeDecodeError as error:
+        line = content[:error.start].count(b"\n") + 1
+        raise PackError(f"cannot read '{path}': line {line} is not UTF-8; save the file in this encoding") from error
+    names = [folder_of(line, set(found)) for line in re.split(r"\r\n|\r|\n", text) if line.strip()]
+    if twice := [name for name, lines in Counter(names).items() if lines > 1]:
+        raise PackError(f"cannot use '{path}': class '{twice[0]}' stands there twice; remove one")
+    if unknown := sorted(set(found) - set(names)):
+        raise PackError(f"cannot use '{path}': it does not name the folder '{unknown[0]}' of '{folder}'; "
                         "add it or move the folder away")
+    absent = set(names) - set(found)
+    if names[0] in absent and (len(absent) == 1 or names[0].lower() in HEADINGS):
+        raise PackError(f"cannot use '{path}': '{names[0]}' of its first line looks like a heading, since '{folder}' "
+                        "has no such folder; remove the line, or make an empty folder of that name if it is class 0")
     return names
 
 
-def list_images(folder: Path, names: list[str]) -> list[tuple[Path, int]]:
-    """Files and labels, in turn over the classes."""
-    per_class = []
-    for label, name in enumerate(names):
-        entries = (folder / name).iterdir() if (folder / name).is_dir() else []
-        per_class.append([(path, label) for path in sorted(entries) if path.suffix.lower() in SUFFIXES])
-    images = [image for turn in zip_longest(*per_class) for image in turn if image is not None]
-    if not images:
-        raise PackError(f"cannot pack '{folder}': its folders hold no images; known are {', '.join(sorted(SUFFIXES))}")
-    return images
+def class_images(folder: Path, skipped: Skipped) -> list[Path]:
+    """The images in a folder and those within it, in torchvision's order."""
+    images, seen = [], set()
+
+    def refuse(error: OSError) -> None:
+        raise PackError(f"cannot read '{error.filename}': {error.strerror}; check its permissions") from error
+
+    for root, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        if (real := os.path.realpath(root)) in seen:
+            raise PackError(f"cannot read '{root}': it is the same folder as another of its class; remove the link")
+        seen.add(real)
+        skipped["hidden"] += [Path(root, name) for name in folders if is_hidden(name)]
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        for path in (Path(root, name) for name in files):
+            if is_hidden(path.name):
+                skipped["hidden"].append(path)
+            elif path.suffix.lower() not in SUFFIXES:
+                skipped[path.suffix.lower() or "without a suffix"].append(path)
+            elif not path.is_file():
+                raise PackError(f"cannot read image '{path}': there is no file behind it; remove it")
+            else:
+                images.append(path)
+    return sorted(images, key=lambda path: (str(path.parent), path.name))
+
+
+def list_images(folder: Path, names: list[str], found: list[str], named: bool,
+                skipped: Skipped) -> list[tuple[Path, int]]:
+    """Files and labels, in turn over the classes. named: by the user, who may name classes without images."""
+    there = set(found)
+    per_class = [class_images(folder / name, skipped) if name in there else [] for name in names]
+    known = f"known are {', '.join(sorted(SUFFIXES))}"
+    empty = [name for name, files in zip(names, per_class) if not files]
+    if len(empty) == len(names):
+        raise PackError(f"cannot pack '{folder}': its folders hold no images; {known}")
+    if empty and not named:
+        raise PackError(f"cannot pack '{folder}': its folder '{empty[0]}' holds no images ({known}), but would be "
+                        f"class {names.index(empty[0])}; move it away, or list all classes in a file for --classes")
+    if empty:
+        report(f"{len(empty)} of {len(names)} classes have no images, first '{empty[0]}'")
+    labelled = [[(path, label) for path in files] for label, files in enumerate(per_class)]
+    return [image for turn in zip_longest(*labelled) for image in turn if image is not None]
 
 
 def decode(path: Path, resize: int, crop: int, interpolation: str) -> np.ndarray | str:
     """One image as uint8 (h, w, 3), or why it cannot be used."""
     try:
         with Image.open(path) as file:
+            if file.mode.startswith(("I", "F")):
+                return (f"cannot use image '{path}': it has more than 8 bits per channel (mode {file.mode}), and all "
+                        "above 255 would become white; save it with 8 bits")
             image = file.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return f"cannot read image '{path}': {error}; replace or remove it"
+    except Exception as error:  # a damaged file can be anything to the decoder that believes it
+        return f"cannot read image '{path}': {error or type(error).__name__}; replace or remove it"
     if resize and min(image.size) != resize:
         short, long = min(image.size), max(image.size)
         other = int(resize * long / short)
+        if resize * other > Image.MAX_IMAGE_PIXELS:
+            return (f"cannot resize image '{path}': {image.width} x {image.height} would become {resize} x {other} or "
+                    f"so, more than {Image.MAX_IMAGE_PIXELS} pixels; crop it first")
         size = (resize, other) if image.width <= image.height else (other, resize)
         image = image.resize(size, INTERPOLATIONS[interpolation])
     if crop:
@@ -112,27 +198,40 @@ def write_images(path: Path, images: list[tuple[Path, int]], names: list[str],
         labels = file.create_dataset("labels", data=np.array([label for _, label in images], np.int32))
         labels.attrs["unit"] = np.bytes_("1")
         labels.attrs["description"] = np.bytes_("class of every image: index into classes")
-        file.create_dataset("classes", data=np.array([name.encode() for name in names]))
+        file.create_dataset("classes", data=np.array([os.fsencode(name) for name in names]))
         for name in ("resize", "crop", "interpolation"):
             value = getattr(arguments, name)
             file.attrs[name] = np.bytes_(value) if isinstance(value, str) else value
         file.flush()
 
 
-def pack(arguments: argparse.Namespace) -> int:
-    """Packs the folder; returns how many images. The output's name never holds a partial file."""
-    names = class_names(arguments.folder, arguments.classes)
-    images = list_images(arguments.folder, names)
+def report(text: str) -> None:
+    """A line on stderr; file names may hold what a terminal would obey."""
+    line = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+    print(f"pack_images.py: {line}", file=sys.stderr, flush=True)
+
+
+def pack(arguments: argparse.Namespace) -> str:
+    """Packs the folder; returns how much. The output's name never holds a partial file."""
+    skipped: Skipped = defaultdict(list)
+    folder, classes, output = arguments.folder, arguments.classes, arguments.output
+    found = class_folders(folder, skipped)
+    names = read_classes(classes, folder, found) if classes else found
+    images = list_images(folder, names, found, classes is not None, skipped)
+    for kind, paths in sorted(skipped.items()):
+        if paths:
+            report(f"not packed: {len(paths)} {kind}, first '{paths[0]}'")
+    if arguments.limit > len(images):
+        raise PackError(f"cannot pack {arguments.limit} images: '{folder}' has {len(images)}; lower --limit")
     if arguments.limit:
         images = images[:arguments.limit]
-    output = arguments.output.resolve()  # behind symbolic links, which stay
-    if output.exists() and not output.is_file():
-        raise PackError(f"cannot write '{arguments.output}': it is a folder, a device or a FIFO; choose another output file")
-    if not output.parent.is_dir():
-        raise PackError(f"cannot write '{arguments.output}': its folder does not exist; choose another output file")
-    inputs = [image for image, _ in images] + ([arguments.classes] if arguments.classes else [])
-    if output.exists() and any(output.samefile(path) for path in inputs):
-        raise PackError(f"cannot write '{arguments.output}': it is an input; choose another output file")
+    if not output.absolute().parent.is_dir() or (output.exists() and not output.is_file()):
+        raise PackError(f"cannot write '{output}': its folder does not exist or it is no regular file; "
+                        "choose another output file")
+    output = output.resolve()  # what a link leads to is replaced, not the link
+    inputs = [path for path, _ in images if path.name == output.name] + ([classes] if classes else [])
+    if output.exists() and any(path.samefile(output) for path in inputs):
+        raise PackError(f"cannot write '{output}': it is one of the inputs; choose another output file")
     temporary = output.with_name(f"{output.name}.{os.getpid()}.partial")
     try:
         write_images(temporary, images, names, arguments)
@@ -140,11 +239,11 @@ def pack(arguments: argparse.Namespace) -> int:
             os.fsync(file.fileno())
         temporary.replace(output)
     except (OSError, RuntimeError) as error:  # h5py gives RuntimeError where closing fails
-        raise PackError(f"cannot write '{arguments.output}': {error}; free some space or choose another output "
+        raise PackError(f"cannot write '{output}': {error}; free some space or choose another output "
                         "file") from error
     finally:
         temporary.unlink(missing_ok=True)
-    return len(images)
+    return f"{len(images)} images of {len(names)} classes"
 
 
 def _whole_number(text: str) -> int:
@@ -158,7 +257,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder with one folder of images per class")
     parser.add_argument("output", type=Path, help="HDF5 file to write")
-    parser.add_argument("--classes", type=Path, help="class order: first word of each line is the folder's name")
+    parser.add_argument("--classes", type=Path, help="file with the class order: each line begins with a folder's name")
     parser.add_argument("--resize", type=_whole_number, default=256, metavar="SHORT_SIDE",
                         help="short side before cropping (default 256; 0: leave the size)")
     parser.add_argument("--crop", type=_whole_number, default=224, metavar="SIZE",
@@ -170,11 +269,11 @@ def main() -> int:
     arguments = parser.parse_args()
     arguments.processes = arguments.processes or len(os.sched_getaffinity(0))
     try:
-        count = pack(arguments)
+        packed = pack(arguments)
     except PackError as error:
-        print(f"pack_images.py: {error}", file=sys.stderr, flush=True)
+        report(str(error))
         os._exit(1)  # HDF5 crashes in its own clean-up after a full disk; nothing else is left to do
-    print(f"{arguments.output}: {count} images")
+    print(f"{arguments.output}: {packed}")
     return 0
 
 

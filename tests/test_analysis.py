@@ -1,8 +1,7 @@
-"""Tests of analysis/results.py, tables.py and pack_images.py."""
+"""Tests of analysis/results.py and tables.py."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,13 +9,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from PIL import Image
 
 import results
 import tables
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = Path(os.environ.get("BITCLUSTER_SHARED", ROOT.parent / "shared"))
 NAN = float("nan")
 
 EVALUATIONS = ["model", "assignment", "split", "top1"]
@@ -222,126 +219,3 @@ def test_check_knows_that_speed_is_time(sample: Path) -> None:
         file["accelerators/clock_ghz"][0] = 4.
     problems = tables.check(results.load(sample))
     assert problems and all("Stripes" in problem and "speedup" in problem for problem in problems)
-
-
-# ---- pack_images.py
-
-
-def save_image(path: Path, pixels: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-
-
-def made_pixels(height: int, width: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    for seed, name in enumerate(["b/1.png", "b/2.png", "b/3.png", "a/1.png", "c/1.png", "c/2.png"]):
-        save_image(tmp_path / "images" / name, made_pixels(12, 15, seed))
-    return tmp_path / "images"
-
-
-def test_pack_orders_classes_and_takes_turns(folder: Path, tmp_path: Path) -> None:
-    done = run("pack_images.py", folder, tmp_path / "p.h5", "--resize", 0, "--crop", 7)
-    assert done.returncode == 0, done.stderr
-    assert "6 of 6 images" in done.stderr
-    with h5py.File(tmp_path / "p.h5") as file:
-        assert file["images"].shape == (6, 7, 7, 3) and file["images"].dtype == np.uint8
-        assert file["images"].chunks == (1, 7, 7, 3) and file["images"].fletcher32
-        assert file["labels"].dtype == np.int32
-        assert file["labels"][:].tolist() == [0, 1, 2, 1, 2, 1]
-        assert file["classes"][:].tolist() == [b"a", b"b", b"c"]
-        assert file.attrs["crop"] == 7 and file.attrs["resize"] == 0
-        # centre of 12 x 15: round half to even, as torchvision, gives rows 2..8 and columns 4..10
-        assert np.array_equal(file["images"][0], made_pixels(12, 15, 3)[2:9, 4:11])
-        assert np.array_equal(file["images"][3], made_pixels(12, 15, 1)[2:9, 4:11])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "p.h5"]
-
-
-def test_pack_follows_a_class_list_and_a_limit(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "classes.txt").write_text("c third letter\nnone not there\nb\na\n")
-    done = run("pack_images.py", folder, tmp_path / "p.h5", "--resize", 0, "--crop", 0, "--limit", 4, "--classes",
-               tmp_path / "classes.txt")
-    assert done.returncode == 0, done.stderr
-    with h5py.File(tmp_path / "p.h5") as file:
-        assert file["labels"][:].tolist() == [0, 2, 3, 0]
-        assert np.array_equal(file["images"][1], made_pixels(12, 15, 0))
-
-
-@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_pack_resizes_the_short_side(tmp_path: Path, interpolation: str) -> None:
-    save_image(tmp_path / "images/a/wide.png", np.full((20, 45, 3), (10, 20, 30), np.uint8))
-    save_image(tmp_path / "images/a/high.png", np.full((41, 20, 3), (10, 20, 30), np.uint8))
-    save_image(tmp_path / "images/a/gray.png", np.full((30, 30), 99, np.uint8))
-    done = run("pack_images.py", tmp_path / "images", tmp_path / "p.h5", "--resize", 10, "--crop", 10,
-               "--interpolation", interpolation)
-    assert done.returncode == 0, done.stderr
-    with h5py.File(tmp_path / "p.h5") as file:
-        assert np.array_equal(file["images"][0], np.full((10, 10, 3), 99))  # a constant image stays constant
-        assert np.array_equal(file["images"][1], np.full((10, 10, 3), (10, 20, 30)))
-        assert file["images"].shape == (3, 10, 10, 3)
-
-
-def test_pack_names_what_it_cannot_use_and_leaves_nothing(folder: Path, tmp_path: Path) -> None:
-    def fails(*arguments: object) -> str:
-        done = run("pack_images.py", *arguments)
-        assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
-        assert not list(tmp_path.glob("p.h5*"))
-        return done.stderr
-
-    output = tmp_path / "p.h5"
-    assert "no such folder" in fails(tmp_path / "none", output)
-    assert "a/1.png': it is 15 x 12, the crop is 13" in fails(folder, output, "--resize", 0, "--crop", 13)
-    assert "does not exist" in fails(folder, tmp_path / "none" / "p.h5", "--resize", 0, "--crop", 7)
-    (tmp_path / "classes.txt").write_text("a\nb\n")
-    assert "does not name the folder 'c'" in fails(folder, output, "--classes", tmp_path / "classes.txt")
-    save_image(folder / "c/3.png", made_pixels(12, 16, 9))
-    assert "c/3.png': it is 16 x 12" in fails(folder, output, "--resize", 0, "--crop", 0)
-    (folder / "b/2.png").write_bytes(b"no image")
-    assert "b/2.png" in fails(folder, output, "--resize", 0, "--crop", 7)
-    truncated = (folder / "b/1.png").read_bytes()[:-200]
-    (folder / "b/2.png").write_bytes(truncated)
-    assert "b/2.png" in fails(folder, output, "--resize", 0, "--crop", 7)
-
-
-def test_pack_replaces_a_file_and_no_input(folder: Path, tmp_path: Path) -> None:
-    def pack(output: Path, *arguments: object) -> str:
-        return run("pack_images.py", folder, output, "--resize", 0, "--crop", 7, *arguments).stderr
-
-    (tmp_path / "there").mkdir()
-    (tmp_path / "link.h5").symlink_to("there/p.h5")
-    for _ in range(2):
-        pack(tmp_path / "link.h5")
-        assert (tmp_path / "link.h5").is_symlink() and [path.name for path in (tmp_path / "there").iterdir()] == ["p.h5"]
-    os.mkfifo(tmp_path / "fifo")
-    assert "it is a folder, a device or a FIFO" in pack(tmp_path / "fifo") and (tmp_path / "fifo").is_fifo()
-    (tmp_path / "classes").write_text("a\nb\nc\n")
-    for path in (folder / "a/1.png", tmp_path / "classes"):
-        before = path.read_bytes()
-        assert "it is an input" in pack(path, "--classes", tmp_path / "classes") and path.read_bytes() == before
-
-
-def test_pack_on_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
-    save_image(tmp_path / "images/a/1.png", made_pixels(200, 200, 1))
-    command = f"ulimit -f 50; {sys.executable} {ROOT}/analysis/pack_images.py {tmp_path}/images {tmp_path}/p.h5 --resize 0"
-    done = subprocess.run(["bash", "-c", command + " --crop 200"], capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "cannot write" in done.stderr and "Traceback" not in done.stderr, done.stderr
-    assert not list(tmp_path.glob("p.h5*"))
-
-
-def test_pack_of_real_photographs_is_their_centre(tmp_path: Path) -> None:
-    samples = SHARED / "data" / "imagenet_samples"
-    if not samples.is_dir():
-        pytest.skip("no shared folder with sample photographs")
-    done = run("pack_images.py", samples / "val", tmp_path / "p.h5", "--classes", samples / "synsets.txt", "--limit", 40)
-    assert done.returncode == 0, done.stderr
-    with h5py.File(tmp_path / "p.h5") as file:
-        assert file["labels"][:].tolist() == list(range(40))
-        for index, line in enumerate((samples / "synsets.txt").read_text().splitlines()[:40]):
-            path = next((samples / "val" / line.split()[0]).iterdir())
-            pixels = np.asarray(Image.open(path).convert("RGB"))
-            assert min(pixels.shape[:2]) == 256
-            top, left = (int(round((extent - 224) / 2)) for extent in pixels.shape[:2])
-            assert np.array_equal(file["images"][index], pixels[top:top + 224, left:left + 224])
