@@ -1,56 +1,15 @@
 #include <gtest/gtest.h>
-#include <zlib.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 
-#include "host/data/dataset.hpp"
-#include "host/files/hdf5.hpp"
+#include "tests/dataset_files.hpp"
 #include "tests/expect_message.hpp"
 #include "tests/shared_data.hpp"
 
 namespace bitcluster {
 namespace {
-
-using Bytes = std::vector<std::uint8_t>;
-
-constexpr const char* rgb = "[preprocess]\nscale = 0.5\nmean = [1, 2, 3]\nstd = [1, 2, 4]\nchannels = 'RGB'\n";
-constexpr const char* bgr = "[preprocess]\nscale = 0.5\nmean = [1, 2, 3]\nstd = [1, 2, 4]\nchannels = 'BGR'\n";
-constexpr const char* gray = "[preprocess]\nscale = 1\nmean = [0]\nstd = [1]\nchannels = 'gray'\n";
-
-/// A fresh folder per test.
-class DatasetFiles : public testing::Test {
- protected:
-  DatasetFiles()
-      : folder_(std::filesystem::path(testing::TempDir()) /
-                (std::string("dataset_") + testing::UnitTest::GetInstance()->current_test_info()->name())) {
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
-  }
-  ~DatasetFiles() override { std::filesystem::remove_all(folder_); }
-
-  std::string path(const std::string& name) const { return (folder_ / name).string(); }
-
-  void write(const std::string& name, const Bytes& bytes) const {
-    std::ofstream(path(name), std::ios::binary)
-        .write(reinterpret_cast<const char*>(bytes.data()), std::streamsize(bytes.size()));
-  }
-
-  void write_compressed(const std::string& name, const Bytes& bytes) const {
-    gzFile file = gzopen(path(name).c_str(), "wb");
-    gzwrite(file, bytes.data(), unsigned(bytes.size()));
-    gzclose(file);
-  }
-
-  Dataset load(const std::string& toml) const {
-    std::ofstream(path("data.toml")) << toml;
-    return Dataset::load(path("data.toml"));
-  }
-
-  std::filesystem::path folder_;
-};
 
 /// Byte of a made CIFAR-10 image: different for every image, channel and position.
 std::uint8_t cifar_byte(int image, int channel, int position) {
@@ -106,6 +65,18 @@ TEST_F(DatasetFiles, ReadsTheRestAndObeysTheLimit) {
   EXPECT_EQ(data.read("test", 100).count, 5);
 }
 
+TEST_F(DatasetFiles, SaysWhatASplitHoldsWithoutItsPixels) {
+  write("a.bin", cifar_records(0, 5));
+  write("b.bin", cifar_records(5, 7));
+  const Dataset data = load("format = 'cifar10'\n" + std::string(rgb) +
+                            "[splits.test]\nfiles = ['a.bin', 'b.bin']\nfirst = 3\ncount = 6\n");
+  const SplitContents contents = data.contents("test");
+  EXPECT_EQ(contents.shape, (Shape{3, 32, 32}));
+  EXPECT_EQ(contents.labels, data.read("test").labels);
+  EXPECT_EQ(contents.classes, 10);
+  EXPECT_MESSAGE(data.contents("train"), "no such split");
+}
+
 TEST_F(DatasetFiles, RejectsBadCifarFiles) {
   write("a.bin", cifar_records(0, 5));
   Bytes cut = cifar_records(0, 2);
@@ -123,18 +94,6 @@ TEST_F(DatasetFiles, RejectsBadCifarFiles) {
   EXPECT_MESSAGE(with("files = []"), "at least one file");
   EXPECT_MESSAGE(with("files = ['a.bin']\ncuont = 3"), "did you mean 'count'");
   EXPECT_EQ(message_of([&] { with("files = ['a.bin']\nfirst = 2\ncount = 3").read("test"); }), "");
-}
-
-Bytes idx_images(int count, int height, int width) {
-  Bytes bytes{0, 0, 8, 3, 0, 0, 0, std::uint8_t(count), 0, 0, 0, std::uint8_t(height), 0, 0, 0, std::uint8_t(width)};
-  for (int i = 0; i < count * height * width; ++i) bytes.push_back(std::uint8_t(i * 7));
-  return bytes;
-}
-
-Bytes idx_labels(int count) {
-  Bytes bytes{0, 0, 8, 1, 0, 0, 0, std::uint8_t(count)};
-  for (int i = 0; i < count; ++i) bytes.push_back(std::uint8_t(count - i));
-  return bytes;
 }
 
 TEST_F(DatasetFiles, ReadsPlainAndCompressedIdx) {
@@ -174,24 +133,6 @@ TEST_F(DatasetFiles, RejectsBadIdxFiles) {
   EXPECT_MESSAGE(read("['whole.gz', 'labels']"), "truncated");
   EXPECT_MESSAGE(read("['empty', 'labels']"), "truncated");
   EXPECT_MESSAGE(read("['none', 'labels']"), "no such file");
-}
-
-/// Chunks of one image with a checksum, as the packing script writes them.
-void write_packed(const std::string& path, const Bytes& pixels, std::vector<hsize_t> extents,
-                  const std::vector<std::int32_t>& labels) {
-  const Hdf5Id file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose, "");
-  const auto put = [&](const char* name, hid_t type, std::vector<hsize_t> size, const void* values) {
-    const Hdf5Id space(H5Screate_simple(int(size.size()), size.data(), nullptr), H5Sclose, "");
-    const Hdf5Id chunks(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "");
-    std::vector<hsize_t> chunk = size;
-    chunk[0] = 1;
-    hdf5_check(H5Pset_chunk(chunks, int(chunk.size()), chunk.data()), "");
-    hdf5_check(H5Pset_fletcher32(chunks), "");
-    const Hdf5Id dataset(H5Dcreate2(file, name, type, space, H5P_DEFAULT, chunks, H5P_DEFAULT), H5Dclose, "");
-    hdf5_check(H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values), "");
-  };
-  put("images", H5T_NATIVE_UINT8, extents, pixels.data());
-  put("labels", H5T_NATIVE_INT32, {labels.size()}, labels.data());
 }
 
 Bytes bytes_of(const Images& images) {
@@ -298,7 +239,7 @@ TEST_F(DatasetFiles, ReadsWhatThePackingScriptWrites) {
 
 TEST_F(DatasetFiles, RejectsBadDescriptions) {
   const std::string split = "[splits.test]\nfiles = ['a.bin']\n";
-  EXPECT_MESSAGE(load("format = 'jpeg'\n" + std::string(rgb) + split), "cifar10, idx, packed");
+  EXPECT_MESSAGE(load("format = 'jpeg'\n" + std::string(rgb) + split), "cifar10, cifar100, idx, packed");
   EXPECT_MESSAGE(load("format = 'cifar10'\n" + std::string(gray) + split), "use RGB or BGR");
   EXPECT_MESSAGE(load("format = 'idx'\n" + std::string(rgb) + split), "use gray");
   EXPECT_MESSAGE(load("format = 'cifar10'\n" + std::string(rgb)), "splits");
@@ -310,7 +251,31 @@ TEST_F(DatasetFiles, RejectsBadDescriptions) {
   EXPECT_MESSAGE(with("mean = [0, 0]\nstd = [1, 1, 1]\n"), "2 numbers for 3 channels");
   EXPECT_MESSAGE(with("mean = [0, 0, 0]\nstd = [1]\n"), "1 numbers for 3 channels");
   EXPECT_MESSAGE(with("mean = [0, nan, 0]\nstd = [1, 1, 1]\n"), "not finite");
+  EXPECT_MESSAGE(with("mean = [0, 0, 0]\nstd = [1, inf, 1]\n"), "not finite");
+  EXPECT_MESSAGE(with("mean = []\nstd = []\n"), "0 numbers for 3 channels");
   EXPECT_MESSAGE(with("mean = [0, 0, 0]\nstd = [1, 1, 1]\nmaen = 3\n"), "did you mean 'mean'");
+}
+
+TEST_F(DatasetFiles, RejectsPreprocessingThatLosesTheImages) {
+  const auto with = [&](const std::string& scale, const std::string& mean, const std::string& std) {
+    return load("format = 'idx'\n[preprocess]\nchannels = 'gray'\nscale = " + scale + "\nmean = [" + mean +
+                "]\nstd = [" + std + "]\n[splits.test]\nfiles = ['images', 'labels']\n");
+  };
+  const std::string lost = "pixels that differ are not told apart";
+  EXPECT_MESSAGE(with("0", "0.5", "0.5"), lost);
+  EXPECT_MESSAGE(with("0.0", "0", "1"), "bytes 0 and 1 become 0 and 0");
+  EXPECT_MESSAGE(with("1e-300", "0", "1"), lost);  // nothing in float32
+  EXPECT_MESSAGE(with("1e-9", "0.5", "1"), lost);  // below the resolution of float32 at 0.5
+  EXPECT_MESSAGE(with("1", "0", "1e-300"), lost);  // infinite in float32
+  EXPECT_MESSAGE(with("1", "1e300", "1"), lost);   // infinite, too
+  EXPECT_MESSAGE(with("nan", "0", "1"), "scale");
+  EXPECT_MESSAGE(with("inf", "0", "1"), "scale");
+  EXPECT_EQ(message_of([&] {
+              with("0.00392156862745098", "0.5", "0.5");
+              with("-0.00392156862745098", "-1", "1");  // a negative
+              with("1", "123.68", "1");
+            }),
+            "");
 }
 
 TEST_F(DatasetFiles, KeepsTheTestSplitApart) {
@@ -388,14 +353,13 @@ TEST(CheckFits, NamesTheImageAndTheLabel) {
   Network network;
   network.name = "small";
   network.layers = {{"input", Input{}, {}, {3, 32, 32}}, {"fc", Function{}, {0}, {9, 1, 1}}};
-  Images images("test", {3, 32, 32}, {0, 8, 3}, Bytes(3 * 3072));
-  EXPECT_EQ(message_of([&] { check_fits(images, network); }), "");
-  images.labels[1] = 9;
-  EXPECT_MESSAGE(check_fits(images, network), "image 1 has label 9, the network has 9 classes");
-  images.labels[1] = -1;
-  EXPECT_MESSAGE(check_fits(images, network), "label -1");
-  images.shape = {1, 32, 32};
-  EXPECT_MESSAGE(check_fits(images, network), "1 x 32 x 32");
+  const auto check = [&](const Shape& shape, const std::vector<std::int32_t>& labels) {
+    check_fits("test", shape, labels, network);
+  };
+  EXPECT_EQ(message_of([&] { check({3, 32, 32}, {0, 8, 3}); }), "");
+  EXPECT_MESSAGE(check({3, 32, 32}, {0, 9, 3}), "image 1 has label 9, the network has 9 classes");
+  EXPECT_MESSAGE(check({3, 32, 32}, {0, -1, 3}), "label -1");
+  EXPECT_MESSAGE(check({1, 32, 32}, {0, 8, 3}), "1 x 32 x 32");
 }
 
 TEST(FashionMnist, SplitsAreAsTheConfigurationSays) {

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstdio>
 
 #include "host/base/error.hpp"
 #include "host/files/content_hash.hpp"
@@ -64,8 +66,39 @@ std::shared_ptr<const Images> SharedInputs::images(const Dataset& data, const st
     if (seed) images.shuffle(*seed);
     known = result = std::make_shared<const Images>(std::move(images));
   }
-  check_fits(*result, network);
+  check_fits(split, result->shape, result->labels, network);
   return result;
+}
+
+void SharedInputs::warn_once(const std::string& warning) const {
+  if (warnings_.insert(warning).second) fmt::print(stderr, "bitcluster: warning: {}\n", warning);
+}
+
+void SharedInputs::check(const Dataset& data, const std::string& split, int asked, const Network& network) const {
+  ranks_.on_root([&] {
+    const SplitContents contents = data.contents(split);
+    const std::size_t count = contents.labels.size();
+    if (asked > 0 && std::size_t(asked) > count) {
+      throw Error(fmt::format("cannot take {} images of split '{}' of '{}'", asked, split, data.path()),
+                  fmt::format("it has {}", count), fmt::format("ask for at most {}, or for 0: all of them", count));
+    }
+    check_fits(split, contents.shape, contents.labels, network);
+    const int classes = network.classes(), largest = *std::ranges::max_element(contents.labels);
+    if (contents.classes > 0 && contents.classes != classes) {
+      warn_once(
+          fmt::format("network '{}' has {} classes, the data of '{}' has {}: accuracy is right only if both number "
+                      "them alike",
+                      network.name, classes, data.path(), contents.classes));
+    }
+    // that no image of so many has a label above the largest, if all classes were equally frequent
+    constexpr double hardly = 1e-6;
+    if (contents.classes == 0 && std::pow(double(largest + 1) / classes, double(count)) < hardly) {
+      warn_once(
+          fmt::format("network '{}' has {} classes, the {} labels of split '{}' of '{}' go up to {}: accuracy is "
+                      "right only if both number the classes alike, from 0",
+                      network.name, classes, count, split, data.path(), largest));
+    }
+  });
 }
 
 }  // namespace bitcluster

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <tuple>
@@ -27,6 +28,11 @@ class SharedInputs {
   /// import_onnx() of one file.
   Network network(const std::string& path) const;
 
+  /// Looks through a split before any work, on the root, all its labels included. Error if it has fewer than `asked`
+  /// images (0: all of them) or does not fit the network; a warning on stderr, once, if the network and the data seem
+  /// to have another number of classes.
+  void check(const Dataset& data, const std::string& split, int asked, const Network& network) const;
+
   /// At most `limit` images of a split (0: all), which fit the network; shuffled where there is a seed. As long as
   /// somebody has them they are not read again.
   std::shared_ptr<const Images> images(const Dataset& data, const std::string& split, int limit, const Network& network,
@@ -38,10 +44,12 @@ class SharedInputs {
   template <class T>
   void share(std::vector<T>& values) const;
   Images read(const Dataset& data, const std::string& split, int limit) const;
+  void warn_once(const std::string& warning) const;
 
   const Ranks& ranks_;
   NcclGroup* gpus_;
   mutable std::map<ImagesKey, std::weak_ptr<const Images>> read_;
+  mutable std::set<std::string> warnings_;
 };
 
 }  // namespace bitcluster

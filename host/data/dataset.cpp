@@ -17,7 +17,8 @@
 namespace bitcluster {
 namespace {
 
-constexpr const ImageFormat* formats[] = {&cifar10_format, &idx_format, &packed_format};
+constexpr const ImageFormat* formats[] = {&cifar10_format, &cifar100_format, &idx_format, &packed_format};
+constexpr std::int64_t most_images = std::numeric_limits<std::int32_t>::max();  // what their numbers are kept in
 
 struct Split {
   std::vector<ImageSource> sources;  // one after the other
@@ -82,11 +83,11 @@ struct Dataset::Description {
   std::map<std::string, Split> splits;
 
   int channel_count() const { return channels == "gray" ? 1 : 3; }
+  double value(std::size_t channel, int byte) const { return (byte * scale - mean[channel]) / std[channel]; }
+  const Split& split(const std::string& name) const;
   void read_format(TomlTable& root);
   void read_preprocess(TomlTable table);
   void read_splits(TomlTable table);
-  /// Error if there is none of this name.
-  const Split& split(const std::string& name) const;
 };
 
 void Dataset::Description::read_format(TomlTable& root) {
@@ -97,7 +98,7 @@ void Dataset::Description::read_format(TomlTable& root) {
 }
 
 void Dataset::Description::read_preprocess(TomlTable table) {
-  constexpr double largest = std::numeric_limits<double>::max();
+  constexpr double largest = 1e6;  // of what a byte is multiplied by, a million times the usual
   scale = table.number("scale", -largest, largest);
   mean = table.numbers("mean");
   std = table.numbers("std");
@@ -123,10 +124,24 @@ void Dataset::Description::read_preprocess(TomlTable table) {
   if (std::any_of(std.begin(), std.end(), [](double value) { return value <= 0; })) {
     table.reject("std", "a standard deviation is not positive", "give positive numbers, 1 for no division");
   }
+  for (std::size_t c = 0; c < mean.size(); ++c) {
+    for (int byte = 0; byte < 255; ++byte) {
+      const double here = value(c, byte), next = value(c, byte + 1);
+      // of either sign; finite in float32, too
+      if (std::max(std::abs(here), std::abs(next)) < std::numeric_limits<float>::max() && float(here) != float(next)) {
+        continue;
+      }
+      table.reject(
+          "scale",
+          fmt::format("with it, mean {} and std {}, bytes {} and {} become {} and {}: pixels that differ are not "
+                      "told apart",
+                      mean[c], std[c], byte, byte + 1, float(here), float(next)),
+          "give the numbers that the network was trained with; 1 / 255 = 0.00392156862745098 is usual for scale");
+    }
+  }
 }
 
 void Dataset::Description::read_splits(TomlTable table) {
-  constexpr std::int64_t most_images = std::numeric_limits<std::int32_t>::max();
   for (const std::string& name : table.keys()) {
     TomlTable of = table.table(name);
     Split split;
@@ -209,7 +224,7 @@ std::vector<std::string> Dataset::splits() const {
 
 namespace {
 
-/// What the files of a split hold, one by one. Error if their images differ in size.
+/// What the files of a split hold, one by one. Error if their images differ in size, or their classes in number.
 std::vector<ImageContents> measure(const Split& split, const ImageFormat& format) {
   std::vector<ImageContents> contents;
   for (const ImageSource& source : split.sources) {
@@ -217,6 +232,11 @@ std::vector<ImageContents> measure(const Split& split, const ImageFormat& format
     if (contents.back().shape != contents.front().shape) {
       reject_file(source.images,
                   fmt::format("its images have another size than those of '{}'", split.sources[0].images));
+    }
+    if (contents.back().classes > 0 && contents.front().classes > 0 &&
+        contents.back().classes != contents.front().classes) {
+      reject_file(source.images, fmt::format("it has {} classes, and '{}' has {}", contents.back().classes,
+                                             split.sources[0].images, contents.front().classes));
     }
   }
   return contents;
@@ -266,41 +286,67 @@ class SplitReader {
 
 }  // namespace
 
+/// A split with what its files hold, checked.
+struct Dataset::OpenSplit {
+  const Split& split;
+  std::vector<ImageContents> contents;
+  Shape shape;
+  int count = 0;
+};
+
+Dataset::OpenSplit Dataset::open(const std::string& name) const {
+  const Description& data = *description_;
+  const Split& split = data.split(name);
+  OpenSplit open{split, measure(split, *data.format), {}, 0};
+  std::int64_t total = 0;
+  for (const ImageContents& of_source : open.contents) total += of_source.count;
+  const std::int64_t count = split.count < 0 ? total - split.first : split.count;
+  if (count < 1 || split.first + count > total) {
+    const std::string to = split.count < 0 ? "" : fmt::format(" to {}", split.first + count - 1);
+    throw Error(
+        fmt::format("cannot read split '{}' of '{}'", name, data.path),
+        fmt::format("it goes from image {}{}, but there are only {} images in its files", split.first, to, total),
+        "lower `first` or `count`");
+  }
+  if (count > most_images) {
+    throw Error(fmt::format("cannot read split '{}' of '{}'", name, data.path),
+                fmt::format("it has {} images, and at most {} can be used", count, most_images), "set `count`");
+  }
+  open.count = int(count);
+  open.shape = open.contents.front().shape;
+  if (open.shape.channels != data.channel_count()) {
+    throw Error(fmt::format("cannot use '{}' as {}", split.sources[0].images, data.channels),
+                fmt::format("its images have {} channels", open.shape.channels),
+                open.shape.channels == 1 ? "use channels = \"gray\"" : "use channels = \"RGB\" or \"BGR\"");
+  }
+  return open;
+}
+
+SplitContents Dataset::contents(const std::string& split_name) const {
+  const OpenSplit open = this->open(split_name);
+  SplitContents contents{open.shape, std::vector<std::int32_t>(std::size_t(open.count)), open.contents[0].classes};
+  const SplitReader read(open.split, open.contents, open.count, *description_->format, false);
+  read(0, open.count, nullptr, contents.labels.data());
+  return contents;
+}
+
 Images Dataset::read(const std::string& split_name, int limit) const {
   const Description& data = *description_;
   if (limit < 0) {
     throw Error(fmt::format("cannot read {} images", limit), "the number is negative", "give 0 for all of them");
   }
-  const Split& split = data.split(split_name);
-  const std::vector<ImageContents> contents = measure(split, *data.format);
-  std::int64_t total = 0;
-  for (const ImageContents& of_source : contents) total += of_source.count;
-  std::int64_t count = split.count < 0 ? total - split.first : split.count;
-  if (count < 1 || split.first + count > total) {
-    const std::string to = split.count < 0 ? "" : fmt::format(" to {}", split.first + count - 1);
-    throw Error(
-        fmt::format("cannot read split '{}' of '{}'", split_name, data.path),
-        fmt::format("it goes from image {}{}, but there are only {} images in its files", split.first, to, total),
-        "lower `first` or `count`");
-  }
-  if (limit > 0) count = std::min<std::int64_t>(count, limit);
-
-  const Shape shape = contents.front().shape;
-  if (shape.channels != data.channel_count()) {
-    throw Error(fmt::format("cannot use '{}' as {}", split.sources[0].images, data.channels),
-                fmt::format("its images have {} channels", shape.channels),
-                shape.channels == 1 ? "use channels = \"gray\"" : "use channels = \"RGB\" or \"BGR\"");
-  }
-  const SplitReader read(split, contents, count, *data.format, data.channels == "BGR");
+  const OpenSplit open = this->open(split_name);
+  const int count = limit > 0 ? std::min(open.count, limit) : open.count;
+  const SplitReader read(open.split, open.contents, count, *data.format, data.channels == "BGR");
   std::vector<std::int32_t> labels(static_cast<std::size_t>(count));
   if (data.format->reads_anywhere) {
     read(0, count, nullptr, labels.data());
-    return Images(split_name, shape, std::move(labels),
+    return Images(split_name, open.shape, std::move(labels),
                   [read](int first, int wanted, std::uint8_t* pixels) { read(first, wanted, pixels, nullptr); });
   }
-  std::vector<std::uint8_t> pixels(std::size_t(count) * shape.size());
+  std::vector<std::uint8_t> pixels(std::size_t(count) * open.shape.size());
   read(0, count, pixels.data(), labels.data());
-  return Images(split_name, shape, std::move(labels), pixels);
+  return Images(split_name, open.shape, std::move(labels), pixels);
 }
 
 bool Dataset::reads_anywhere() const { return description_->format->reads_anywhere; }
@@ -309,7 +355,7 @@ std::vector<float> Dataset::input_table() const {
   const Description& data = *description_;
   std::vector<float> table;
   for (std::size_t c = 0; c < data.mean.size(); ++c) {
-    for (int byte = 0; byte < 256; ++byte) table.push_back(float((byte * data.scale - data.mean[c]) / data.std[c]));
+    for (int byte = 0; byte < 256; ++byte) table.push_back(float(data.value(c, byte)));
   }
   return table;
 }

@@ -62,22 +62,20 @@ void Images::shuffle(std::uint64_t seed) {
   read_.assign(read_.size(), false);
 }
 
-void check_fits(const Images& images, const Network& network) {
-  const auto text = [](const Shape& shape) {
-    return fmt::format("{} x {} x {}", shape.channels, shape.height, shape.width);
-  };
-  if (images.shape != network.input()) {
-    throw Error(fmt::format("the images of split '{}' do not fit network '{}'", images.split, network.name),
-                fmt::format("they are {} (channels x height x width), the network wants {}", text(images.shape),
+void check_fits(const std::string& split, const Shape& shape, std::span<const std::int32_t> labels,
+                const Network& network) {
+  const auto text = [](const Shape& of) { return fmt::format("{} x {} x {}", of.channels, of.height, of.width); };
+  if (shape != network.input()) {
+    throw Error(fmt::format("the images of split '{}' do not fit network '{}'", split, network.name),
+                fmt::format("they are {} (channels x height x width), the network wants {}", text(shape),
                             text(network.input())),
                 "give other images, or crop them to that size");
   }
-  for (int i = 0; i < images.count; ++i) {
-    const std::int32_t label = images.labels[std::size_t(i)];
-    if (label < 0 || label >= network.classes()) {
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    if (labels[i] < 0 || labels[i] >= network.classes()) {
       throw Error(
-          fmt::format("the labels of split '{}' do not fit network '{}'", images.split, network.name),
-          fmt::format("image {} has label {}, the network has {} classes (from 0)", i, label, network.classes()),
+          fmt::format("the labels of split '{}' do not fit network '{}'", split, network.name),
+          fmt::format("image {} has label {}, the network has {} classes (from 0)", i, labels[i], network.classes()),
           "give the data that the network was trained for");
     }
   }

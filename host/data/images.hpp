@@ -44,8 +44,9 @@ class Images {
   mutable std::vector<bool> read_;  // (count)
 };
 
-/// Error if the images do not have the network's input shape or a label is not below `classes`.
-void check_fits(const Images& images, const Network& network);
+/// Error if the images of a split do not have the network's input shape, or a label is not below its number of classes.
+void check_fits(const std::string& split, const Shape& shape, std::span<const std::int32_t> labels,
+                const Network& network);
 
 /// Applies an input table (channels, 256) to images: (count, h, w, c) floats.
 std::vector<float> preprocess(const Images& images, const std::vector<float>& input_table, int first, int count);

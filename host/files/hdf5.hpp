@@ -103,6 +103,7 @@ class Hdf5Dataset {
   Hdf5Dataset(hid_t group, const std::string& name, const std::string& what_is_wrong);
 
   H5T_class_t type_class() const { return H5Tget_class(type_); }
+  std::size_t value_bytes() const { return H5Tget_size(type_); }
   bool is_unsigned() const { return H5Tget_sign(type_) == H5T_SGN_NONE; }
   const std::vector<hsize_t>& extents() const { return extents_; }
 

@@ -13,14 +13,15 @@ struct ImageSource {
   std::string images, labels;
 };
 
-/// What a source holds, from its header or size alone.
+/// What a source holds, from its header or size alone. The file is large enough to hold it.
 struct ImageContents {
   std::int64_t count = 0;
   Shape shape;
+  std::int64_t classes = 0;  //!< 0: the file does not say
 };
 
-/// Reads images [first, first + count) of one source as stored, (count, h, w, c), and their labels; a format that reads
-/// anywhere takes null for what is not wanted.
+/// Reads images [first, first + count) of one source as stored, (count, h, w, c), and their labels, none negative;
+/// takes null for what is not wanted.
 using SourceReader =
     std::function<void(std::int64_t first, std::int64_t count, std::uint8_t* pixels, std::int32_t* labels)>;
 
@@ -34,11 +35,18 @@ struct ImageFormat {
   SourceReader (*open)(const ImageSource&);
 };
 
-extern const ImageFormat cifar10_format, idx_format, packed_format;
+extern const ImageFormat cifar10_format, cifar100_format, idx_format, packed_format;
+
+constexpr std::int64_t largest_side = 65536;  //!< no image is larger; a damaged header is
+
+/// deflate makes at most so many bytes of one (zlib's documentation, "Maximum expansion factor"), so that a header
+/// which promises more than that is known to be wrong before memory is asked for.
+constexpr std::int64_t largest_expansion = 1032;
 
 /// Error about a file that a split names.
 [[noreturn]] void reject_file(const std::string& path, const std::string& why);
-/// Error if it is not there, or no regular file.
-void require_file(const std::string& path);
+
+/// Size of a file [byte]. Error if it is not there, or no regular file.
+std::int64_t file_bytes(const std::string& path);
 
 }  // namespace bitcluster

@@ -2,6 +2,7 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <map>
 #include <vector>
 
 #include "host/data/formats/format.hpp"
@@ -11,22 +12,29 @@ namespace {
 
 // IDX: big-endian magic (0, 0, type, dimensions) and extents, then the bytes (LeCun, the MNIST database)
 
-constexpr std::uint32_t idx_images_magic = 0x00000803, idx_labels_magic = 0x00000801;
+/// What an IDX file is to hold, always in unsigned bytes.
+struct IdxKind {
+  const char* what;
+  int dimensions;
+  const char* axes;
+};
+constexpr IdxKind idx_images{"images", 3, "(images, rows, columns)"}, idx_labels{"labels", 1, "(images)"};
 
-/// An IDX file of bytes, compressed or plain, read from front to back.
+constexpr int unsigned_bytes = 0x08;
+const std::map<int, const char*> idx_types = {
+    {unsigned_bytes, "unsigned bytes"}, {0x09, "signed bytes"},  {0x0b, "16-bit integers"},
+    {0x0c, "32-bit integers"},          {0x0d, "32-bit floats"}, {0x0e, "64-bit floats"}};
+
+/// An IDX file of bytes, compressed or plain, read from front to back. It is large enough for what its header says.
 class IdxFile {
  public:
-  IdxFile(const std::string& path, std::uint32_t magic, int dimensions) : path_(path) {
-    require_file(path);
+  IdxFile(const std::string& path, const IdxKind& kind) : path_(path) {
+    const std::int64_t stored = file_bytes(path);
     file_ = gzopen(path.c_str(), "rb");
     if (!file_) reject_file(path, "it cannot be opened");
     try {
-      if (read_number() != magic) {
-        reject_file(path, fmt::format("it does not start as an IDX file of {} does (files are given as images, then "
-                                      "labels)",
-                                      magic == idx_images_magic ? "images" : "labels"));
-      }
-      for (int d = 0; d < dimensions; ++d) extents_.push_back(read_number());
+      read_header(kind);
+      check_size(stored);
     } catch (...) {
       gzclose(file_);
       throw;
@@ -53,6 +61,41 @@ class IdxFile {
   }
 
  private:
+  void read_header(const IdxKind& kind) {
+    const std::uint32_t magic = read_number();
+    const int type = int(magic >> 8), dimensions = int(magic & 0xff);
+    const auto known = idx_types.find(type);
+    if (known == idx_types.end()) reject_file(path_, "it does not start as an IDX file does");
+    if (type != unsigned_bytes || dimensions != kind.dimensions) {
+      reject_file(path_, fmt::format("it holds {} in {} dimension{}, but {} are unsigned bytes in {}: {} (files are "
+                                     "given as images, then labels)",
+                                     known->second, dimensions, dimensions == 1 ? "" : "s", kind.what, kind.dimensions,
+                                     kind.axes));
+    }
+    for (int d = 0; d < dimensions; ++d) extents_.push_back(read_number());
+    if (dimensions == 3 &&
+        (std::min(extents_[1], extents_[2]) < 1 || std::max(extents_[1], extents_[2]) > largest_side)) {
+      reject_file(path_, fmt::format("its header gives images of {} x {}, not of sides from 1 to {}", extents_[1],
+                                     extents_[2], largest_side));
+    }
+  }
+
+  /// stored: its size as it is, compressed or not [byte].
+  void check_size(std::int64_t stored) {
+    const bool is_plain = gzdirect(file_) != 0;
+    const std::int64_t most = is_plain ? stored - gztell(file_) : largest_expansion * stored;
+    const std::int64_t each = extents_.size() == 3 ? extents_[1] * extents_[2] : 1;
+    if (extents_[0] > most / each) {
+      reject_file(path_,
+                  fmt::format("it is truncated or damaged: its header gives {} times {} bytes, and {} bytes hold "
+                              "at most {}",
+                              extents_[0], each, stored, most));
+    }
+    if (is_plain && extents_[0] * each < most) {
+      reject_file(path_, fmt::format("its header gives {} times {} bytes, but there are {}", extents_[0], each, most));
+    }
+  }
+
   std::uint32_t read_number() {
     std::uint8_t bytes[4];
     read(bytes, 4);
@@ -64,18 +107,13 @@ class IdxFile {
   std::vector<std::int64_t> extents_;
 };
 
-constexpr std::int64_t largest_side = 65536;  // no image is larger; a damaged header is
-
 ImageContents measure_idx(const ImageSource& source) {
-  const IdxFile images(source.images, idx_images_magic, 3);
-  const IdxFile labels(source.labels, idx_labels_magic, 1);
+  const IdxFile images(source.images, idx_images);
+  const IdxFile labels(source.labels, idx_labels);
   const auto& extents = images.extents();
   if (extents[0] != labels.extents()[0]) {
     reject_file(source.labels, fmt::format("it has {} labels for the {} images of '{}'", labels.extents()[0],
                                            extents[0], source.images));
-  }
-  if (std::min(extents[1], extents[2]) < 1 || std::max(extents[1], extents[2]) > largest_side) {
-    reject_file(source.images, fmt::format("its header gives images of {} x {}", extents[1], extents[2]));
   }
   return {extents[0], {1, int(extents[1]), int(extents[2])}};
 }
@@ -83,14 +121,18 @@ ImageContents measure_idx(const ImageSource& source) {
 SourceReader open_idx(const ImageSource& source) {
   const std::size_t size = measure_idx(source).shape.size();
   return [source, size](std::int64_t first, std::int64_t count, std::uint8_t* pixels, std::int32_t* labels) {
-    IdxFile images(source.images, idx_images_magic, 3);
-    images.skip(first * std::int64_t(size));
-    images.read(pixels, std::size_t(count) * size);
-    IdxFile label_file(source.labels, idx_labels_magic, 1);
-    label_file.skip(first);
-    std::vector<std::uint8_t> bytes(static_cast<std::size_t>(count));
-    label_file.read(bytes.data(), bytes.size());
-    std::copy(bytes.begin(), bytes.end(), labels);
+    if (pixels) {
+      IdxFile images(source.images, idx_images);
+      images.skip(first * std::int64_t(size));
+      images.read(pixels, std::size_t(count) * size);
+    }
+    if (labels) {
+      IdxFile label_file(source.labels, idx_labels);
+      label_file.skip(first);
+      std::vector<std::uint8_t> bytes(static_cast<std::size_t>(count));
+      label_file.read(bytes.data(), bytes.size());
+      std::copy(bytes.begin(), bytes.end(), labels);
+    }
   };
 }
 
