@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Exports torchvision's AlexNet, VGG-16, GoogLeNet, ResNet-18, ResNet-50 and MobileNetV2 as ONNX (opset 13).
 
-Weights: the ImageNet ones that torchvision downloads (default), a state dictionary (--weights), or random (--random).
+Weights: torchvision's ImageNet ones, downloaded (default), a state dictionary (--weights), or random (--random).
 Input: RGB, x / 255, then mean 0.485 0.456 0.406 and std 0.229 0.224 0.225; for GoogLeNet mean and std are 0.5, because
 its weights were trained that way and torchvision's own conversion inside the network is left out.
 """
@@ -37,12 +37,35 @@ def random_network(name, seed):
     return network.eval()
 
 
+def downloaded(url):
+    """Path of a file that torchvision has on its server, in torch's cache."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rsplit("-", 1)[1])
+    return path
+
+
+def load_state(path):
+    """A state dictionary, names and tensors. Nothing else is unpickled: that would run what the file's maker wants."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except TypeError as error:
+        raise RuntimeError(f"PyTorch {torch.__version__} cannot load weights alone; use 1.13 or later") from error
+    except OSError:
+        raise
+    except Exception as error:  # whatever a file that is something else makes of the unpickler
+        raise RuntimeError(f"'{path}' is damaged or holds more than a state dictionary, which would run as code; write "
+                           "torch.save(network.state_dict(), FILE)") from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise RuntimeError(f"'{path}' is no state dictionary, names and tensors; write "
+                           "torch.save(network.state_dict(), FILE)")
+    return state
+
+
 def trained_network(name, weights):
     """weights: path of a state dictionary, or None for torchvision's IMAGENET1K_V1."""
-    if weights:
-        state = torch.load(weights, map_location="cpu")
-    else:
-        state = torchvision.models.get_weight(f"{weights_class(name)}.IMAGENET1K_V1").get_state_dict(progress=True)
+    state = load_state(weights or downloaded(torchvision.models.get_weight(f"{weights_class(name)}.IMAGENET1K_V1").url))
     network = build(name)
     # GoogLeNet's files hold the auxiliary classifiers too, which only training uses
     network.load_state_dict({key: value for key, value in state.items() if not key.startswith(("aux1.", "aux2."))})
