@@ -57,6 +57,16 @@ TEST(Score, FewClasses) {
   EXPECT_EQ(scores[1].top5, 1);
 }
 
+TEST(Score, KeepsTheOutputThatIsHighest) {
+  const std::vector<ImageScore> scores = score_all({1, 3, 2, 5, 5, 4, 0, 0, 0}, {2, 1, 2}, 3);
+  EXPECT_EQ(scores[0].output, 1);
+  EXPECT_EQ(scores[1].output, 0);  // the first of equals, as for top-1
+  EXPECT_EQ(scores[2].output, 0);
+  std::vector<float> many(70000);
+  many.back() = 1;
+  EXPECT_EQ(score_all(many, {0}, 70000)[0].output, 65535);
+}
+
 TEST(Score, CrossEntropyIsStable) {
   EXPECT_FLOAT_EQ(score_all({0, 0, 0, 0}, {2}, 4)[0].cross_entropy, float(std::log(4.0)));
   EXPECT_FLOAT_EQ(score_all({0, float(std::log(3.0))}, {0}, 2)[0].cross_entropy, float(std::log(4.0)));
@@ -73,7 +83,7 @@ TEST(Score, RejectsBadInput) {
 }
 
 TEST(Summarize, Means) {
-  const std::vector<ImageScore> scores = {{1, 1, 0.5f}, {0, 1, 1.5f}, {0, 0, 4.0f}, {1, 1, 0}};
+  const std::vector<ImageScore> scores = {{1, 1, 0, 0.5f}, {0, 1, 0, 1.5f}, {0, 0, 0, 4.0f}, {1, 1, 0, 0}};
   const Accuracy accuracy = summarize(scores);
   EXPECT_EQ(accuracy.images, 4);
   EXPECT_EQ(accuracy.top1, 0.5);

@@ -24,7 +24,7 @@ struct EvaluateOptions {
   std::string weights = "integer";  //!< float | integer | bitcluster
   WeightFormat format;              //!< of bitcluster weights
   std::string split = "test";
-  int images = 0;  //!< 0: all of the split
+  int images = 0;  //!< the first so many of the split; 0: all
   std::string calibration = "least_squares";
   std::optional<double> percentile;  //!< of that method
   std::string calibration_split = "calibration";

@@ -14,6 +14,7 @@
 #include "harness/study/config.hpp"
 #include "host/base/error.hpp"
 #include "host/base/printable.hpp"
+#include "host/inference/label_order.hpp"
 #include "host/weights/preparation.hpp"
 
 namespace bitcluster {
@@ -44,6 +45,7 @@ Evaluated quantized(const Ranks& ranks, const SharedInputs& inputs, const Datase
                "accuracy is not an independent measurement\n",
                options.split, options.calibration_split);
   }
+  inputs.check(data, options.calibration_split, 0, network);
   const std::vector<float> input_table = data.input_table();
   const auto seen = inputs.images(data, options.calibration_split, 0, network);
   const double usual_percentile = Config::CalibrationOptions().percentile;
@@ -86,6 +88,7 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
   files.add_data(options.data, splits);
   const Network network = inputs.network(options.model);
   const Dataset data = Dataset::load(options.data);
+  inputs.check(data, options.split, options.images, network);
   const std::vector<float> input_table = data.input_table();
   const auto images = inputs.images(data, options.split, options.images, network);
   Backend& backend = *devices.backends[0];
@@ -125,6 +128,9 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
   files.check_unchanged(ranks);
   finish_results(ranks, options.output, results);
   if (!ranks.root()) return;
+  if (const std::string doubt = label_order_doubt(scores, images->labels, network.classes()); !doubt.empty()) {
+    fmt::print(stderr, "bitcluster: warning: {}, split '{}': {}\n", printable(network.name), options.split, doubt);
+  }
   fmt::print("{}, {} weights", printable(network.name), options.weights);
   if (options.weights != "float") fmt::print(" ({:.3f} {} terms each)", row.terms_mean, row.encoding);
   fmt::print(", split {}, {} images: top-1 {:.2f} %, top-5 {:.2f} %, cross entropy {:.4f} nat, {:.1f} images/s\n",

@@ -84,7 +84,7 @@ struct CommandLine {
     sub->add_option("--calibration-split", options.calibration_split, "split that activation scales are chosen on")
         ->capture_default_str();
     sub->add_option("--split", options.split, "split of the data")->capture_default_str();
-    sub->add_option("--images", options.images, "at most this many images (0: all)")
+    sub->add_option("--images", options.images, "only the first so many images of the split (0: all)")
         ->check(CLI::Range(0, 1'000'000'000))
         ->capture_default_str();
     add_backend(sub, options.backend);

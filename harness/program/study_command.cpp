@@ -102,6 +102,19 @@ void add_inputs(InputFiles& inputs, const Config& config) {
   }
 }
 
+/// Error if images that are asked for are not there or do not fit their network, which is found before the long work.
+void check_images(const SharedInputs& inputs, const Config& config, const Config::Model& model, const Network& network,
+                  Stages stages) {
+  const Dataset data = Dataset::load(model.data);
+  inputs.check(data, config.calibration.split, config.calibration.images, network);
+  if (stages.search) {
+    inputs.check(data, config.search.split, config.search.images, network);
+    inputs.check(data, config.search.split, config.search.sensitivity_images.value_or(0), network);
+    inputs.check(data, config.search.test_split, config.search.test_images, network);
+  }
+  if (stages.emulation) inputs.check(data, config.emulation.split, config.emulation.images, network);
+}
+
 /// What such a command would write anew, in other words why complete results are not its own; empty if they are.
 std::string outdated(const Results& results, const Config& config, Stages stages, const std::vector<InputRow>& inputs) {
   const Provenance& provenance = results.provenance;
@@ -192,6 +205,8 @@ void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages
     Progress progress(ranks.root(), "import", long(config.models.size()));
     for (const Config::Model& model : config.models) {
       networks.push_back(inputs.network(model.onnx));
+      networks.back().name = model.name;
+      check_images(inputs, config, model, networks.back(), stages);
       progress.update(long(networks.size()));
     }
   }

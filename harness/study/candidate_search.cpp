@@ -71,7 +71,8 @@ SearchProblem search_problem(const Config::SearchOptions& options, int layers, i
   problem.choice_rounds = options.choice_rounds;
   problem.refine_rounds = options.refine_rounds;
   problem.patience = options.patience;
-  problem.sensitivity_images = options.sensitivity_images;
+  constexpr int usual = 1024;  // or all, if they are fewer
+  problem.sensitivity_images = options.sensitivity_images.value_or(usual);
   problem.baseline = std::move(baseline);
   problem.cost.resize(std::size_t(layers));
   for (std::size_t i = 0; i < costs.size(); ++i) {

@@ -101,7 +101,13 @@ void read_search(TomlTable table, Config::SearchOptions& options, const WeightFo
   options.choice_rounds = int(table.integer("choice_rounds", 0, 1000, options.choice_rounds));
   options.refine_rounds = int(table.integer("refine_rounds", 0, 1000, options.refine_rounds));
   options.patience = int(table.integer("patience", 1, 1000, options.patience));
-  options.sensitivity_images = int(table.integer("sensitivity_images", 0, most_images, options.sensitivity_images));
+  if (table.has("sensitivity_images")) {
+    options.sensitivity_images = int(table.integer("sensitivity_images", 0, most_images));
+    if (options.images > 0 && *options.sensitivity_images > options.images) {
+      table.reject("sensitivity_images", fmt::format("the search has {} images", options.images),
+                   "give at most as many, or 0 for all");
+    }
+  }
   options.early_stop = table.boolean("early_stop", options.early_stop);
   if (table.has("minimise")) options.minimise = table.choice("minimise", {"cycles", "energy", "energy_delay"});
   AskedFormats asked{reference, {reference.bits}, {}, table.boolean("exact", false)};

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,7 +42,7 @@ struct Config {
     std::string minimise = "cycles";     //!< cycles | energy | energy_delay
     SearchPolicy policy = SearchPolicy::model;
     int probes = 2, choice_rounds = 12, refine_rounds = 6, patience = 6;  //!< see SearchProblem
-    int sensitivity_images = 1024;                                        //!< first of the search split (0: all)
+    std::optional<int> sensitivity_images;                                //!< first of the search images (0: all)
     bool early_stop = true;                                               //!< give up assignments that look hopeless
   };
 

@@ -13,6 +13,7 @@
 #include "harness/scoring/tiles.hpp"
 #include "harness/study/model_emulator.hpp"
 #include "host/base/error.hpp"
+#include "host/inference/label_order.hpp"
 #include "host/results/build_rows.hpp"
 
 namespace bitcluster {
@@ -271,6 +272,14 @@ std::vector<const PreparedModel*> StudyRun::models() const {
 void StudyRun::take_float(std::size_t index, JudgedImages& judged, std::vector<ImageScore> scores, double seconds) {
   judged.baseline = std::move(scores);
   Study& study = *studies_[index];
+  if (evaluator_.ranks().root() && !study.doubted) {
+    const std::string doubt =
+        label_order_doubt(judged.baseline, judged.images->labels, study.model.network().classes());
+    study.doubted = !doubt.empty();
+    if (study.doubted) {
+      fmt::print(stderr, "bitcluster: warning: {}, split '{}': {}\n", study.model.name(), judged.images->split, doubt);
+    }
+  }
   study.results.evaluations.push_back(
       evaluation_row(study.weights, judged, "float", nullptr, judged.baseline, seconds));
 }

@@ -43,6 +43,7 @@ class StudyRun {
     CandidateWeights weights;
     std::vector<NamedAssignment> found;
     Results results;
+    bool doubted = false;  // whether a warning about the order of its labels was printed
 
     Study(const SharedInputs& inputs, const Ranks& ranks, Backend& backend, const Config& config,
           const Config::Model& of, Network network)

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 
 #include "host/base/error.hpp"
@@ -24,19 +25,22 @@ void score(std::span<const float> logits, std::span<const std::int32_t> labels, 
       throw Error(fmt::format("image {} has label {}", image, label),
                   fmt::format("the network has {} classes", classes), "use data that fits the network");
     }
-    double largest = row[0];
-    int rank = 0;
+    int output = 0, rank = 0;
     for (int i = 0; i < classes; ++i) {
       if (!std::isfinite(row[i])) {
         throw Error(fmt::format("image {} cannot be scored", image),
                     fmt::format("its logit {} is infinite or not a number", i), "check the model");
       }
-      largest = std::max(largest, double(row[i]));
+      if (row[i] > row[output]) output = i;
       rank += row[i] > row[label] || (row[i] == row[label] && i < label);
     }
+    const double largest = row[output];
     double sum = 0;
     for (const float logit : row) sum += std::exp(logit - largest);
-    scores[image] = {std::uint8_t(rank < 1), std::uint8_t(rank < 5), float(largest + std::log(sum) - row[label])};
+    scores[image] = {.top1 = std::uint8_t(rank < 1),
+                     .top5 = std::uint8_t(rank < 5),
+                     .output = std::uint16_t(std::min<int>(output, std::numeric_limits<std::uint16_t>::max())),
+                     .cross_entropy = float(largest + std::log(sum) - row[label])};
   }
 }
 

@@ -8,9 +8,10 @@ namespace bitcluster {
 
 /// How one image was classified.
 struct ImageScore {
-  std::uint8_t top1 = 0;    //!< 1 if the label has the highest logit (ties: lowest class index wins)
-  std::uint8_t top5 = 0;    //!< 1 if the label is among the five highest
-  float cross_entropy = 0;  //!< [nat]
+  std::uint8_t top1 = 0;     //!< 1 if the label has the highest logit (ties: lowest class index wins)
+  std::uint8_t top5 = 0;     //!< 1 if the label is among the five highest
+  std::uint16_t output = 0;  //!< which logit is the highest, at most 65535; between the others it costs no memory
+  float cross_entropy = 0;   //!< [nat]
 };
 
 /// logits: (labels.size(), classes); scores: (labels.size()).
