@@ -206,6 +206,26 @@ TEST_F(PackedFiles, TakesLabelsOfAnyWidthButNoOthers) {
   EXPECT_REJECTED("dataset 'labels' does not hold whole numbers");
 }
 
+TEST_F(PackedFiles, ReadsManyLabels) {
+  constexpr int count = 150000;
+  const Bytes pixels(count);
+  std::vector<std::int32_t> labels(count);
+  for (int i = 0; i < count; ++i) labels[i] = i;
+  {
+    const Hdf5Id file = create();
+    put(file, "images", H5T_STD_U8LE, {count, 1, 1, 1}, pixels.data());
+    put(file, "labels", H5T_STD_I32LE, {count}, labels.data());
+  }
+  EXPECT_EQ(read("packed", "['p.h5']").labels, labels);
+  labels[140000] = -5;
+  {
+    const Hdf5Id file = create();
+    put(file, "images", H5T_STD_U8LE, {count, 1, 1, 1}, pixels.data());
+    put(file, "labels", H5T_STD_I32LE, {count}, labels.data());
+  }
+  EXPECT_REJECTED("image 140000 has label -5");
+}
+
 TEST_F(PackedFiles, BoundsWhatItsHeaderMayAskFor) {
   constexpr hsize_t huge = hsize_t(1) << 31;
   for (const bool compressed : {false, true}) {

@@ -63,6 +63,19 @@ TEST(LabelOrder, NoticesOtherPlacesAmongMoreOutputs) {
   EXPECT_NE(Scored(5000, behind, 101, 0.7).doubt(101), "");
 }
 
+TEST(LabelOrder, NoticesAPermutationInAnImageOfEveryClass) {
+  for (unsigned seed = 1; seed <= 20; ++seed) {
+    const std::string doubt = Scored(1000, shuffled(1000), 1000, 0.7, seed).doubt(1000);
+    EXPECT_NE(doubt.find("in another order"), std::string::npos);
+    EXPECT_EQ(doubt.find("top-1"), std::string::npos);  // nothing to judge it by
+    for (const double rightly : {1.0, 0.7, 0.4, 0.1, 0.0}) {
+      EXPECT_EQ(Scored(1000, in_order(1000), 1000, rightly, seed).doubt(1000), "") << rightly;
+      EXPECT_EQ(Scored(100, in_order(100), 1000, rightly, seed).doubt(1000), "") << rightly;
+    }
+  }
+  EXPECT_EQ(Scored(1000, std::vector<int>(1000, 3), 1000, 1).doubt(1000), "");
+}
+
 TEST(LabelOrder, IsSilentAboutGoodAndPoorNetworks) {
   for (const double rightly : {1.0, 0.7, 0.3, 0.05, 0.0}) {
     for (unsigned seed = 1; seed <= 20; ++seed) {
@@ -71,7 +84,6 @@ TEST(LabelOrder, IsSilentAboutGoodAndPoorNetworks) {
       }
     }
   }
-  EXPECT_EQ(Scored(1000, in_order(1000), 1000, 0.7).doubt(1000), "");  // an image of every class
   // classes taken for others, which are right themselves
   EXPECT_EQ(Scored(2000, {0, 1, 2, 3, 4, 5, 0, 0, 5, 5}, 10, 0.9).doubt(10), "");
   EXPECT_EQ(Scored(2000, std::vector<int>(10, 3), 10, 1).doubt(10), "");

@@ -66,14 +66,19 @@ std::string label_order_doubt(std::span<const ImageScore> scores, std::span<cons
   }
   // A poor network calls many labels by the name of another, which has its own images, too; in another order most
   // labels have an output of their own. By chance a difference of five standard deviations is one in three million.
-  const bool is_order = 2 * alone > moved && won >= 2 * lost && won - lost > 5 * std::sqrt(double(won + lost));
-  if (!is_order) return "";
+  constexpr double sure = 5;
+  const bool by_images = won >= 2 * lost && won - lost > sure * std::sqrt(double(won + lost));
+  // with an image or two of a label: more labels have one than if outputs were drawn, each as often as any other
+  const double drawn_alone = std::pow(1 - 1.0 / classes, double(of_labels.size()) - 1);
+  const bool by_outputs = alone - moved * drawn_alone > sure * std::sqrt(moved * drawn_alone * (1 - drawn_alone));
+  if (2 * alone <= moved || !(by_images || by_outputs)) return "";
+  const std::string gain = by_images ? fmt::format("; counted so, top-1 would be about {:.1f} % instead of {:.1f} %",
+                                                   100.0 * right_if_moved / images, 100.0 * right / images)
+                                     : "";
   return fmt::format(
-      "the labels seem to be numbered in another order than the network's outputs, of which the highest is {}{}; "
-      "counted "
-      "so, top-1 would be about {:.1f} % instead of {:.1f} %; compare the order of the classes of model and data",
-      fmt::join(examples, ", "), moved > int(examples.size()) ? ", ..." : "", 100.0 * right_if_moved / images,
-      100.0 * right / images);
+      "the labels seem to be numbered in another order than the network's outputs, of which the highest is {}{}{}; "
+      "compare the order of the classes of model and data",
+      fmt::join(examples, ", "), moved > int(examples.size()) ? ", ..." : "", gain);
 }
 
 }  // namespace bitcluster

@@ -42,16 +42,19 @@ struct PackedFile {
   }
 
   void read_labels(std::int64_t first, std::int64_t count, std::int32_t* values) const {
-    std::vector<std::int64_t> wide(static_cast<std::size_t>(count));
-    labels.read(H5T_NATIVE_INT64, first, count, wide.data());
-    constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max();
-    const auto bad =
-        std::find_if(wide.begin(), wide.end(), [](std::int64_t label) { return label < 0 || label > largest; });
-    if (bad != wide.end()) {
-      reject_file(path, fmt::format("image {} has label {}, and labels are from 0 to {}", first + (bad - wide.begin()),
-                                    *bad, largest));
+    constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max(), most_at_once = 1 << 16;
+    std::vector<std::int64_t> wide(static_cast<std::size_t>(std::min(count, most_at_once)));
+    for (const std::int64_t end = first + count; first < end; first += most_at_once) {
+      const std::int64_t here = std::min(end - first, most_at_once);
+      labels.read(H5T_NATIVE_INT64, first, here, wide.data());
+      for (std::int64_t i = 0; i < here; ++i) {
+        if (wide[i] < 0 || wide[i] > largest) {
+          reject_file(path,
+                      fmt::format("image {} has label {}, and labels are from 0 to {}", first + i, wide[i], largest));
+        }
+        *values++ = std::int32_t(wide[i]);
+      }
     }
-    std::copy(wide.begin(), wide.end(), values);
   }
 };
 
