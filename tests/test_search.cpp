@@ -37,7 +37,7 @@ struct Model {
     const float cross_entropy = float(-std::log(1 - std::sqrt(std::min(damage, 0.99))));
     for (int i = 0; i < images; ++i) {
       const int place = i * 1237 % images;  // in no order: the first images stand for all
-      result[place] = {std::uint8_t(damage <= double(i) / images), 1, cross_entropy};
+      result[place] = {std::uint8_t(damage <= double(i) / images), 1, 0, cross_entropy};
     }
     return result;
   }

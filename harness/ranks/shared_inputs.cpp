@@ -76,7 +76,9 @@ void SharedInputs::warn_once(const std::string& warning) const {
 
 void SharedInputs::check(const Dataset& data, const std::string& split, int asked, const Network& network) const {
   ranks_.on_root([&] {
-    const SplitContents contents = data.contents(split);
+    const std::pair key(data.path(), split);
+    if (!contents_.contains(key)) contents_.emplace(key, data.contents(split));
+    const SplitContents& contents = contents_.at(key);
     const std::size_t count = contents.labels.size();
     if (asked > 0 && std::size_t(asked) > count) {
       throw Error(fmt::format("cannot take {} images of split '{}' of '{}'", asked, split, data.path()),

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "cuda/nccl.hpp"
@@ -49,6 +50,7 @@ class SharedInputs {
   const Ranks& ranks_;
   NcclGroup* gpus_;
   mutable std::map<ImagesKey, std::weak_ptr<const Images>> read_;
+  mutable std::map<std::pair<std::string, std::string>, SplitContents> contents_;  // what check() has looked through
   mutable std::set<std::string> warnings_;
 };
 
