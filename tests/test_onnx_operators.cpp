@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "tests/onnx_models.hpp"
 
 namespace bitcluster {
@@ -75,6 +77,29 @@ TEST(OnnxOperators, KeepsBatchNormalizationThatCannotBeFolded) {
   EXPECT_EQ(kept.weights, (Floats{1, 1}));
   EXPECT_EQ(kept.bias, (Floats{4, 5}));
   EXPECT_EQ(run(network), (Floats{2 + 6, 4 + 9}));  // x = 0, 1; c = 2, 4; n = 2 - 1 + 5, 4 - 1 + 6
+}
+
+// What makes it training mode: the attribute, or before opset 14 that it gives the statistics of the batch as well.
+TEST(OnnxOperators, RefusesBatchNormalizationThatTrains) {
+  const auto error = [](int opset, bool training, const std::vector<std::string>& outputs, float variance = 1) {
+    ModelBuilder m({1, 1, 1, 1}, opset);
+    for (const char* name : {"gamma", "beta", "mean"}) m.weights(name, {1}, {1});
+    m.weights("variance", {1}, {variance});
+    NodeBuilder node = m.node("BatchNormalization", {"x", "gamma", "beta", "mean", "variance"}, outputs);
+    if (training) node.integer("training_mode", 1);
+    return m.error();
+  };
+  EXPECT_EQ(error(13, false, {"y"}), "");
+  EXPECT_EQ(error(13, false, {"y", ""}), "");
+  EXPECT_EQ(error(14, false, {"y", "m", "v"}), "");  // has no meaning there, but nothing reads them
+  for (const int opset : {7, 9, 13}) {
+    expect_in(error(opset, false, {"y", "m", "v", "sm", "sv"}), {"BatchNormalization_y", "training mode", "eval"});
+  }
+  expect_in(error(9, false, {"y", "", "", "sm"}), {"training mode"});
+  expect_in(error(14, true, {"y"}), {"BatchNormalization_y", "training mode"});
+  expect_in(error(15, true, {"y", "m", "v"}), {"training mode"});
+  expect_in(error(13, false, {"y"}, infinity), {"variance of channel 0", "inf"});
+  expect_in(error(13, false, {"y"}, NAN), {"variance of channel 0", "nan"});
 }
 
 TEST(OnnxOperators, KeepsAClampWhoseInputIsReadElsewhere) {

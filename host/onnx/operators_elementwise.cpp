@@ -46,8 +46,15 @@ void emit_affine(Importer& importer, const Node& node, ImportedTensor& input, co
 }
 
 void batch_normalization(Importer& importer, const Node& node) {
-  if (node.integer("training_mode", 0) != 0 || node.integer("spatial", 1) != 1) {
-    node.fail("it is in training mode, or not per channel", "export the model in evaluation mode");
+  // before opset 14 further outputs, the statistics of the batch, are what makes it training mode
+  bool training = node.integer("training_mode", 0) != 0;
+  for (int i = 1; i < node.outputs() && node.opset() < 14; ++i) training = training || !node.output(i).empty();
+  if (training) {
+    node.fail("it is in training mode: it normalizes with the statistics of the batch",
+              "export the model in evaluation mode (in PyTorch: model.eval(), training=TrainingMode.EVAL)");
+  }
+  if (node.integer("spatial", 1) != 1) {
+    node.fail("it normalizes every position on its own", "normalize per channel (spatial = 1)");
   }
   ImportedTensor& input = importer.tensor(node, 0);
   const Dims& in = input.elements.dims;
@@ -63,7 +70,10 @@ void batch_normalization(Importer& importer, const Node& node) {
   std::vector<double> scale, shift;
   for (std::size_t i = 0; i < gamma.size(); ++i) {
     const double spread = variance[i] + epsilon;
-    if (!(spread > 0)) node.fail("a variance is not positive", "check the model");
+    if (!(spread > 0) || !std::isfinite(spread)) {
+      node.fail(fmt::format("the variance of channel {} plus epsilon is {}", i, spread),
+                "it must be positive and finite: check how the model was trained");
+    }
     scale.push_back(gamma[i] / std::sqrt(spread));
     shift.push_back(beta[i] - mean[i] * scale.back());
   }
