@@ -51,9 +51,7 @@ def photographs(shared, name, side):
     return pixels / 127.5 - 1
 
 
-@torch.no_grad()
-def check(network, path, images, tmp_path):
-    """network: what PyTorch runs; path: the ONNX file that our side runs."""
+def our_logits(path, images, tmp_path):
     program = BUILD / "tests" / "print_logits"
     if not program.exists():
         pytest.skip(f"{program} is not built")
@@ -61,8 +59,14 @@ def check(network, path, images, tmp_path):
     arguments = [program, path, tmp_path / "images.f32", str(len(images)), tmp_path / "logits.f32"]
     process = subprocess.run(arguments, capture_output=True, text=True, timeout=600)
     assert process.returncode == 0, process.stderr
+    return torch.from_numpy(numpy.fromfile(tmp_path / "logits.f32", numpy.float32)).reshape(len(images), -1)
+
+
+@torch.no_grad()
+def check(network, path, images, tmp_path):
+    """network: what PyTorch runs; path: the ONNX file that our side runs."""
+    ours = our_logits(path, images, tmp_path)
     expected = torch.cat([network(part).flatten(1) for part in images.split(16)])
-    ours = torch.from_numpy(numpy.fromfile(tmp_path / "logits.f32", numpy.float32)).reshape(expected.shape)
     largest = expected.abs().amax(1)
     difference = ((ours - expected).abs().amax(1) / largest).max()
     assert difference <= TOLERANCE
@@ -125,3 +129,49 @@ def test_default_models(name, tmp_path):
     except FileNotFoundError:
         images = random_images((1, 28, 28))
     check(torch_onnx.OnnxNetwork(path), path, images, tmp_path)
+
+
+class FakeQuantized(torch.nn.Module):
+    """Quantization-aware training as PyTorch exports it; the quantizers' saturation is the only nonlinearity."""
+
+    #: scale, zero point, lowest and highest integer: 8 bits, and 7 bits, for which the exporter adds a Clip of integers
+    QUANTIZERS = [(0.004, 0, 0, 255), (0.004, 60, 0, 127), (0.02, -128, -128, 127)]
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.first, self.second = torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Conv2d(8, 8, 3, stride=2, groups=2)
+        self.last = torch.nn.Linear(8 * 9, 10)
+        for layer in (self.first, self.second, self.last):
+            layer.register_buffer("scales", layer.weight.detach().abs().flatten(1).amax(1) / 127)
+            layer.register_buffer("zeros", torch.zeros(len(layer.weight), dtype=torch.int32))
+
+    def layer(self, function, x, weighted, quantizer, **options):
+        weight = torch.fake_quantize_per_channel_affine(weighted.weight, weighted.scales, weighted.zeros, 0, -128, 127)
+        return torch.fake_quantize_per_tensor_affine(function(x, weight, weighted.bias, **options), *quantizer)
+
+    def forward(self, x):
+        first, second, last = self.QUANTIZERS
+        x = self.layer(torch.nn.functional.conv2d, x, self.first, first, padding=1)
+        x = self.layer(torch.nn.functional.conv2d, x, self.second, second, stride=2, groups=2)
+        return self.layer(torch.nn.functional.linear, x.flatten(1), self.last, last)
+
+    def bound(self):
+        """What rounding to the grids can change in a logit: half a step each, times the sums of weights behind it."""
+        deviation = 0
+        for weighted, (scale, *_) in zip((self.first, self.second, self.last), self.QUANTIZERS):
+            deviation = deviation * weighted.weight.abs().flatten(1).sum(1).max() * 1.01 + scale / 2
+        return float(deviation)
+
+
+@torch.no_grad()
+def test_quantizers_saturate(tmp_path):
+    network, images = FakeQuantized().eval(), random_images((3, 8, 8))
+    torch.onnx.export(network, images[:1], str(tmp_path / "network.onnx"), opset_version=13)
+    nodes = torch_onnx.onnx.load(str(tmp_path / "network.onnx")).graph.node
+    assert {"QuantizeLinear", "DequantizeLinear", "Clip"} <= {node.op_type for node in nodes}
+    expected = network(images)
+    assert (our_logits(tmp_path / "network.onnx", images, tmp_path) - expected).abs().max() <= network.bound()
+    # without saturation they would be elsewhere
+    plain = network.last(network.second(network.first(images)).flatten(1))
+    assert (plain - expected).abs().max() > 3 * network.bound()

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
 #include <optional>
 #include <variant>
@@ -82,7 +83,7 @@ class Simplifier {
   /// Returns the layer that gives the output afterwards.
   int run() {
     for (int i = 1; i <= output_; ++i) {
-      if (!needed_[i]) continue;
+      if (!needed_[i] || replaced_[i] != i) continue;
       for (int& input : layers_[i].inputs) input = replaced_[input];
       std::visit([&](auto& operation) { simplify(i, operation); }, layers_[i].operation);
     }
@@ -103,9 +104,10 @@ class Simplifier {
       replace(i, p);
       return;
     }
-    const auto* rearrange = std::get_if<Rearrange>(&producer.operation);
-    if (!rearrange || !unclamped(producer) || !only_images_read(p)) return;
-    if (const auto pad = as_spatial_pad(*rearrange, layers_[producer.inputs[0]].output, producer.output)) {
+    if (!std::holds_alternative<Rearrange>(producer.operation)) return;
+    const auto [found, is_new] = pads_.try_emplace(p);
+    if (is_new) found->second = foldable_pad(p);
+    if (const auto& pad = found->second) {
       convolution.window.pad_top += pad->top;
       convolution.window.pad_left += pad->left;
       convolution.window.pad_bottom += pad->bottom;
@@ -121,10 +123,10 @@ class Simplifier {
     Layer& producer = layers_[p];
     if (unclamped(layer)) {
       replace(i, p);
-    } else if (consumers_[p].size() == 1 && !std::holds_alternative<Input>(producer.operation)) {
+    } else if (only_clamped_like(layer, p) && !std::holds_alternative<Input>(producer.operation)) {
       producer.low = std::clamp(producer.low, layer.low, layer.high);
       producer.high = std::clamp(producer.high, layer.low, layer.high);
-      replace(i, p);
+      for (const int reader : std::vector<int>(consumers_[p])) replace(reader, p);
     }
   }
 
@@ -140,6 +142,22 @@ class Simplifier {
     auto& readers = consumers_[producer];
     readers.erase(std::find(readers.begin(), readers.end(), layer));
     readers.insert(readers.end(), consumers_[layer].begin(), consumers_[layer].end());
+  }
+
+  /// Whether the same clamp is all that reads a layer, once or, where every branch quantizes it for itself, repeatedly.
+  bool only_clamped_like(const Layer& clamp, int layer) const {
+    return std::all_of(consumers_[layer].begin(), consumers_[layer].end(), [&](int reader) {
+      const auto* function = reader == outside ? nullptr : std::get_if<Function>(&layers_[reader].operation);
+      return function && function->kind == Function::Kind::identity && layers_[reader].low == clamp.low &&
+             layers_[reader].high == clamp.high;
+    });
+  }
+
+  /// The padding that a Rearrange is, if all that reads it can do it instead.
+  std::optional<SpatialPad> foldable_pad(int layer) const {
+    const Layer& pad = layers_[layer];
+    if (!unclamped(pad) || !only_images_read(layer)) return std::nullopt;
+    return as_spatial_pad(std::get<Rearrange>(pad.operation), layers_[pad.inputs[0]].output, pad.output);
   }
 
   /// Whether convolutions, none of them fully connected, are all that reads a layer.
@@ -169,7 +187,8 @@ class Simplifier {
   const std::vector<bool>& affine_;
   std::vector<bool> needed_;
   std::vector<std::vector<int>> consumers_;
-  std::vector<int> replaced_;  //!< the layer that now gives the result of this one
+  std::map<int, std::optional<SpatialPad>> pads_;  //!< of Rearranges that a convolution reads
+  std::vector<int> replaced_;                      //!< the layer that now gives the result of this one
 };
 
 }  // namespace

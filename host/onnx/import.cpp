@@ -27,13 +27,25 @@ constexpr int oldest_opset = 7;
 const OperatorTable& operators() {
   static const OperatorTable known = [] {
     OperatorTable all;
-    for (const auto& table :
-         {convolution_operators(), elementwise_operators(), pooling_operators(), movement_operators()}) {
+    for (const auto& table : {convolution_operators(), elementwise_operators(), pooling_operators(),
+                              movement_operators(), quantization_operators()}) {
       all.insert(table.begin(), table.end());
     }
     return all;
   }();
   return known;
+}
+
+/// Zeros that a Pad adds to probabilities, or to integers, would be something else among logits and real numbers.
+bool moves_values(const std::string& op) { return op == "Shape" || (is_rearrangement(op) && op != "Pad"); }
+
+/// What leaves the order of the classes as it is.
+bool may_follow_softmax(const std::string& op) {
+  return moves_values(op) || op == "Cast" || op == "QuantizeLinear" || op == "DequantizeLinear";
+}
+
+bool works_on_integers(const std::string& op) {
+  return moves_values(op) || op == "DequantizeLinear" || op == "Clip" || op == "Relu";
 }
 
 }  // namespace
@@ -180,7 +192,9 @@ std::vector<bool> Importer::needed_nodes() const {
 
 void Importer::import(const onnx::NodeProto& proto) {
   const Node node(proto, opset_, path_);
-  if (!proto.domain().empty() && proto.domain() != "ai.onnx") {
+  // ONNX Runtime's quantizer names its own domain for 16 bits before opset 21
+  const bool quantizes = node.op() == "QuantizeLinear" || node.op() == "DequantizeLinear";
+  if (!proto.domain().empty() && proto.domain() != "ai.onnx" && !(quantizes && proto.domain() == "com.microsoft")) {
     node.fail(fmt::format("it belongs to the operator set '{}'", proto.domain()), "use operators of the ONNX standard");
   }
   bool constant = true;
@@ -241,8 +255,12 @@ ImportedTensor& Importer::tensor(const Node& node, int index) {
     node.fail(fmt::format("its input {} is constant", index), "only its other inputs may be constant");
   }
   ImportedTensor& found = std::get<ImportedTensor>(values_.at(node.input(index)));
-  if (found.softmax && !is_rearrangement(node.op())) {
+  if (found.softmax && !may_follow_softmax(node.op())) {
     node.fail("it works on the result of Softmax", "Softmax is supported only at the end of a network");
+  }
+  if (found.integers && !works_on_integers(node.op())) {
+    node.fail("it works on the integers of QuantizeLinear",
+              "put DequantizeLinear before it; on integers only Clip, Relu and what moves them are supported");
   }
   return found;
 }
@@ -327,7 +345,7 @@ void Importer::emit(const Node& node, Operation operation, std::vector<int> inpu
 
 int Importer::emit_elementwise(const Node& node, Operation operation, const ImportedTensor& input) {
   const int layer = add_layer(node.name(), std::move(operation), {input.layer}, output_of(input.layer));
-  set(node, 0, ImportedTensor{layer, input.elements, node.name()});
+  set(node, 0, ImportedTensor{layer, input.elements, node.name(), false, input.integers});
   return layer;
 }
 std::vector<std::byte> read_onnx(const std::string& path) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <variant>
@@ -28,6 +29,15 @@ inline constexpr std::int64_t activation_limit = std::int64_t(1) << 26;
 Shape shape_of(const Dims& dims);
 Dims dims_of(const Shape& shape);
 
+/// What integers of QuantizeLinear stand for: scale times (integer minus zero point).
+struct Quantization {
+  float scale = 1, zero_point = 0;
+  int type = 0;  //!< onnx::TensorProto::DataType of the integers
+
+  float real(float integer) const { return (integer - zero_point) * scale; }
+  bool operator==(const Quantization&) const = default;
+};
+
 /// What a tensor of the graph is for one image: elements of a layer's output, moved. Movements are made real, as
 /// Rearrange layers, only where an operation needs them, so that chains of them become one layer or none.
 struct ImportedTensor {
@@ -35,6 +45,8 @@ struct ImportedTensor {
   ElementMap elements;  //!< dims[0] is the batch, here 1
   std::string name;     //!< of the node that moved the elements
   bool softmax = false;
+  /// The graph has integers here, the layer what they stand for.
+  std::optional<Quantization> integers = {};
 };
 
 using ImportedValue = std::variant<Constant, ImportedTensor>;

@@ -18,5 +18,7 @@ OperatorTable elementwise_operators();
 OperatorTable pooling_operators();
 /// What moves elements or gives them on as they are.
 OperatorTable movement_operators();
+/// QuantizeLinear and DequantizeLinear, of activations.
+OperatorTable quantization_operators();
 
 }  // namespace bitcluster

@@ -184,8 +184,14 @@ void divide(Importer& importer, const Node& node) {
 // ---- functions
 
 void emit_clamp(Importer& importer, const Node& node, float low, float high) {
-  if (!(low <= high)) node.fail("its lower bound is not below its upper bound", "check the model");
+  if (!(low <= high) || low == infinity || high == -infinity) {
+    node.fail(fmt::format("it clips to [{}, {}]", low, high), "its lower bound must not be above its upper bound");
+  }
   ImportedTensor& input = importer.make_permuted(importer.tensor(node, 0));
+  if (input.integers) {
+    low = input.integers->real(low);
+    high = input.integers->real(high);
+  }
   importer.clamp(importer.emit_elementwise(node, Function{}, input), low, high);
 }
 

@@ -16,7 +16,7 @@ void move_elements(Importer& importer, const Node& node) {
   for (std::size_t i = 0; i < maps.size(); ++i) {
     // where the order stays (Flatten), the name of what computes the elements says more
     const std::string& name = maps[i].source == input.elements.source ? input.name : node.name();
-    importer.set(node, int(i), ImportedTensor{input.layer, maps[i], name, input.softmax});
+    importer.set(node, int(i), ImportedTensor{input.layer, maps[i], name, input.softmax, input.integers});
   }
 }
 
@@ -68,8 +68,6 @@ void shape(Importer& importer, const Node& node) {
   importer.set(node, 0, make_constant({count}, std::move(values)));
 }
 
-/// Of QuantizeLinear and DequantizeLinear as well: a pair of them on activations simulates the quantization that
-/// somebody else chose; this project calibrates its own.
 void pass_on(Importer& importer, const Node& node) { importer.set(node, 0, importer.tensor(node, 0)); }
 
 void dropout(Importer& importer, const Node& node) {
@@ -106,9 +104,8 @@ void softmax(Importer& importer, const Node& node) {
 }  // namespace
 
 OperatorTable movement_operators() {
-  OperatorTable operators = {{"Cast", cast},       {"Concat", concat},      {"DequantizeLinear", pass_on},
-                             {"Dropout", dropout}, {"LogSoftmax", softmax}, {"QuantizeLinear", pass_on},
-                             {"Shape", shape},     {"Softmax", softmax}};
+  OperatorTable operators = {{"Cast", cast},          {"Concat", concat}, {"Dropout", dropout},
+                             {"LogSoftmax", softmax}, {"Shape", shape},   {"Softmax", softmax}};
   for (const std::string& name : rearrangement_operators()) operators[name] = move_elements;
   return operators;
 }
