@@ -43,7 +43,7 @@ std::vector<Held> read_values(const Proto& tensor, const Field& field, std::size
     if (raw.size() != count * sizeof(Stored)) {
       throw Error(what,
                   fmt::format("it has {} bytes of data, but its shape needs {}", raw.size(), count * sizeof(Stored)),
-                  "export the model again, with its weights inside");
+                  "export or copy the model again");
     }
     values.reserve(count);
     for (std::size_t i = 0; i < count; ++i) {
@@ -55,7 +55,7 @@ std::vector<Held> read_values(const Proto& tensor, const Field& field, std::size
   }
   if (std::size_t(field.size()) != count) {
     throw Error(what, fmt::format("it has {} values, but its shape needs {}", field.size(), count),
-                "export the model again, with its weights inside");
+                "export or copy the model again");
   }
   values.reserve(count);
   for (const auto stored : field) values.push_back(convert(Stored(stored)));
@@ -73,7 +73,7 @@ Constant make_constant(Dims dims, Integers values) { return {std::move(dims), st
 
 Constant read_constant(const Proto& tensor, const std::string& what) {
   if (tensor.data_location() == Proto::EXTERNAL || tensor.external_data_size() > 0) {
-    throw Error(what, "its values are in another file (external data)",
+    throw Error(what, "its values are in another file (external data), which it does not name",
                 "save the model as one file, for example with onnx.save_model(..., save_as_external_data=False)");
   }
   Constant constant;
@@ -125,7 +125,8 @@ Constant read_constant(const Proto& tensor, const std::string& what) {
       constant.values = read_values<std::uint64_t, std::int64_t>(tensor, tensor.uint64_data(), count, what, integer);
       break;
     default:
-      throw Error(what, "its element type is not a real number", "use float, double, float16, integers or bool");
+      throw Error(what, fmt::format("its element type is number {} of ONNX", constant.type),
+                  "use float, double, float16, bfloat16, bool, or integers of 8 to 64 bits");
   }
   return constant;
 }

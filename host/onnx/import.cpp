@@ -1,21 +1,20 @@
 #include "host/onnx/import.hpp"
 
 #include <fmt/format.h>
-#include <google/protobuf/stubs/logging.h>
 #include <onnx/onnx_pb.h>
 
 #include <algorithm>
 #include <filesystem>
-#include <limits>
 #include <numeric>
 #include <string_view>
 #include <utility>
 
 #include "host/base/error.hpp"
-#include "host/files/posix_file.hpp"
+#include "host/base/printable.hpp"
 #include "host/model/simplify.hpp"
 #include "host/onnx/fold.hpp"
 #include "host/onnx/importer.hpp"
+#include "host/onnx/model_file.hpp"
 #include "host/onnx/operators.hpp"
 
 namespace bitcluster {
@@ -46,6 +45,23 @@ bool may_follow_softmax(const std::string& op) {
 
 bool works_on_integers(const std::string& op) {
   return moves_values(op) || op == "DequantizeLinear" || op == "Clip" || op == "Relu";
+}
+
+/// All names and texts of a file, so that none reaches a terminal or a results file as it is.
+void make_printable(onnx::GraphProto& graph) {
+  const auto change = [](std::string& name) { name = printable(name); };
+  for (auto* values : {graph.mutable_input(), graph.mutable_output()}) {
+    for (auto& value : *values) change(*value.mutable_name());
+  }
+  for (auto& tensor : *graph.mutable_initializer()) change(*tensor.mutable_name());
+  for (auto& node : *graph.mutable_node()) {
+    for (std::string* name : {node.mutable_name(), node.mutable_op_type(), node.mutable_domain()}) change(*name);
+    for (std::string& name : *node.mutable_input()) change(name);
+    for (std::string& name : *node.mutable_output()) change(name);
+    for (auto& attribute : *node.mutable_attribute()) {
+      if (attribute.has_s()) change(*attribute.mutable_s());
+    }
+  }
 }
 
 }  // namespace
@@ -348,20 +364,12 @@ int Importer::emit_elementwise(const Node& node, Operation operation, const Impo
   set(node, 0, ImportedTensor{layer, input.elements, node.name(), false, input.integers});
   return layer;
 }
-std::vector<std::byte> read_onnx(const std::string& path) {
-  // https://protobuf.dev/programming-guides/proto-limits: no message is larger than 2 GiB
-  return read_input(path, std::numeric_limits<std::int32_t>::max());
-}
 
 Network import_onnx(std::vector<std::byte> file, const std::string& path) {
   onnx::ModelProto model;
-  {
-    const google::protobuf::LogSilencer silence;  // our own error says it
-    if (!model.ParseFromArray(file.data(), int(file.size())) || !model.has_graph()) {
-      throw Error(fmt::format("cannot read '{}'", path), "it is not a complete ONNX model", "export or copy it again");
-    }
-  }
+  parse_model(file.data(), file.size(), path, model);
   file = {};  // the weights are in memory once more, in the model
+  make_printable(*model.mutable_graph());
   return Importer(model, path).run();
 }
 
