@@ -53,7 +53,7 @@ TEST(OnnxImport, NamesNodeAndOperatorThatItDoesNotKnow) {
 
 TEST(OnnxImport, RefusesOtherInputsAndOutputs) {
   for (const auto& [dims, part] : std::vector<std::pair<Ints, const char*>>{
-           {{1, 3, -1, 4}, "open"}, {{1, 3, 4}, "rank 3"}, {{1, 0, 4, 4}, "is 0"}, {{}, "rank 0"}}) {
+           {{1, 3, -1, 4}, "open"}, {{1, 3, 4, 4, 4}, "rank 5"}, {{1, 0, 4, 4}, "is 0"}, {{}, "rank 0"}}) {
     ModelBuilder m(dims);
     m.node("Relu", {"x"}, {"y"});
     expect_in(m.error(), {"'x'", part});
@@ -65,10 +65,10 @@ TEST(OnnxImport, RefusesOtherInputsAndOutputs) {
   ModelBuilder outputs;
   outputs.node("Relu", {"x"}, {"y"});
   outputs.model.mutable_graph()->add_output()->set_name("x");
-  expect_in(outputs.error(), {"2 outputs"});
+  expect_in(outputs.error(), {"2 outputs ('y', 'x')", "extract_model"});
   ModelBuilder undefined;
   undefined.node("Relu", {"nowhere"}, {"y"});
-  expect_in(undefined.error(), {"Relu_y", "'nowhere'", "not defined"});
+  expect_in(undefined.error(), {"Relu_y", "'nowhere'", "nothing in the model has that name"});
   ModelBuilder constant;
   constant.weights("c", {1}, {1});
   constant.node("Floor", {"c"}, {"y"});
@@ -76,6 +76,52 @@ TEST(OnnxImport, RefusesOtherInputsAndOutputs) {
   ModelBuilder old({1, 2, 4, 4}, 6);
   old.node("Relu", {"x"}, {"y"});
   expect_in(old.error(), {"version 6"});
+}
+
+TEST(OnnxImport, SaysWhichOutputIsNotSupported) {
+  ModelBuilder mask({1, 2, 1, 1});
+  mask.node("Dropout", {"x"}, {"d", "mask"});
+  mask.node("Mul", {"d", "mask"}, {"y"});
+  expect_in(mask.error(), {"Mul_y", "'mask'", "output 1", "Dropout_d", "(Dropout)", "only output 0"});
+  ModelBuilder indices({1, 2, 4, 4});
+  indices.node("MaxPool", {"x"}, {"m", "y"}).integers("kernel_shape", {2, 2});
+  expect_in(indices.error(), {"'y'", "output 1", "MaxPool_m", "only output 0"});
+}
+
+TEST(OnnxImport, SaysThatNodesAreNotInOrder) {
+  ModelBuilder cycle;
+  cycle.node("Add", {"b", "x"}, {"a"});
+  cycle.node("Relu", {"a"}, {"b"});
+  cycle.node("Add", {"b", "x"}, {"y"});
+  expect_in(cycle.error(), {"Add_a", "'b'", "Relu_b", "does not come before", "cycle"});
+  ModelBuilder twice({1, 2, 1, 1});
+  twice.node("Relu", {"x"}, {"a"});
+  twice.node("Sigmoid", {"a"}, {"y"});
+  twice.node("Sigmoid", {"x"}, {"a"});
+  expect_in(twice.error(), {"'a'", "defined twice"});
+}
+
+// As tf2onnx makes of Keras networks for grey images
+TEST(OnnxImport, TakesImagesWithoutAChannelAxis) {
+  ModelBuilder flat({-1, 2, 3});
+  flat.list("rest", {-1, 6});
+  flat.node("Reshape", {"x", "rest"}, {"f"});
+  flat.weights("w", {6, 1}, {1, 2, 3, 4, 5, 6});
+  flat.node("MatMul", {"f", "w"}, {"y"});
+  EXPECT_EQ(flat.import().input(), (Shape{1, 2, 3}));
+  EXPECT_EQ(run(flat.import()), (Floats{0 + 2 + 6 + 12 + 20 + 30}));
+  ModelBuilder last({-1, 2, 3});
+  last.list("last", {3});
+  last.node("Unsqueeze", {"x", "last"}, {"u"});
+  last.node("Transpose", {"u"}, {"t"}).integers("perm", {0, 3, 1, 2});
+  last.conv("t", "y", 1, 2);
+  const Network network = last.import();
+  EXPECT_EQ(kinds(network), (Kinds{input_, conv_}));
+  EXPECT_EQ(network.layers[1].output, (Shape{2, 2, 3}));
+  ModelBuilder sequence({-1, 2, 3});
+  sequence.weights("w", {2, 2, 1}, {1, 2, 3, 4});
+  sequence.node("Conv", {"x", "w"}, {"y"});
+  expect_in(sequence.error(), {"Conv_y", "rank 3"});
 }
 
 TEST(OnnxImport, AcceptsInitializersThatAreListedAsInputs) {

@@ -68,6 +68,10 @@ float Constant::number(std::size_t i) const {
   return is_float() ? std::get<Floats>(values)[i] : float(std::get<Integers>(values)[i]);
 }
 
+std::int64_t Constant::bytes() const {
+  return std::visit([](const auto& held) { return std::int64_t(sizeof held[0] * held.size()); }, values);
+}
+
 Constant make_constant(Dims dims, Floats values) { return {std::move(dims), std::move(values), Proto::FLOAT}; }
 Constant make_constant(Dims dims, Integers values) { return {std::move(dims), std::move(values), Proto::INT64}; }
 

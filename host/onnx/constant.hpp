@@ -17,6 +17,7 @@ struct Constant {
   std::variant<std::vector<float>, std::vector<std::int64_t>> values;
   int type = 0;  //!< onnx::TensorProto::DataType that it had
 
+  std::int64_t bytes() const;
   std::size_t size() const { return std::size_t(element_count(dims)); }
   bool is_float() const { return values.index() == 0; }
   float number(std::size_t i) const;

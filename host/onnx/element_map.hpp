@@ -13,6 +13,9 @@ using Dims = std::vector<std::int64_t>;
 /// No tensor may have more elements: positions are int32.
 inline constexpr std::int64_t max_elements = std::numeric_limits<std::int32_t>::max();
 
+/// Axes of a tensor that is rearranged; channel and pixel shuffles have six. Bounds the time that each element takes.
+inline constexpr std::size_t max_rank = 8;
+
 /// Product of extents, or -1 if one is negative or there are more than max_elements.
 std::int64_t element_count(const Dims& dims);
 

@@ -25,6 +25,9 @@ namespace bitcluster {
 /// Elements that one tensor of one image may have; the largest of the six ImageNet models has 3.2 million.
 inline constexpr std::int64_t activation_limit = std::int64_t(1) << 26;
 
+/// What an element counts that is moved: 4 bytes, from anywhere in memory, where a computed one follows the one before.
+inline constexpr std::int64_t bytes_per_move = 16;
+
 /// (c, h, w) of a tensor of any rank, and the other way round.
 Shape shape_of(const Dims& dims);
 Dims dims_of(const Shape& shape);
@@ -74,6 +77,13 @@ class Importer {
   /// As the file has it; 1 where it is left open.
   std::int64_t batch_size() const { return batch_.size; }
 
+  /// Counts what a node reads and writes at import, in bytes: a small file must not keep us busy or fill the memory.
+  void charge(const std::string& node, std::int64_t bytes);
+  /// The same for elements that a node moves.
+  void charge_moved(const std::string& node, std::size_t elements) {
+    charge(node, bytes_per_move * std::int64_t(elements));
+  }
+
   // Layers.
 
   Shape output_of(int layer) const { return network_.layers[std::size_t(layer)].output; }
@@ -101,10 +111,16 @@ class Importer {
   [[noreturn]] void fail(const std::string& why, const std::string& what_to_do) const;
   [[noreturn]] void fail_twice(const std::string& tensor) const;
 
+  struct Reason {
+    std::string why, what_to_do;
+  };
+  Reason why_missing(const std::string& tensor) const;
+
   const onnx::ValueInfoProto& only_input() const;
   void add_input();
   bool read_as_channels_last(const std::string& input, int rank) const;
-  std::vector<bool> needed_nodes() const;
+  void find_producers();
+  std::vector<bool> needed_nodes();
   void import(const onnx::NodeProto& proto);
 
   const Constant* find_constant(const Node& node, const std::string& name);
@@ -119,8 +135,16 @@ class Importer {
   Network network_;
   std::vector<bool> affine_;  // per layer: a scale and shift that may be folded
   std::set<std::string> names_;
+  std::map<std::string, int> numbers_;  // appended so far to make a layer's name unique
   std::map<std::string, onnx::TensorProto*> initializers_;
-  std::map<std::string, ImportedValue> values_;
+  struct Producer {
+    int node, output;
+  };
+  std::map<std::string, Producer> producers_;    // of every tensor that a node gives
+  std::map<std::string, int> readers_;           // that are still to come, of every needed tensor
+  std::map<std::string, ImportedValue> values_;  // that still have readers
+  int imported_ = 0;                             // nodes so far
+  std::int64_t work_ = 0, work_limit_ = 0;       // bytes
 };
 
 }  // namespace bitcluster

@@ -81,7 +81,8 @@ void gemm(Importer& importer, const Node& node) {
     const Constant& added = importer.constant(node, 2);
     ElementMap map{added.dims, {}};
     if (dims.size() != 2 || !broadcast(map, {1, dims[transposed ? 1 : 0]})) {
-      node.fail("its bias does not fit its weights", export_again);
+      node.fail(fmt::format("its bias of shape ({}) does not fit its weights", fmt::join(added.dims, ", ")),
+                "only one number, or one per filter, is supported");
     }
     const float beta = node.number("beta", 1);
     for (std::size_t i = 0; i < map.size(); ++i) bias.push_back(beta * added.number(std::size_t(map.at(i))));

@@ -13,17 +13,27 @@ constexpr float infinity = std::numeric_limits<float>::infinity();
 
 // ---- per-channel scale and shift
 
-/// Values of a constant, which must be the same all over each channel of the layer behind `input`.
-std::vector<double> per_channel(const Importer& importer, const Node& node, const ImportedTensor& input,
-                                const Dims& dims, const std::vector<double>& values) {
+/// Values of a constant that fits `input`; they must be the same all over each channel of the layer behind it.
+std::vector<double> per_channel(Importer& importer, const Node& node, const ImportedTensor& input, const Dims& dims,
+                                const std::vector<double>& values) {
   const Shape shape = importer.output_of(input.layer);
+  for (const double value : values) {
+    if (!std::isfinite(value)) node.fail("its constant is not finite", "check the model");
+  }
+  if (values.size() == 1) return std::vector<double>(std::size_t(shape.channels), values[0]);
+  const Dims& in = input.elements.dims;
+  Dims aligned(in.size() - dims.size(), 1), channels(in.size(), 1);
+  aligned.insert(aligned.end(), dims.begin(), dims.end());
+  if (in.size() > 1) channels[1] = shape.channels;
+  if (in.size() > 1 && aligned == channels && in[1] == shape.channels && input.elements.in_order()) return values;
+
+  importer.charge_moved(node.name(), input.elements.size());
   ElementMap map{dims, {}};
-  if (!broadcast(map, input.elements.dims)) node.fail("its constant does not fit its input", export_again);
+  broadcast(map, in);
   std::vector<double> result(std::size_t(shape.channels), NAN);
   for (std::size_t i = 0; i < map.size(); ++i) {
     double& known = result[std::size_t(input.elements.at(i)) / (std::size_t(shape.height) * shape.width)];
     const double value = values[std::size_t(map.at(i))];
-    if (!std::isfinite(value)) node.fail("its constant is not finite", "check the model");
     if (!std::isnan(known) && known != value) {
       node.fail("its constant differs inside a channel", "only one number, or one per channel, is supported");
     }
@@ -100,13 +110,20 @@ struct Affine {
 template <class AffineOf>
 void apply_constant(Importer& importer, const Node& node, int constant_index, AffineOf&& affine_of) {
   const Constant& constant = importer.constant(node, constant_index);
+  ImportedTensor& input = importer.tensor(node, 1 - constant_index);
+  Dims both;
+  if (!broadcast_dims(constant.dims, input.elements.dims, both) || both != input.elements.dims) {
+    node.fail(fmt::format("its constant of shape ({}) does not fit an input of shape ({})",
+                          fmt::join(constant.dims, ", "), fmt::join(input.elements.dims, ", ")),
+              "only a constant that is repeated to the shape of the input is supported: expand the input before it");
+  }
   std::vector<double> scale, shift;
   for (std::size_t i = 0; i < constant.size(); ++i) {
     const Affine affine = affine_of(double(constant.number(i)));
     scale.push_back(affine.scale);
     shift.push_back(affine.shift);
   }
-  emit_affine(importer, node, importer.tensor(node, 1 - constant_index), constant.dims, scale, shift);
+  emit_affine(importer, node, input, constant.dims, scale, shift);
 }
 
 /// Sum or product of two tensors.
@@ -124,7 +141,9 @@ void combine(Importer& importer, const Node& node, const Operation& operation) {
   Dims dims;
   if (!broadcast_dims(a.elements.dims, b.elements.dims, dims) || a.elements.dims.size() != b.elements.dims.size() ||
       element_count(dims) > activation_limit) {
-    node.fail("the shapes of its inputs do not fit together", export_again);
+    node.fail(fmt::format("the shapes of its inputs, ({}) and ({}), do not fit together",
+                          fmt::join(a.elements.dims, ", "), fmt::join(b.elements.dims, ", ")),
+              "give both the same number of axes, each of the same extent or 1");
   }
   if (std::holds_alternative<Multiply>(operation) && dims.size() == 4) {
     // squeeze-excite: one factor per channel

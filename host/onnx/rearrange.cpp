@@ -28,6 +28,22 @@ struct Rearrangement {
     return dims;
   }
 
+  void check_rank(std::size_t rank) const {
+    if (rank > max_rank) {
+      node.fail(fmt::format("a tensor has {} axes", rank), fmt::format("at most {} are supported", max_rank));
+    }
+  }
+
+  /// Of a list of axes; Error if one occurs twice.
+  void check_distinct(const std::vector<std::int64_t>& axes) const {
+    std::vector<bool> seen(map.dims.size());
+    for (const std::int64_t value : axes) {
+      const auto axis = std::size_t(node.axis(value, map.dims.size()));
+      if (seen[axis]) node.fail("its axes name one twice", export_again);
+      seen[axis] = true;
+    }
+  }
+
   int axis(std::int64_t value, std::size_t rank) const {
     const int axis = node.axis(value, rank);
     if (batched() && axis == 0) node.fail("it works on the batch axis", keep_batch);
@@ -79,7 +95,11 @@ struct Rearrangement {
       dims[std::size_t(unknown)] = total / known;
       known = total;
     }
-    if (known != total) node.fail("its shape has another number of elements than its input", export_again);
+    if (known != total) {
+      node.fail(fmt::format("its shape ({}) has another number of elements than its input ({})", fmt::join(dims, ", "),
+                            fmt::join(from, ", ")),
+                batched() ? "where the batch is left open, its extent here must be 0 or -1" : export_again);
+    }
     if (batched()) {
       if (dims.empty() || dims[0] != batch.size) node.fail("it mixes the batch with other axes", keep_batch);
       dims[0] = 1;
@@ -147,6 +167,7 @@ struct Rearrangement {
     if (starts.size() != ends.size() || starts.size() != axes.size() || starts.size() != steps.size()) {
       node.fail("its starts, ends, axes and steps differ in number", export_again);
     }
+    check_distinct(axes);
     ElementMap result = map;
     for (std::size_t i = 0; i < starts.size(); ++i) {
       const int axis = node.axis(axes[i], map.dims.size());
@@ -167,6 +188,7 @@ struct Rearrangement {
           forward ? position(starts[i], 0, extent) : position(starts[i], 0, std::max<std::int64_t>(extent - 1, 0));
       const std::int64_t last = forward ? position(ends[i], 0, extent) : position(ends[i], -1, extent - 1);
       std::vector<std::int64_t> indices;
+      if (first == 0 && last == extent && step == 1) continue;
       for (std::int64_t k = first; forward ? k < last : k > last; k += step) indices.push_back(k);
       result = select(result, axis, indices);
     }
@@ -195,7 +217,9 @@ struct Rearrangement {
     Dims target = integers_of(node, input, 1), dims;
     if (batched() && target.size() == map.dims.size() && target[0] == batch.size) target[0] = 1;
     if (!broadcast_dims(map.dims, target, dims) || (batched() && (dims.size() != map.dims.size() || dims[0] != 1))) {
-      node.fail("its shape does not fit its input", export_again);
+      node.fail(fmt::format("its shape ({}) does not fit an input of shape ({})", fmt::join(target, ", "),
+                            fmt::join(full_dims(), ", ")),
+                batched() ? "it may repeat axes of extent 1, but neither add axes nor repeat the batch" : export_again);
     }
     check_size(dims);
     ElementMap result = map;
@@ -212,6 +236,7 @@ struct Rearrangement {
       std::iota(axes.begin(), axes.end(), 0);
     }
     if (pads.size() != 2 * axes.size()) node.fail("its pads do not fit the rank of its input", export_again);
+    check_distinct(axes);
     const std::string mode = node.text("mode", "constant");
     if (mode != "constant" && mode != "reflect" && mode != "edge") {
       node.fail(fmt::format("its mode is '{}'", mode), "use constant, reflect or edge");
@@ -324,7 +349,11 @@ std::vector<std::int64_t> integers_of(const Node& node, const ConstantInput& inp
 
 std::vector<ElementMap> rearrange(const Node& node, const ElementMap& map, const ConstantInput& input, BatchAxis batch,
                                   std::int64_t limit) {
-  return movements().at(node.op())({node, map, input, batch, limit});
+  const Rearrangement rearrangement{node, map, input, batch, limit};
+  rearrangement.check_rank(map.dims.size());
+  std::vector<ElementMap> results = movements().at(node.op())(rearrangement);
+  for (const ElementMap& result : results) rearrangement.check_rank(result.dims.size());
+  return results;
 }
 
 }  // namespace bitcluster
