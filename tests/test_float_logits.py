@@ -165,6 +165,7 @@ class FakeQuantized(torch.nn.Module):
 
 
 @torch.no_grad()
+@pytest.mark.filterwarnings("ignore")
 def test_quantizers_saturate(tmp_path):
     network, images = FakeQuantized().eval(), random_images((3, 8, 8))
     torch.onnx.export(network, images[:1], str(tmp_path / "network.onnx"), opset_version=13)
@@ -175,3 +176,38 @@ def test_quantizers_saturate(tmp_path):
     # without saturation they would be elsewhere
     plain = network.last(network.second(network.first(images)).flatten(1))
     assert (plain - expected).abs().max() > 3 * network.bound()
+
+
+class Residual(torch.nn.Module):
+    """What quantizes at every layer: convolutions, pools, a sum, a concatenation, a fully connected layer."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(4)
+        self.quantize, self.dequantize = torch.quantization.QuantStub(), torch.quantization.DeQuantStub()
+        self.first, self.relu = torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU()
+        self.second, self.last = torch.nn.Conv2d(8, 8, 3, padding=1), torch.nn.Linear(16, 10)
+        self.sum, self.concatenation = torch.nn.quantized.FloatFunctional(), torch.nn.quantized.FloatFunctional()
+
+    def forward(self, x):
+        x = torch.nn.functional.max_pool2d(self.relu(self.first(self.quantize(x))), 2)
+        x = self.concatenation.cat([x, self.sum.add(self.second(x), x)], 1)
+        return self.dequantize(self.last(torch.flatten(torch.nn.functional.adaptive_avg_pool2d(x, 1), 1)))
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore")
+def test_quantized_by_pytorch(tmp_path, monkeypatch):
+    if "qnnpack" not in torch.backends.quantized.supported_engines:
+        pytest.skip("this PyTorch has no engine for quantized networks that we know")
+    monkeypatch.setattr(torch.backends.quantized, "engine", "qnnpack")
+    network, images = Residual().eval(), random_images((3, 8, 8))
+    network.qconfig = torch.quantization.get_default_qconfig("qnnpack")
+    network = torch.quantization.prepare(torch.quantization.fuse_modules(network, [["first", "relu"]]))
+    network(images[:32])
+    network = torch.quantization.convert(network)
+    torch.onnx.export(network, images[:1], str(tmp_path / "network.onnx"), opset_version=13)
+    expected, ours = network(images), our_logits(tmp_path / "network.onnx", images, tmp_path)
+    # a step of the last tensor for itself, and as much again for what six tensors before it were rounded
+    assert (ours - expected).abs().max() <= 2 * network.last.scale
+    assert expected.abs().max() > 50 * network.last.scale

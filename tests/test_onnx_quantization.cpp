@@ -104,6 +104,23 @@ TEST(OnnxQuantization, QuantizesBranchesForThemselves) {
   EXPECT_EQ(different.layers[3].low, -4);
 }
 
+// PyTorch's quantized networks name the type of the integers once more.
+TEST(OnnxQuantization, CastsIntegersToTheirOwnType) {
+  const auto build = [](int type) {
+    QuantizedModel m;
+    m.conv("x", "c", 2, 2);
+    m.node("QuantizeLinear", {"c", "s", "z"}, {"q"});
+    m.node("Cast", {"q"}, {"t"}).integer("to", type);
+    m.node("DequantizeLinear", {"t", "s", "z"}, {"y"});
+    return m;
+  };
+  EXPECT_EQ(kinds(build(TensorProto::UINT8).import()), (Kinds{input_, conv_}));
+  EXPECT_EQ(build(TensorProto::UINT8).import().layers[1].low, 0);
+  for (const int type : {TensorProto::INT8, TensorProto::INT32, TensorProto::FLOAT}) {
+    expect_in(build(type).error(), {"Cast_t", "another type"});
+  }
+}
+
 // PyTorch's fake_quantize of 7 bits puts a Clip between the two.
 TEST(OnnxQuantization, ClipsAndMovesIntegers) {
   QuantizedModel m({1, 2, 1, 2});

@@ -59,7 +59,7 @@ bool may_follow_softmax(const std::string& op) {
 }
 
 bool works_on_integers(const std::string& op) {
-  return moves_values(op) || op == "DequantizeLinear" || op == "Clip" || op == "Relu";
+  return moves_values(op) || op == "Cast" || op == "DequantizeLinear" || op == "Clip" || op == "Relu";
 }
 
 /// All names and texts of a file, so that none reaches a terminal or a results file as it is.

@@ -79,6 +79,12 @@ void dropout(Importer& importer, const Node& node) {
 
 void cast(Importer& importer, const Node& node) {
   const std::int64_t to = node.integer("to", 0);
+  if (const auto& integers = importer.tensor(node, 0).integers) {
+    if (to != integers->type) {
+      node.fail("it gives the integers of QuantizeLinear another type", "put DequantizeLinear before it");
+    }
+    return pass_on(importer, node);  // as PyTorch exports quantized networks
+  }
   if (to != onnx::TensorProto::FLOAT && to != onnx::TensorProto::FLOAT16 && to != onnx::TensorProto::DOUBLE &&
       to != onnx::TensorProto::BFLOAT16) {
     node.fail("it makes integers of activations", "only casts to float types are supported");
