@@ -127,11 +127,36 @@ TEST_F(OnnxExternalData, SaysWhatIsMissingOrDamaged) {
     expect_in(at("4", number), {"'w_y'", "length", number});
   }
   expect_in(at("4", "12"), {"'w_y'", "12 bytes", "needs 8"});
+  const Entries entries = {{"location", "weights.data"}, {"offset", "4"}, {"length", "8"}};
+  for (const auto& [type, part] : {std::pair(22, "element type is number 22"),
+                                   {int(onnx::TensorProto::INT16), "needs 4"},
+                                   {int(onnx::TensorProto::DOUBLE), "needs 16"}}) {
+    ModelBuilder m({1, 2, 1, 1});
+    m.conv("x", "y", 2, 1);
+    refer(*m.model.mutable_graph()->mutable_initializer(0), entries);
+    m.model.mutable_graph()->mutable_initializer(0)->set_data_type(type);
+    try {
+      import_model(m);
+      ADD_FAILURE() << type;
+    } catch (const Error& error) {
+      expect_in(error.what(), {"'w_y'", part});
+    }
+  }
 }
 
 TEST_F(OnnxExternalData, IsNotLargerThanAModelMayBe) {
   fs::resize_file(folder_ / "weights.data", std::uintmax_t(3) << 30);  // a hole, which takes no space
-  expect_in(error({{"location", "weights.data"}}), {"model.onnx", "2 GiB"});
+  expect_in(error({{"location", "weights.data"}}), {"'w_y'", "3221225472 bytes", "needs 8"});
+  ModelBuilder m({1, 2, 1, 1});
+  m.conv("x", "y", 2, 1);
+  refer(*m.model.mutable_graph()->mutable_initializer(0), {{"location", "weights.data"}});
+  m.model.mutable_graph()->mutable_initializer(0)->set_dims(0, 3 << 27);
+  try {
+    import_model(m);
+    FAIL();
+  } catch (const Error& error) {
+    expect_in(error.what(), {"model.onnx", "2 GiB"});
+  }
 }
 
 }  // namespace

@@ -62,6 +62,11 @@ std::vector<Held> read_values(const Proto& tensor, const Field& field, std::size
   return values;
 }
 
+[[noreturn]] void fail_type(int type, const std::string& what) {
+  throw Error(what, fmt::format("its element type is number {} of ONNX", type),
+              "use float, double, float16, bfloat16, bool, or integers of 8 to 64 bits");
+}
+
 }  // namespace
 
 float Constant::number(std::size_t i) const {
@@ -75,6 +80,36 @@ std::int64_t Constant::bytes() const {
 Constant make_constant(Dims dims, Floats values) { return {std::move(dims), std::move(values), Proto::FLOAT}; }
 Constant make_constant(Dims dims, Integers values) { return {std::move(dims), std::move(values), Proto::INT64}; }
 
+std::size_t stored_elements(const Proto& tensor, const std::string& what) {
+  const std::int64_t elements = element_count(Dims(tensor.dims().begin(), tensor.dims().end()));
+  if (elements < 0) throw Error(what, "its shape is negative or too large", export_again);
+  return std::size_t(elements);
+}
+
+std::size_t stored_size(int type, const std::string& what) {
+  switch (type) {
+    case Proto::BOOL:
+    case Proto::INT8:
+    case Proto::UINT8:
+      return 1;
+    case Proto::FLOAT16:
+    case Proto::BFLOAT16:
+    case Proto::INT16:
+    case Proto::UINT16:
+      return 2;
+    case Proto::FLOAT:
+    case Proto::INT32:
+    case Proto::UINT32:
+      return 4;
+    case Proto::DOUBLE:
+    case Proto::INT64:
+    case Proto::UINT64:
+      return 8;
+    default:
+      fail_type(type, what);
+  }
+}
+
 Constant read_constant(const Proto& tensor, const std::string& what) {
   if (tensor.data_location() == Proto::EXTERNAL || tensor.external_data_size() > 0) {
     throw Error(what, "its values are in another file (external data), which it does not name",
@@ -83,9 +118,7 @@ Constant read_constant(const Proto& tensor, const std::string& what) {
   Constant constant;
   constant.dims.assign(tensor.dims().begin(), tensor.dims().end());
   constant.type = tensor.data_type();
-  const std::int64_t elements = element_count(constant.dims);
-  if (elements < 0) throw Error(what, "its shape is negative or too large", export_again);
-  const auto count = std::size_t(elements);
+  const std::size_t count = stored_elements(tensor, what);
 
   const auto same = [](auto value) { return value; };
   const auto integer = [](auto value) { return std::int64_t(value); };
@@ -129,8 +162,7 @@ Constant read_constant(const Proto& tensor, const std::string& what) {
       constant.values = read_values<std::uint64_t, std::int64_t>(tensor, tensor.uint64_data(), count, what, integer);
       break;
     default:
-      throw Error(what, fmt::format("its element type is number {} of ONNX", constant.type),
-                  "use float, double, float16, bfloat16, bool, or integers of 8 to 64 bits");
+      fail_type(constant.type, what);
   }
   return constant;
 }

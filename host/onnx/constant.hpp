@@ -28,6 +28,11 @@ Constant make_constant(Dims dims, std::vector<float> values);
 /// A constant of int64 values.
 Constant make_constant(Dims dims, std::vector<std::int64_t> values);
 
+/// Elements of a tensor of the file, and the bytes of each in raw data. Error, beginning with `what`, for a shape that
+/// is none and for a type that is not a number.
+std::size_t stored_elements(const onnx::TensorProto& tensor, const std::string& what);
+std::size_t stored_size(int type, const std::string& what);
+
 /// Reads an initializer or attribute. Error, beginning with `what`, for external data, a wrong number of values, or
 /// a type that is not a number.
 Constant read_constant(const onnx::TensorProto& tensor, const std::string& what);

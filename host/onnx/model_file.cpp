@@ -14,6 +14,7 @@
 
 #include "host/base/error.hpp"
 #include "host/base/printable.hpp"
+#include "host/onnx/constant.hpp"
 #include "host/onnx/import.hpp"
 
 namespace bitcluster {
@@ -84,6 +85,12 @@ class ExternalData {
                   fmt::format("bytes {} to {} of '{}' are its data, but that file has {} bytes", place.offset,
                               place.offset + place.length, name, size),
                   "copy the file again, or export the model again");
+    }
+    const std::size_t needed = stored_elements(tensor, what) * stored_size(tensor.data_type(), what);
+    if (place.length != needed) {
+      throw Error(what,
+                  fmt::format("it has {} bytes of data in '{}', but its shape needs {}", place.length, name, needed),
+                  "export or copy the model again");
     }
     bytes_ += place.length;
     if (bytes_ > model_limit) fail_too_large(path_);
