@@ -147,6 +147,23 @@ def test_files_of_all_commands_have_inputs_and_tables(program, study):
     assert program("table", output, "--format", "markdown").stdout.count("\n|") > 8
 
 
+def test_weights_beside_the_model_are_inputs(program, study):
+    onnx = pytest.importorskip("onnx")
+    model, output = study.parent / "model.onnx", study.parent / "out.h5"
+    onnx.save_model(onnx.load(model), str(model), save_as_external_data=True, location="model.data", size_threshold=0)
+    arguments = ("emulate", study, "-o", output, "--resume")
+    process = program(*arguments)
+    assert process.returncode == 0, process.stderr
+    inputs = results.load(output).provenance["inputs"]
+    assert list(inputs["path"][inputs["kind"] == "weights"]) == [str(study.parent / "model.data")]
+    assert "complete already" in program(*arguments).stderr
+    other_weights(study.parent / "model.data")
+    assert "model.data' has changed" in program(*arguments).stderr
+    before = (study.parent / "model.data").read_bytes()
+    process = program("inspect", model, "-o", study.parent / "model.data")
+    assert process.returncode != 0 and (study.parent / "model.data").read_bytes() == before
+
+
 def configured_version(source):
     """What the program would call itself if it were built from this folder now."""
     output = source.parent / "version.cpp"

@@ -10,6 +10,7 @@
 #include "host/data/accelerator_file.hpp"
 #include "host/data/dataset.hpp"
 #include "host/files/content_hash.hpp"
+#include "host/onnx/import.hpp"
 
 namespace bitcluster {
 
@@ -32,7 +33,10 @@ void InputFiles::add_accelerator(const std::string& path) {
   add("technology", technology_file(path));
 }
 
-void InputFiles::add_model(const std::string& path) { add("model", path); }
+void InputFiles::add_model(const std::string& path) {
+  add("model", path);
+  for (const std::string& file : external_files(path)) add("weights", file);
+}
 
 void InputFiles::add_data(const std::string& path, const std::set<std::string>& splits) {
   add("data", path);

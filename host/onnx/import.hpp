@@ -15,6 +15,9 @@ namespace bitcluster {
 /// anything unsupported, naming node and operator, and where a small file would take much time or memory.
 Network import_onnx(const std::string& path);
 
+/// The files beside a model that hold data of its tensors, each once. Error as in import_onnx() if one is not there.
+std::vector<std::string> external_files(const std::string& path);
+
 /// The two halves of import_onnx: what one process has read, with its external data, can be imported by others. `path`
 /// is for messages and for the network's name.
 std::vector<std::byte> read_onnx(const std::string& path);

@@ -14,6 +14,7 @@
 
 #include "host/base/error.hpp"
 #include "host/base/printable.hpp"
+#include "host/files/posix_file.hpp"
 #include "host/onnx/constant.hpp"
 #include "host/onnx/import.hpp"
 
@@ -32,38 +33,51 @@ constexpr std::uintmax_t model_limit = std::numeric_limits<std::int32_t>::max();
 
 std::vector<std::byte> read_file(const std::string& path) {
   std::error_code ignored;
-  if (!fs::exists(path, ignored)) {
-    throw Error(fmt::format("cannot read '{}'", path), "there is no such file", "check the path");
-  }
-  if (!fs::is_regular_file(path, ignored)) {
-    throw Error(fmt::format("cannot read '{}'", path), "it is not a regular file", "name an ONNX file");
-  }
-  const std::uintmax_t size = fs::file_size(path, ignored);
-  if (size > model_limit) fail_too_large(path);
-  std::vector<std::byte> bytes(size);
-  std::ifstream file(path, std::ios::binary);
-  if (!file.read(reinterpret_cast<char*>(bytes.data()), std::streamsize(size))) {
-    throw Error(fmt::format("cannot read '{}'", path), "its bytes are not readable",
-                "check its permissions, or copy it again");
-  }
-  return bytes;
+  if (fs::file_size(path, ignored) > model_limit && !ignored) fail_too_large(path);
+  return read_input(path, model_limit);
 }
 
-/// Brings the data of tensors that lies in other files (external data) into the model.
+template <class Visit>
+void for_each_tensor(onnx::ModelProto& model, const Visit& visit) {
+  for (auto& tensor : *model.mutable_graph()->mutable_initializer()) visit(tensor);
+  for (auto& node : *model.mutable_graph()->mutable_node()) {
+    for (auto& attribute : *node.mutable_attribute()) {
+      if (attribute.has_t()) visit(*attribute.mutable_t());
+    }
+  }
+}
+
+/// The data of a model's tensors that lies in other files (external data).
 class ExternalData {
  public:
+  /// path: of the model.
   ExternalData(onnx::ModelProto& model, const std::string& path)
-      : path_(path), folder_(fs::path(path).parent_path()), bytes_(model.ByteSizeLong()) {
+      : model_(model), path_(path), folder_(fs::path(path).parent_path()), bytes_(model.ByteSizeLong()) {
     if (folder_.empty()) folder_ = ".";
-    for (auto& tensor : *model.mutable_graph()->mutable_initializer()) embed(tensor);
-    for (auto& node : *model.mutable_graph()->mutable_node()) {
-      for (auto& attribute : *node.mutable_attribute()) {
-        if (attribute.has_t()) embed(*attribute.mutable_t());
-      }
-    }
+  }
+
+  /// The files, each once.
+  std::vector<std::string> files() const {
+    std::vector<std::string> names;
+    for_each_tensor(model_, [&](const onnx::TensorProto& tensor) {
+      if (tensor.external_data_size() == 0) return;
+      const std::string what = what_of(tensor);
+      const std::string name = file_beside(place_of(tensor, what).location, what).string();
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    });
+    return names;
+  }
+
+  /// Brings their data into the model.
+  void embed() {
+    for_each_tensor(model_, [&](onnx::TensorProto& tensor) { embed(tensor); });
   }
 
  private:
+  std::string what_of(const onnx::TensorProto& tensor) const {
+    return fmt::format("cannot read weights '{}' of '{}'", printable(tensor.name()), path_);
+  }
+
   struct Place {
     std::string location;
     std::uintmax_t offset = 0, length = 0;
@@ -72,10 +86,11 @@ class ExternalData {
 
   void embed(onnx::TensorProto& tensor) {
     if (tensor.external_data_size() == 0) return;
-    const std::string what = fmt::format("cannot read weights '{}' of '{}'", printable(tensor.name()), path_);
+    const std::string what = what_of(tensor);
     Place place = place_of(tensor, what);
     const fs::path file = file_beside(place.location, what);
     const std::string name = printable(place.location);
+    remember_input(file.string());
     std::error_code ignored;
     const std::uintmax_t size = fs::file_size(file, ignored);
     const std::uintmax_t rest = size - std::min(size, place.offset);
@@ -148,6 +163,7 @@ class ExternalData {
     return file;
   }
 
+  onnx::ModelProto& model_;
   const std::string& path_;
   fs::path folder_;
   std::uintmax_t bytes_;  //!< of the model so far
@@ -162,14 +178,31 @@ void parse_model(const void* bytes, std::size_t size, const std::string& path, o
   }
 }
 
-std::vector<std::byte> read_onnx(const std::string& path) {
-  std::vector<std::byte> bytes = read_file(path);
-  // a key that all external data has (onnx.proto, StringStringEntryProto), and few other files
+namespace {
+
+/// Whether a model may have external data: this key is of all that has (onnx.proto, StringStringEntryProto), and few
+/// other files hold it.
+bool may_have_external_data(const std::vector<std::byte>& bytes) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  if (text.find("location") == std::string_view::npos) return bytes;
+  return text.find("location") != std::string_view::npos;
+}
+
+}  // namespace
+
+std::vector<std::string> external_files(const std::string& path) {
+  const std::vector<std::byte> bytes = read_file(path);
+  if (!may_have_external_data(bytes)) return {};
   onnx::ModelProto model;
   parse_model(bytes.data(), bytes.size(), path, model);
-  ExternalData(model, path);
+  return ExternalData(model, path).files();
+}
+
+std::vector<std::byte> read_onnx(const std::string& path) {
+  std::vector<std::byte> bytes = read_file(path);
+  if (!may_have_external_data(bytes)) return bytes;
+  onnx::ModelProto model;
+  parse_model(bytes.data(), bytes.size(), path, model);
+  ExternalData(model, path).embed();
   const std::size_t size = model.ByteSizeLong();
   if (size > model_limit) fail_too_large(path);
   bytes.resize(size);
