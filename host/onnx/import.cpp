@@ -27,8 +27,8 @@ constexpr int oldest_opset = 7;
 const OperatorTable& operators() {
   static const OperatorTable known = [] {
     OperatorTable all;
-    for (const auto& table :
-         {convolution_operators(), elementwise_operators(), pooling_operators(), movement_operators()}) {
+    for (const auto& table : {convolution_operators(), arithmetic_operators(), activation_operators(),
+                              normalization_operators(), pooling_operators(), movement_operators()}) {
       all.insert(table.begin(), table.end());
     }
     return all;
@@ -71,7 +71,13 @@ Network Importer::run() {
   add_input();
   const std::vector<bool> needed = needed_nodes();
   for (int i = 0; i < graph_.node_size(); ++i) {
-    if (needed[std::size_t(i)]) import(graph_.node(i));
+    if (!needed[std::size_t(i)]) continue;
+    for (const std::string& name : graph_.node(i).input()) ++readers_[name];
+  }
+  for (int i = 0; i < graph_.node_size(); ++i) {
+    if (!needed[std::size_t(i)]) continue;
+    import(graph_.node(i));
+    release_constants(graph_.node(i));
   }
   const auto found = values_.find(graph_.output(0).name());
   if (found == values_.end() || !std::holds_alternative<ImportedTensor>(found->second)) {
@@ -188,7 +194,11 @@ void Importer::import(const onnx::NodeProto& proto) {
     if (node.has_input(i) && !is_constant(node, i)) constant = false;
   }
   if (constant) {
-    set(node, 0, fold(node, constant_inputs(node)));
+    std::vector<Constant> results = fold(node, constant_inputs(node), budget_.available());
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      node.op() == "Constant" ? budget_.read(results[i]) : budget_.make(node.output(int(i)), results[i]);
+      set(node, int(i), std::move(results[i]));
+    }
     return;
   }
   const auto found = operators().find(node.op());
@@ -198,6 +208,16 @@ void Importer::import(const onnx::NodeProto& proto) {
     node.fail("this operator is not supported", fmt::format("supported are {}", fmt::join(names, ", ")));
   }
   found->second(*this, node);
+}
+
+/// Lets go of what this node was the last to read: weights of large models are held once.
+void Importer::release_constants(const onnx::NodeProto& proto) {
+  for (const std::string& name : proto.input()) {
+    const auto found = values_.find(name);
+    if (--readers_[name] > 0 || found == values_.end() || !std::holds_alternative<Constant>(found->second)) continue;
+    budget_.release(name);
+    found->second = Constant{};
+  }
 }
 
 // ---- inputs of a node
@@ -212,6 +232,7 @@ const Constant* Importer::find_constant(const Node& node, const std::string& nam
   }
   Constant constant = read_constant(*initializer->second, fmt::format("cannot read weights '{}' of '{}'", name, path_));
   initializer->second->Clear();
+  budget_.read(constant);
   return &std::get<Constant>(values_.emplace(name, std::move(constant)).first->second);
 }
 
@@ -299,6 +320,11 @@ int Importer::add_layer(const std::string& name, Operation operation, std::vecto
   return int(network_.layers.size()) - 1;
 }
 
+ImportedTensor Importer::add_elementwise(const Node& node, Operation operation, const ImportedTensor& input) {
+  const int layer = add_layer(node.name(), std::move(operation), {input.layer}, output_of(input.layer));
+  return {layer, input.elements, node.name()};
+}
+
 void Importer::clamp(int layer, float low, float high) {
   network_.layers[std::size_t(layer)].low = low;
   network_.layers[std::size_t(layer)].high = high;
@@ -325,11 +351,6 @@ void Importer::emit(const Node& node, Operation operation, std::vector<int> inpu
   set(node, 0, ImportedTensor{layer, {dims_of(output), {}}, node.name()});
 }
 
-int Importer::emit_elementwise(const Node& node, Operation operation, const ImportedTensor& input) {
-  const int layer = add_layer(node.name(), std::move(operation), {input.layer}, output_of(input.layer));
-  set(node, 0, ImportedTensor{layer, input.elements, node.name()});
-  return layer;
-}
 std::vector<std::byte> read_onnx(const std::string& path) {
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(path, ignored)) {

@@ -10,6 +10,7 @@
 #include "host/model/network.hpp"
 #include "host/onnx/constant.hpp"
 #include "host/onnx/element_map.hpp"
+#include "host/onnx/fold_budget.hpp"
 #include "host/onnx/node.hpp"
 #include "host/onnx/rearrange.hpp"
 
@@ -72,6 +73,8 @@ class Importer {
   /// once.
   ImportedTensor& make_permuted(ImportedTensor& tensor);
   int add_layer(const std::string& name, Operation operation, std::vector<int> inputs, Shape output);
+  /// Adds a layer that works element by element on `input`, and keeps the order of its elements.
+  ImportedTensor add_elementwise(const Node& node, Operation operation, const ImportedTensor& input);
   /// Bounds of what a layer gives.
   void clamp(int layer, float low, float high);
   /// The layer is a per-channel scale and shift, which simplify() may fold.
@@ -82,8 +85,6 @@ class Importer {
   void set(const Node& node, int index, ImportedValue value);
   /// Adds a layer whose (c, h, w) output is output 0 of the node.
   void emit(const Node& node, Operation operation, std::vector<int> inputs, Shape output);
-  /// Adds a layer that works element by element on `input`, whose order of elements output 0 keeps. Returns the layer.
-  int emit_elementwise(const Node& node, Operation operation, const ImportedTensor& input);
 
  private:
   [[noreturn]] void fail(const std::string& why, const std::string& what_to_do) const;
@@ -94,6 +95,7 @@ class Importer {
   bool read_as_channels_last(const std::string& input, int rank) const;
   std::vector<bool> needed_nodes() const;
   void import(const onnx::NodeProto& proto);
+  void release_constants(const onnx::NodeProto& proto);
 
   const Constant* find_constant(const Node& node, const std::string& name);
   void check_size(const Dims& dims) const;
@@ -109,6 +111,8 @@ class Importer {
   std::set<std::string> names_;
   std::map<std::string, onnx::TensorProto*> initializers_;
   std::map<std::string, ImportedValue> values_;
+  std::map<std::string, int> readers_;  //!< nodes that still have to read a tensor
+  FoldBudget budget_;
 };
 
 }  // namespace bitcluster
