@@ -111,6 +111,38 @@ TEST(OnnxActivations, NormalizesLayersOverChannels) {
               1e-5);
 }
 
+// As exporters before opset 17 write it, over any axis.
+TEST(OnnxActivations, RecognisesNormalizationsOverChannels) {
+  for (const bool twice : {false, true}) {
+    ModelBuilder m({1, 2, 2, 1});
+    m.weights("two", {}, {2}), m.weights("epsilon", {}, {0.25f});
+    m.node("ReduceMean", {"x"}, {"m"}).integers("axes", {1});
+    m.node("Sub", {"x", "m"}, {"d"});
+    m.node("Sub", {"x", "m"}, {"d2"});
+    if (twice) {
+      m.node("Mul", {"d2", "d2"}, {"q"});
+    } else {
+      m.node("Pow", {"d", "two"}, {"q"});
+    }
+    m.node("ReduceMean", {"q"}, {"v"}).integers("axes", {1});
+    m.node("Add", {"v", "epsilon"}, {"e"});
+    m.node("Sqrt", {"e"}, {"r"});
+    m.node("Div", {"d", "r"}, {"y"});
+    const auto unit = float(1 / std::sqrt(1.25));
+    expect_near(run(m.import()), {-unit, -unit, unit, unit}, 1e-6);
+  }
+  ModelBuilder other({1, 2, 2, 1});  // the mean of another axis
+  other.weights("two", {}, {2}), other.weights("epsilon", {}, {0.25f});
+  other.node("ReduceMean", {"x"}, {"m"}).integers("axes", {2});
+  other.node("Sub", {"x", "m"}, {"d"});
+  other.node("Pow", {"d", "two"}, {"q"});
+  other.node("ReduceMean", {"q"}, {"v"}).integers("axes", {1});
+  other.node("Add", {"v", "epsilon"}, {"e"});
+  other.node("Sqrt", {"e"}, {"r"});
+  other.node("Div", {"d", "r"}, {"y"});
+  expect_in(other.error(), {"Sqrt_r", "not supported"});
+}
+
 // Its block: depthwise convolution, normalization over channels, two matrices with GELU between, scale and residual.
 TEST(OnnxActivations, ReadsABlockOfConvNeXt) {
   ModelBuilder m({1, 2, 3, 2}, 17);

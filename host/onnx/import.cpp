@@ -16,6 +16,7 @@
 #include "host/model/simplify.hpp"
 #include "host/onnx/fold.hpp"
 #include "host/onnx/importer.hpp"
+#include "host/onnx/layer_norms.hpp"
 #include "host/onnx/lower_quantized.hpp"
 #include "host/onnx/operators.hpp"
 
@@ -63,6 +64,7 @@ Network Importer::run() {
          fmt::format("export it with opset {} or later (13 is well tried)", oldest_opset));
   }
   lower_quantized(graph_);
+  recognize_layer_norms(graph_);
   for (auto& tensor : *graph_.mutable_initializer()) {
     if (!initializers_.emplace(tensor.name(), &tensor).second) fail_twice(tensor.name());
   }

@@ -112,8 +112,7 @@ void divide(Importer& importer, const Node& node) {
   const int constant = constant_input(importer, node);
   if (constant != 1) {
     node.fail("it divides by what depends on the image",
-              "only division by constants is supported; a normalization is, written as one operator "
-              "(LayerNormalization of opset 17, BatchNormalization)");
+              "only division by constants is supported; a normalization is, where it is LayerNormalization (opset 17)");
   }
   apply_constant_input(importer, node, constant, [&](double value) {
     if (value == 0) node.fail("it divides by 0", "check the model");

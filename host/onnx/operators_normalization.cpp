@@ -52,8 +52,9 @@ void layer_normalization(Importer& importer, const Node& node) {
   ImportedTensor input = importer.tensor(node, 0);
   const Dims dims = input.elements.dims;
   const std::size_t rank = dims.size();
-  const int axis = node.axis(node.integer("axis", -1), rank);
-  if (axis == 0 || std::size_t(axis) + 1 != rank) {
+  const auto axes = node.integers("axes", {});  // of recognize_layer_norms()
+  const int axis = node.axis(axes.empty() ? node.integer("axis", -1) : axes[0], rank);
+  if (axis == 0 || (axes.empty() && std::size_t(axis) + 1 != rank)) {
     node.fail(fmt::format("it normalizes over axes {} to {}", axis, rank - 1),
               "only a LayerNormalization over one axis, the last, is supported: over the channels of (n, h, w, c)");
   }
