@@ -120,6 +120,32 @@ TEST(OnnxWeights, FoldsTernaryNetworks) {
   EXPECT_EQ(found, (Floats{1, -1, 0, 1}));
 }
 
+// The two largest weights of every filter stay, by TopK and by ScatterElements of a mask.
+TEST(OnnxWeights, FoldsPrunedNetworks) {
+  ModelBuilder m({1, 3, 1, 1});
+  m.weights("w", {2, 3}, {0.5f, -3, 1, 4, 0.25f, -5}), m.weights("zeros", {2, 3}, Floats(6, 0));
+  m.weights("ones", {2, 2}, Floats(4, 1));
+  m.list("two", {2}), m.list("shape", {2, 3, 1, 1});
+  m.node("Abs", {"w"}, {"a"});
+  m.node("TopK", {"a", "two"}, {"values", "indices"}).integer("axis", 1);
+  m.node("ScatterElements", {"zeros", "indices", "ones"}, {"mask"}).integer("axis", 1);
+  m.node("Mul", {"w", "mask"}, {"pruned"});
+  m.node("Reshape", {"pruned", "shape"}, {"v"});
+  m.node("Conv", {"x", "v"}, {"y"});
+  EXPECT_EQ(get<Convolution>(m.import(), 1).weights, (Floats{0, -3, 1, 4, 0, -5}));
+}
+
+TEST(OnnxWeights, SumsProducts) {
+  const Floats found = made_weights({1, 2, 3, 4}, [](ModelBuilder& m) {
+    m.weights("b", {2, 2}, {1, 10, 100, 1000});
+    m.list("matrix", {2, 2}), m.list("shape", {2, 2, 1, 1});
+    m.node("Reshape", {"w", "matrix"}, {"a"});
+    m.node("Einsum", {"a", "b"}, {"p"}).text("equation", "ij, kj -> ki");
+    m.node("Reshape", {"p", "shape"}, {"v"});
+  });
+  EXPECT_EQ(found, (Floats{21, 43, 2100, 4300}));
+}
+
 TEST(OnnxWeights, SplitsConstants) {
   ModelBuilder m({1, 2, 1, 1}, 11);
   m.weights("w", {4, 2, 1, 1}, {1, 2, 3, 4, 5, 6, 7, 8});

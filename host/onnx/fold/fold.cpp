@@ -12,7 +12,8 @@ namespace {
 const FoldTable& fold_operators() {
   static const FoldTable known = [] {
     FoldTable all;
-    for (FoldTable table : {elementwise_folds(), axis_folds(), product_folds(), quantization_folds(), tensor_folds()}) {
+    for (FoldTable table :
+         {elementwise_folds(), axis_folds(), indexed_folds(), product_folds(), quantization_folds(), tensor_folds()}) {
       all.merge(table);
     }
     return all;

@@ -93,7 +93,9 @@ void for_each_row(const Dims& dims, int axis, Body&& body) {
 FoldTable elementwise_folds();
 /// Along axes: Reduce..., ArgMax, Softmax, normalization.
 FoldTable axis_folds();
-/// MatMul, Gemm.
+/// Elements at indices and positions: Gather..., Scatter..., TopK, triangles.
+FoldTable indexed_folds();
+/// MatMul, Gemm, Einsum.
 FoldTable product_folds();
 /// QuantizeLinear, DequantizeLinear.
 FoldTable quantization_folds();

@@ -1,5 +1,9 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <map>
+#include <string>
+
 #include "host/onnx/fold/folding.hpp"
 
 namespace bitcluster {
@@ -90,8 +94,98 @@ Constant gemm(const Folding& folding) {
   return folding.of_type(dims, results, a.type);
 }
 
+// ---- Einsum
+
+/// The axes of every operand and of the result, by their letters.
+struct Subscripts {
+  std::vector<std::string> operands;
+  std::string result;
+};
+
+/// "ij,jk->ik"; without an arrow the result has the letters that occur once, in alphabetic order.
+Subscripts read_subscripts(const Node& node) {
+  std::string equation = node.text("equation", "");
+  std::erase(equation, ' ');
+  if (equation.find('.') != std::string::npos) {
+    node.fail(fmt::format("its equation is '{}'", equation), "write all axes as letters, without an ellipsis");
+  }
+  const std::size_t arrow = equation.find("->");
+  std::string left = equation.substr(0, arrow);
+  Subscripts subscripts;
+  if (arrow != std::string::npos) {
+    subscripts.result = equation.substr(arrow + 2);
+  } else {
+    for (const char letter : left) {
+      if (letter != ',' && std::count(left.begin(), left.end(), letter) == 1) subscripts.result += letter;
+    }
+    std::sort(subscripts.result.begin(), subscripts.result.end());
+  }
+  for (std::size_t comma; (comma = left.find(',')) != std::string::npos; left.erase(0, comma + 1)) {
+    subscripts.operands.push_back(left.substr(0, comma));
+  }
+  subscripts.operands.push_back(left);
+  return subscripts;
+}
+
+/// Sum over all letters that the result does not have of the products of the operands' elements.
+Constant einsum(const Folding& folding) {
+  const Node& node = folding.node;
+  const Subscripts subscripts = read_subscripts(node);
+  if (int(subscripts.operands.size()) != node.inputs())
+    node.fail("its equation has another number of inputs", export_again);
+  std::map<char, std::int64_t> extents;
+  for (int k = 0; k < node.inputs(); ++k) {
+    const std::string& letters = subscripts.operands[std::size_t(k)];
+    const Dims& dims = folding.argument(k).dims;
+    if (letters.size() != dims.size()) node.fail("its equation does not fit the rank of its inputs", export_again);
+    for (std::size_t i = 0; i < dims.size(); ++i) {
+      if (extents.emplace(letters[i], dims[i]).first->second != dims[i]) {
+        node.fail(fmt::format("its inputs differ in axis '{}'", letters[i]), export_again);
+      }
+    }
+  }
+  Dims dims, all;
+  for (const char letter : subscripts.result) {
+    if (!extents.contains(letter)) node.fail(fmt::format("no input has axis '{}'", letter), export_again);
+    dims.push_back(extents[letter]);
+  }
+  std::vector<double> results(folding.checked_size(dims));
+  double work = double(node.inputs());
+  for (const auto& [letter, extent] : extents) {
+    all.push_back(extent);
+    work *= double(extent);
+  }
+  check_work(folding, work, 1);
+  // how far one step along each letter's axis moves in every operand, and in the result
+  std::vector<std::string> tensors = subscripts.operands;
+  tensors.push_back(subscripts.result);
+  std::vector<std::vector<std::size_t>> strides;
+  for (const std::string& letters : tensors) {
+    std::vector<std::size_t>& along = strides.emplace_back(extents.size());
+    std::size_t stride = 1;
+    for (std::size_t i = letters.size(); i-- > 0;) {
+      along[std::size_t(std::distance(extents.begin(), extents.find(letters[i])))] += stride;
+      stride *= std::size_t(extents[letters[i]]);
+    }
+  }
+  Dims index(all.size());
+  const auto total = std::size_t(work / double(node.inputs()));
+  for (std::size_t i = 0; i < total; ++i) {
+    const auto position = [&](std::size_t tensor) {
+      std::size_t at = 0;
+      for (std::size_t axis = 0; axis < all.size(); ++axis) at += strides[tensor][axis] * std::size_t(index[axis]);
+      return at;
+    };
+    double product = 1;
+    for (int k = 0; k < node.inputs(); ++k) product *= folding.argument(k).number(position(std::size_t(k)));
+    results[position(strides.size() - 1)] += product;
+    for (std::size_t axis = all.size(); axis-- > 0 && ++index[axis] == all[axis];) index[axis] = 0;
+  }
+  return folding.of_type(dims, results, folding.argument(0).type);
+}
+
 }  // namespace
 
-FoldTable product_folds() { return {{"Gemm", one<gemm>}, {"MatMul", one<matrix_product>}}; }
+FoldTable product_folds() { return {{"Einsum", one<einsum>}, {"Gemm", one<gemm>}, {"MatMul", one<matrix_product>}}; }
 
 }  // namespace bitcluster

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <onnx/onnx_pb.h>
 
 #include <algorithm>
 #include <cmath>
@@ -103,6 +104,20 @@ Constant concat(const Folding& folding) {
   return result;
 }
 
+/// In evaluation mode all elements pass.
+std::vector<Constant> dropout(const Folding& folding) {
+  if (folding.number(2, 0) != 0 && folding.number(1, 0.5) != 0) {
+    folding.node.fail("it is in training mode", "export the model in evaluation mode");
+  }
+  const Dims& dims = folding.argument(0).dims;
+  folding.checked_size(dims);
+  std::vector<Constant> results = {folding.argument(0)};
+  if (!folding.node.output(1).empty()) {
+    results.push_back({dims, Integers(results[0].size(), 1), onnx::TensorProto::BOOL});
+  }
+  return results;
+}
+
 /// The operators of rearrange.hpp.
 std::vector<Constant> move_elements(const Folding& folding) {
   const Constant& from = folding.argument(0);
@@ -128,7 +143,8 @@ std::vector<Constant> move_elements(const Folding& folding) {
 
 FoldTable tensor_folds() {
   FoldTable table = {{"Concat", one<concat>}, {"Constant", one<literal>}, {"ConstantOfShape", one<constant_of_shape>},
-                     {"Range", one<range>},   {"Shape", one<shape>},      {"Size", one<size>}};
+                     {"Dropout", dropout},    {"Range", one<range>},      {"Shape", one<shape>},
+                     {"Size", one<size>}};
   for (const std::string& op : rearrangement_operators()) table[op] = move_elements;
   return table;
 }
