@@ -72,5 +72,13 @@ TEST(OnnxQuantized, ReadsWhatOnnxRuntimeAdds) {
   EXPECT_EQ(run(m.import()), (Floats{2 * (3 + 2 * 7 + 4 * 4.5f + 8 * 38.5f) + 7}));
 }
 
+TEST(OnnxQuantized, SaysWhatDynamicQuantizationNeeds) {
+  ModelBuilder m({1, 2, 1, 1});
+  m.node("DynamicQuantizeLinear", {"x"}, {"q", "s", "z"});
+  add_integers(m, "w", {2, 2, 1, 1}, TensorProto::INT8, {1, 2, 3, 4});
+  m.node("ConvInteger", {"q", "w", "z"}, {"y"});
+  expect_in(m.error(), {"DynamicQuantizeLinear_q", "found for every image", "quantize statically"});
+}
+
 }  // namespace
 }  // namespace bitcluster

@@ -29,7 +29,7 @@ FOLDERS = ["node", "pytorch-converted", "pytorch-operator", "simple"]
 RTOL, ATOL = 1e-3, 2e-6
 
 # How many must at least be right, so that refusing everything is no success
-LEAST = {"network": 175, "folded": 590}
+LEAST = {"network": 175, "folded": 655}
 
 
 # Functions of one element: tensors of any shape are as good as a batch of vectors
@@ -156,8 +156,10 @@ def cases():
 
 
 def reason(message):
-    """What a message says, without the names of the node and the file."""
-    return re.sub(r"^print_logits: cannot import (node '[^']*' \((\w+)\) of )?'[^']*': ", r"\2: ", message)
+    """What a message says, without the names of the node and the file, and without the list of all operators."""
+    message = re.sub(r"^print_logits: cannot import (node '[^']*' \((\w+)\) of )?'[^']*': ", r"\2: ", message)
+    message = re.sub(r"^print_logits: cannot read weights '[^']*' of '[^']*'", "weights", message)
+    return re.sub(r"supported are [\w, ]*", "supported are ...", message)
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +184,7 @@ def test_suite(way, suite, tmp_path):
             (right if is_right(case, result) else wrong).append(case.name)
     print(f"\n{way}: {len(right)} right, {len(wrong)} wrong, {sum(map(len, refused.values()))} refused:")
     for message, names in sorted(refused.items()):
-        print(f"  {message[:200]}\n      {', '.join(names)}")
+        print(f"  {message}\n      {', '.join(names)}")
     assert not wrong
     assert len(right) >= LEAST[way]
     assert not {message: names for message, names in refused.items() if "export the model again" in message}

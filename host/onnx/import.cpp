@@ -19,6 +19,7 @@
 #include "host/onnx/layer_norms.hpp"
 #include "host/onnx/lower_quantized.hpp"
 #include "host/onnx/operators.hpp"
+#include "host/onnx/refusals.hpp"
 
 namespace bitcluster {
 namespace {
@@ -207,6 +208,7 @@ void Importer::import(const onnx::NodeProto& proto) {
   }
   const auto found = operators().find(node.op());
   if (found == operators().end()) {
+    refuse_by_name(node);
     std::vector<std::string_view> names;
     for (const auto& [name, function] : operators()) names.push_back(name);
     node.fail("this operator is not supported", fmt::format("supported are {}", fmt::join(names, ", ")));
