@@ -59,10 +59,16 @@ TEST(OnnxArithmetic, BoundsByAConstant) {
   ASSERT_EQ(kinds(network), (Kinds{input_, conv_}));
   EXPECT_EQ(network.layers[1].low, 0);
   EXPECT_EQ(network.layers[1].high, 6);
-  ModelBuilder varies({1, 2, 1, 1});
-  varies.weights("pair", {1, 2, 1, 1}, {0, 1});
-  varies.node("Max", {"x", "pair"}, {"y"});
-  expect_in(varies.error(), {"Max_y", "not one number"});
+}
+
+TEST(OnnxArithmetic, BoundsByAConstantPerChannel) {
+  for (const char* op : {"Max", "Min"}) {
+    ModelBuilder m({1, 2, 1, 2});
+    m.weights("pair", {2, 1, 1}, {0.5f, 2.5f});
+    m.node(op, {"x", "pair"}, {"y"});
+    const bool largest = op == std::string("Max");
+    EXPECT_EQ(run(m.import()), largest ? (Floats{0.5f, 1, 2.5f, 3}) : (Floats{0, 0.5f, 2, 2.5f})) << op;
+  }
 }
 
 TEST(OnnxArithmetic, TakesTheLargerOfTensors) {

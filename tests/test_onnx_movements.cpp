@@ -153,6 +153,10 @@ TEST(OnnxMovements, ConcatenatesConstants) {
   wide.weights("k", {1, 1, 1, 1}, {9});
   wide.node("Concat", {"x", "k"}, {"y"}).integer("axis", 3);
   EXPECT_EQ(run(wide.import()), (Floats{0, 1, 9}));
+  ModelBuilder coordinates({1, 1, 1, 2});  // CoordConv
+  coordinates.weights("k", {1, 1, 1, 2}, {-1, 1});
+  coordinates.node("Concat", {"x", "k"}, {"y"}).integer("axis", 1);
+  EXPECT_EQ(run(coordinates.import()), (Floats{0, 1, -1, 1}));
   ModelBuilder batch({2, 1, 1, 1});
   batch.weights("k", {2, 1, 1, 1}, {3, 4});
   batch.node("Concat", {"x", "k"}, {"y"}).integer("axis", 1);

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <cmath>
 #include <cstdint>
 #include <random>
@@ -256,9 +258,9 @@ TEST(OnnxWeights, BoundsWhatASmallFileMayMake) {
   // many, held together: 300 x 16 MB
   ModelBuilder many({1, 1, 1, 1});
   many.list("shape", {1 << 22});
-  for (int i = 0; i < 300; ++i) many.node("ConstantOfShape", {"shape"}, {"c" + std::to_string(i)});
+  for (int i = 0; i < 300; ++i) many.node("ConstantOfShape", {"shape"}, {fmt::format("c{}", i)});
   std::vector<std::string> inputs;
-  for (int i = 0; i < 300; ++i) inputs.push_back("c" + std::to_string(i));
+  for (int i = 0; i < 300; ++i) inputs.push_back(fmt::format("c{}", i));
   many.node("Sum", inputs, {"s"});
   many.node("ReduceMean", {"s"}, {"m"}).integers("axes", {0}).integer("keepdims", 0);
   many.node("Add", {"x", "m"}, {"y"});
@@ -267,7 +269,7 @@ TEST(OnnxWeights, BoundsWhatASmallFileMayMake) {
   ModelBuilder chain({1, 1, 1, 1});
   chain.list("shape", {1 << 24});
   chain.node("ConstantOfShape", {"shape"}, {"c0"});
-  for (int i = 0; i < 100; ++i) chain.node("Neg", {"c" + std::to_string(i)}, {"c" + std::to_string(i + 1)});
+  for (int i = 0; i < 100; ++i) chain.node("Neg", {fmt::format("c{}", i)}, {fmt::format("c{}", i + 1)});
   chain.node("ReduceMean", {"c100"}, {"m"}).integers("axes", {0}).integer("keepdims", 0);
   chain.node("Add", {"x", "m"}, {"y"});
   expect_in(chain.error(), {"Neg_c", "too large"});

@@ -52,6 +52,38 @@ ImportedTensor scale_and_shift(Importer& importer, const Node& node, ImportedTen
   return scale_and_shift(importer, node, input, Dims(), std::vector<double>{scale}, std::vector<double>{shift});
 }
 
+ImportedTensor constant_tensor(Importer& importer, const Node& node, const Constant& constant) {
+  Dims dims = constant.dims;
+  if (dims.empty() || (dims[0] != 1 && dims[0] != importer.batch_size())) {
+    node.fail("its constant has no axis for the batch", "give it extent 1, or that of the batch, on axis 0");
+  }
+  const std::size_t size = constant.size() / std::size_t(dims[0]);
+  dims[0] = 1;
+  if (size == 0 || std::int64_t(size) > activation_limit) {
+    node.fail("its constant is empty or too large", "check the shapes of the model");
+  }
+  std::vector<double> values(size);
+  const std::size_t plane = size / std::size_t(shape_of(dims).channels);
+  bool zero = true, one_per_channel = true;
+  for (std::size_t i = 0; i < constant.size(); ++i) {
+    const double value = constant.number(i);
+    if (i < size) values[i] = value;
+    if (values[i % size] != value) {
+      node.fail("its constant differs between the images of a batch", "give every image the same");
+    }
+    zero = zero && value == 0;
+    one_per_channel = one_per_channel && value == values[i % size / plane * plane];
+  }
+  constexpr int input = 0;  // which layer does not matter: no element of it is taken
+  ImportedTensor zeros{input, {dims, std::vector<std::int32_t>(size, -1)}, node.name()};
+  if (zero) return zeros;
+  if (!one_per_channel) zeros.elements.dims = {1, std::int64_t(size)};  // every element as a channel
+  const Dims shape = zeros.elements.dims;
+  ImportedTensor result = scale_and_shift(importer, node, zeros, shape, std::vector<double>(size, 1), values);
+  result.elements.dims = dims;
+  return result;
+}
+
 ImportedTensor combine(Importer& importer, const Node& node, const Operation& operation, ImportedTensor& a,
                        ImportedTensor& b) {
   const auto layer_of = [&](int x, int y, const ElementMap& elements) {

@@ -171,7 +171,15 @@ ImportedTensor bounded(Importer& importer, const Node& node, ImportedTensor& inp
   return result;
 }
 
-/// Max, or Min as the negative of the largest negative.
+/// The larger, or the smaller as the negative of the larger negative.
+ImportedTensor extreme_of(Importer& importer, const Node& node, ImportedTensor& a, ImportedTensor& b, bool largest) {
+  if (largest) return larger(importer, node, a, b);
+  ImportedTensor negative_a = negative(importer, node, a), negative_b = negative(importer, node, b);
+  ImportedTensor both = larger(importer, node, negative_a, negative_b);
+  return negative(importer, node, both);
+}
+
+/// Max and Min.
 void extreme(Importer& importer, const Node& node, bool largest) {
   std::optional<ImportedTensor> result;
   for (int i = 0; i < node.inputs(); ++i) {
@@ -181,29 +189,25 @@ void extreme(Importer& importer, const Node& node, bool largest) {
       result = input;
       continue;
     }
-    if (largest) {
-      result = larger(importer, node, *result, input);
-      continue;
-    }
-    ImportedTensor a = negative(importer, node, *result), b = negative(importer, node, input);
-    ImportedTensor both = larger(importer, node, a, b);
-    result = negative(importer, node, both);
+    result = extreme_of(importer, node, *result, input, largest);
   }
   for (int i = 0; i < node.inputs(); ++i) {
     if (!importer.is_constant(node, i)) continue;
     const Constant& constant = importer.constant(node, i);
-    for (std::size_t k = 0; k < constant.size(); ++k) {
-      if (constant.number(k) != constant.number(0)) {
-        node.fail("its constant is not one number", "only one bound for all channels is supported");
-      }
-    }
+    bool one = constant.size() > 0;
+    for (std::size_t k = 1; k < constant.size(); ++k) one = one && constant.number(k) == constant.number(0);
     Dims dims;
-    if (constant.size() == 0 || !broadcast_dims(constant.dims, result->elements.dims, dims) ||
-        dims != result->elements.dims) {
-      node.fail("its constant does not fit its input", "give it one number");
+    const bool keeps_shape =
+        broadcast_dims(constant.dims, result->elements.dims, dims) && dims == result->elements.dims;
+    if (one && keeps_shape) {
+      const float bound = constant.number(0);
+      result = bounded(importer, node, *result, largest ? bound : -infinity, largest ? infinity : bound);
+      continue;
     }
-    const float bound = constant.number(0);
-    result = bounded(importer, node, *result, largest ? bound : -infinity, largest ? infinity : bound);
+    Constant same_rank = constant;
+    while (same_rank.dims.size() < result->elements.dims.size()) same_rank.dims.insert(same_rank.dims.begin(), 1);
+    ImportedTensor bounds = constant_tensor(importer, node, same_rank);
+    result = extreme_of(importer, node, *result, bounds, largest);
   }
   importer.set(node, 0, std::move(*result));
 }

@@ -21,30 +21,6 @@ void move_elements(Importer& importer, const Node& node) {
   }
 }
 
-/// A constant as a tensor that does not depend on the image: zeros, and then one number per channel added.
-ImportedTensor constant_tensor(Importer& importer, const Node& node, const Constant& constant) {
-  Dims dims = constant.dims;
-  if (dims.empty() || (dims[0] != 1 && dims[0] != importer.batch_size())) {
-    node.fail("its constant has no axis for the batch", "give it extent 1, or that of the batch, on axis 0");
-  }
-  const std::size_t size = constant.size() / std::size_t(dims[0]);
-  dims[0] = 1;
-  std::vector<double> values(size);
-  bool zero = true;
-  for (std::size_t i = 0; i < constant.size(); ++i) {
-    if (i < size) values[i] = constant.number(i);
-    if (values[i % size] != constant.number(i)) {
-      node.fail("its constant differs between the images of a batch", "give every image the same");
-    }
-    zero = zero && constant.number(i) == 0;
-  }
-  if (std::int64_t(size) > activation_limit) node.fail("its constant is too large", "check the shapes of the model");
-  constexpr int input = 0;  // which layer does not matter: no element of it is taken
-  ImportedTensor zeros{input, {dims, std::vector<std::int32_t>(size, -1)}, node.name()};
-  if (zero) return zeros;
-  return scale_and_shift(importer, node, zeros, dims, std::vector<double>(size, 1), values);
-}
-
 void concat(Importer& importer, const Node& node) {
   int first = 0;
   while (importer.is_constant(node, first)) ++first;
