@@ -65,8 +65,7 @@ TEST_P(BackendTest, EveryKindOfLayer) {
 
 TEST_P(BackendTest, FunctionsAndClamps) {
   for (const bool is_signed : {false, true}) {
-    for (const auto kind : {Function::Kind::identity, Function::Kind::leaky_relu, Function::Kind::sigmoid,
-                            Function::Kind::hard_sigmoid, Function::Kind::hard_swish}) {
+    for (const auto kind : function_kinds) {
       for (const bool at_end : {false, true}) {
         NetworkBuilder builder(1, {1, 16, 16});
         const int input = builder.spread(0, is_signed);

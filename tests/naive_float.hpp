@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "host/cpu/float_network.hpp"
+#include "tests/naive_function.hpp"
 
 /// Float inference as plain loops: what host/cpu/float_network.cpp is compared with. Shares no code with it.
 namespace bitcluster::naive {
@@ -111,7 +112,8 @@ struct EvaluateFloat {
   }
 
   void operator()(const Function& function) const {
-    for (std::size_t i = 0; i < output.values.size(); ++i) output.values[i] = apply(function, inputs[0]->values[i]);
+    for (std::size_t i = 0; i < output.values.size(); ++i)
+      output.values[i] = naive_function<float>(function, inputs[0]->values[i]);
   }
 
   void operator()(const LocalResponseNorm& norm) const {
@@ -129,22 +131,6 @@ struct EvaluateFloat {
         }
       }
     }
-  }
-
-  static float apply(const Function& function, float x) {
-    switch (function.kind) {
-      case Function::Kind::identity:
-        return x;
-      case Function::Kind::leaky_relu:
-        return x < 0 ? function.alpha * x : x;
-      case Function::Kind::sigmoid:
-        return 1 / (1 + std::exp(-x));
-      case Function::Kind::hard_sigmoid:
-        return std::clamp(function.alpha * x + function.beta, 0.0f, 1.0f);
-      case Function::Kind::hard_swish:
-        return x * std::clamp(x / 6 + 0.5f, 0.0f, 1.0f);
-    }
-    return x;
   }
 
   /// Calls body(ky, kx, y, x) for the positions of a window that lie inside the input.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "host/inference/backend.hpp"
+#include "tests/naive_function.hpp"
 
 /// Integer inference, one element after the other, with 64-bit sums: what every backend
 /// is compared with. Shares no code with them.
@@ -154,7 +155,7 @@ class Evaluator {
 
   void compute(const Function& function, int i, const Inputs& in, const std::uint8_t*) {
     for (const std::int64_t value : in[0]->integers) {
-      const double result = apply(function, input_scale(i, 0) * double(value)) / scale(i);
+      const double result = naive_function<double>(function, input_scale(i, 0) * double(value)) / scale(i);
       put(i, float(is_last(i) ? result : std::rint(result)));
     }
   }
@@ -175,22 +176,6 @@ class Evaluator {
         put(i, float(value(c)) * float(input_scale(i, 0) / scale(i) / divisor));
       }
     }
-  }
-
-  static double apply(const Function& function, double x) {
-    switch (function.kind) {
-      case Function::Kind::identity:
-        return x;
-      case Function::Kind::leaky_relu:
-        return x < 0 ? double(function.alpha) * x : x;
-      case Function::Kind::sigmoid:
-        return 1 / (1 + std::exp(-x));
-      case Function::Kind::hard_sigmoid:
-        return std::max(0.0, std::min(1.0, double(function.alpha) * x + double(function.beta)));
-      case Function::Kind::hard_swish:
-        return x * std::max(0.0, std::min(1.0, x / 6 + 0.5));
-    }
-    return x;
   }
 
   template <class Body>

@@ -107,6 +107,37 @@ def test_torchvision_batch_norm(name, side, tmp_path):
     check(network, tmp_path / "network.onnx", random_images((3, side, side)), tmp_path)
 
 
+def test_convnext(tmp_path):
+    """Normalization over channels, GELU and matrices on channels, as the exporter writes them operator by operator."""
+    from torchvision.models.convnext import CNBlockConfig, ConvNeXt
+
+    torch.manual_seed(1)
+    blocks = [CNBlockConfig(16, 32, 2), CNBlockConfig(32, None, 2)]
+    network = ConvNeXt(blocks, num_classes=10, layer_scale=0.5).eval()
+    for module in network.modules():
+        if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
+            torch.nn.init.kaiming_normal_(module.weight)
+        if isinstance(module, torch.nn.LayerNorm):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, 0, 0.2)
+    export_torchvision.export(network, tmp_path / "network.onnx", 32)
+    operators = [node.op_type for node in torch_onnx.onnx.load(str(tmp_path / "network.onnx")).graph.node]
+    assert "Sqrt" in operators and "Erf" in operators
+    check(network, tmp_path / "network.onnx", random_images((3, 32, 32)), tmp_path)
+
+
+# of the families of operators that the six do not have: hard swish and squeeze-excite, channel shuffle
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "shufflenet_v2_x0_5"])
+def test_torchvision_others(name, tmp_path):
+    torch.manual_seed(1)
+    network = getattr(export_torchvision.torchvision.models, name)(weights=None).eval()
+    for module in network.modules():
+        if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
+            torch.nn.init.kaiming_normal_(module.weight)
+    export_torchvision.export(network, tmp_path / "network.onnx", 64, keep_batch_norm=True)
+    check(network, tmp_path / "network.onnx", random_images((3, 64, 64), 8), tmp_path)
+
+
 @pytest.mark.parametrize("name", ["resnet20", "resnet56"])
 def test_shared_cifar(name, shared, tmp_path):
     path = shared / "models" / "cifar10" / f"{name}.onnx"

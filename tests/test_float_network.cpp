@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "host/cpu/float_network.hpp"
+#include "tests/naive_function.hpp"
 
 namespace bitcluster {
 namespace {
@@ -36,6 +37,23 @@ TEST(FloatNetwork, AverageCountsPaddingOnlyWhenAsked) {
   EXPECT_EQ(run_float(network, image, 1), (std::vector<float>{4, 7}));
   std::get<Pool>(network.layers[1].operation).count_padding = true;
   EXPECT_EQ(run_float(network, image, 1), (std::vector<float>{2, 7}));
+}
+
+// 16 ulp of values up to 3: both sides round float32 a few times, some definitions cancel near 0.
+TEST(FloatNetwork, FunctionsEqualTheirDefinitions) {
+  std::vector<float> values;
+  for (int i = -24; i <= 24; ++i) values.push_back(float(i) / 8);
+  for (const Function::Kind kind : function_kinds) {
+    const Function function{kind, 0.75f, 0.5f};
+    Network network;
+    const Shape shape{int(values.size()), 1, 1};
+    network.layers.push_back({"input", Input{}, {}, shape});
+    network.layers.push_back({"function", function, {0}, shape});
+    const std::vector<float> found = run_float(network, values, 1);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      EXPECT_NEAR(found[i], naive_function<double>(function, values[i]), 4e-6) << int(kind) << " of " << values[i];
+    }
+  }
 }
 
 }  // namespace

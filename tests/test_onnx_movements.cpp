@@ -137,5 +137,84 @@ TEST(OnnxMovements, RefusesToMixImages) {
   expect_in(concat.error(), {"Concat_y", "batch"});
 }
 
+// A shortcut whose new channels are zeros (option A of ResNet), and constants in any place.
+TEST(OnnxMovements, ConcatenatesConstants) {
+  ModelBuilder m({1, 1, 1, 2});
+  m.weights("zeros", {1, 2, 1, 2}, {0, 0, 0, 0});
+  m.node("Concat", {"x", "zeros"}, {"y"}).integer("axis", 1);
+  const Network network = m.import();
+  EXPECT_EQ(weighted_layers(network).size(), 0u);
+  EXPECT_EQ(run(network), (Floats{0, 1, 0, 0, 0, 0}));
+  ModelBuilder first({1, 1, 1, 2});
+  first.weights("k", {1, 2, 1, 2}, {5, 5, 6, 6});
+  first.node("Concat", {"k", "x"}, {"y"}).integer("axis", 1);
+  EXPECT_EQ(run(first.import()), (Floats{5, 5, 6, 6, 0, 1}));
+  ModelBuilder wide({1, 1, 1, 2});
+  wide.weights("k", {1, 1, 1, 1}, {9});
+  wide.node("Concat", {"x", "k"}, {"y"}).integer("axis", 3);
+  EXPECT_EQ(run(wide.import()), (Floats{0, 1, 9}));
+  ModelBuilder coordinates({1, 1, 1, 2});  // CoordConv
+  coordinates.weights("k", {1, 1, 1, 2}, {-1, 1});
+  coordinates.node("Concat", {"x", "k"}, {"y"}).integer("axis", 1);
+  EXPECT_EQ(run(coordinates.import()), (Floats{0, 1, -1, 1}));
+  ModelBuilder batch({2, 1, 1, 1});
+  batch.weights("k", {2, 1, 1, 1}, {3, 4});
+  batch.node("Concat", {"x", "k"}, {"y"}).integer("axis", 1);
+  expect_in(batch.error(), {"Concat_y", "differs between the images"});
+}
+
+TEST(OnnxMovements, SplitsActivations) {
+  ModelBuilder m({2, 4, 1, 1});
+  m.list("sizes", {1, 3});
+  m.node("Split", {"x", "sizes"}, {"a", "b"}).integer("axis", 1);
+  m.node("Concat", {"b", "a"}, {"y"}).integer("axis", 1);
+  EXPECT_EQ(run(m.import()), (Floats{1, 2, 3, 0}));
+  ModelBuilder equal({1, 4, 1, 1}, 18);
+  equal.node("Split", {"x"}, {"a", "b"}).integer("axis", 1).integer("num_outputs", 2);
+  equal.node("Mul", {"a", "b"}, {"y"});
+  EXPECT_EQ(run(equal.import()), (Floats{0, 3}));
+}
+
+TEST(OnnxMovements, ResizesToTheNearest) {
+  ModelBuilder m({1, 1, 2, 2});
+  m.weights("scales", {4}, {1, 1, 2, 3});
+  m.node("Resize", {"x", "", "scales"}, {"y"})
+      .text("mode", "nearest")
+      .text("coordinate_transformation_mode", "asymmetric")
+      .text("nearest_mode", "floor");
+  const Network network = m.import();
+  EXPECT_EQ(network.layers.back().output, (Shape{1, 4, 6}));
+  EXPECT_EQ(run(network), (Floats{0, 0, 0, 1, 1, 1, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 2, 2, 2, 3, 3, 3}));
+  ModelBuilder sizes({1, 1, 1, 4});
+  sizes.list("sizes", {1, 1, 1, 2});
+  sizes.node("Resize", {"x", "", "", "sizes"}, {"y"});  // half pixels: 0.5 and 2.5, rounded down
+  EXPECT_EQ(run(sizes.import()), (Floats{0, 2}));
+  ModelBuilder early({1, 1, 1, 2}, 9);
+  early.weights("scales", {4}, {1, 1, 1, 2});
+  early.node("Upsample", {"x", "scales"}, {"y"});
+  EXPECT_EQ(run(early.import()), (Floats{0, 0, 1, 1}));
+  ModelBuilder linear({1, 1, 2, 2});
+  linear.weights("scales", {4}, {1, 1, 2, 2});
+  linear.node("Resize", {"x", "", "scales"}, {"y"}).text("mode", "linear");
+  expect_in(linear.error(), {"Resize_y", "mode is 'linear'", "nearest"});
+}
+
+TEST(OnnxMovements, BringsChannelsToBlocksAndBack) {
+  ModelBuilder m({1, 4, 1, 2});
+  m.node("DepthToSpace", {"x"}, {"d"}).integer("blocksize", 2);
+  m.node("SpaceToDepth", {"d"}, {"y"}).integer("blocksize", 2);
+  EXPECT_EQ(run(m.import()), (Floats{0, 1, 2, 3, 4, 5, 6, 7}));
+  ModelBuilder shuffle({1, 4, 1, 2});  // PixelShuffle
+  shuffle.node("DepthToSpace", {"x"}, {"y"}).integer("blocksize", 2).text("mode", "CRD");
+  EXPECT_EQ(run(shuffle.import()), (Floats{0, 2, 1, 3, 4, 6, 5, 7}));
+}
+
+TEST(OnnxMovements, RepeatsTiles) {
+  ModelBuilder m({1, 2, 1, 2});
+  m.list("repeats", {1, 1, 1, 2});
+  m.node("Tile", {"x", "repeats"}, {"y"});
+  EXPECT_EQ(run(m.import()), (Floats{0, 1, 0, 1, 2, 3, 2, 3}));
+}
+
 }  // namespace
 }  // namespace bitcluster

@@ -12,6 +12,7 @@
 #include "host/base/overloaded.hpp"
 #include "host/base/parallel.hpp"
 #include "host/cpu/float_network.hpp"
+#include "host/model/function.hpp"
 
 namespace bitcluster {
 namespace {
@@ -38,10 +39,7 @@ struct GivesNonNegative {
   bool operator()(const OneOf<Pool, Add, Multiply, Concat, Rearrange, LocalResponseNorm> auto&) const {
     return non_negative;
   }
-  bool operator()(const Function& function) const {
-    // leaky ReLU with a negative slope and hard swish keep the sign of a non-negative value as well
-    return non_negative || function.kind == Function::Kind::sigmoid || function.kind == Function::Kind::hard_sigmoid;
-  }
+  bool operator()(const Function& function) const { return gives_non_negative(function, non_negative); }
 };
 
 /// Which layers cannot have a negative output, whatever the image.

@@ -13,6 +13,7 @@
 #include "host/base/overloaded.hpp"
 #include "host/base/parallel.hpp"
 #include "host/cpu/packed_convolution.hpp"
+#include "host/model/function.hpp"
 
 namespace bitcluster {
 namespace {
@@ -57,22 +58,6 @@ int count_padded(const Window& window, const Shape& input, int oy, int ox) {
                input.height + window.pad_bottom) *
          along(ox * window.stride_w - window.pad_left, window.kernel_w, window.dilation_w,
                input.width + window.pad_right);
-}
-
-float apply(const Function& function, float x) {
-  switch (function.kind) {
-    case Function::Kind::identity:
-      return x;
-    case Function::Kind::leaky_relu:
-      return x < 0 ? function.alpha * x : x;
-    case Function::Kind::sigmoid:
-      return 1 / (1 + std::exp(-x));
-    case Function::Kind::hard_sigmoid:
-      return std::clamp(function.alpha * x + function.beta, 0.0f, 1.0f);
-    case Function::Kind::hard_swish:
-      return x * std::clamp(x / 6 + 0.5f, 0.0f, 1.0f);
-  }
-  return x;
 }
 
 /// Computes one operation for one image, all tensors (h, w, c), without the clamp behind it. Convolutions are done

@@ -10,25 +10,10 @@
 
 #include "host/base/error.hpp"
 #include "host/base/overloaded.hpp"
+#include "host/model/function.hpp"
 
 namespace bitcluster {
 namespace {
-
-double apply(const Function& function, double x) {
-  switch (function.kind) {
-    case Function::Kind::identity:
-      return x;
-    case Function::Kind::leaky_relu:
-      return x < 0 ? double(function.alpha) * x : x;
-    case Function::Kind::sigmoid:
-      return 1 / (1 + std::exp(-x));
-    case Function::Kind::hard_sigmoid:
-      return std::clamp(double(function.alpha) * x + double(function.beta), 0.0, 1.0);
-    case Function::Kind::hard_swish:
-      return x * std::clamp(x / 6 + 0.5, 0.0, 1.0);
-  }
-  return x;
-}
 
 /// Index in (h, w, c) order of an element given in (c, h, w) order.
 std::int32_t to_channels_last(const Shape& shape, std::int32_t element) {

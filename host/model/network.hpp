@@ -67,7 +67,7 @@ struct Rearrange {
   std::vector<std::int32_t> source;
 };
 
-/// Element-wise function of one tensor.
+/// Element-wise function of one tensor; function.hpp computes it.
 struct Function {
   enum class Kind {
     identity,      //!< x (useful for the clamp behind it)
@@ -75,6 +75,22 @@ struct Function {
     sigmoid,       //!< 1 / (1 + exp(-x))
     hard_sigmoid,  //!< max(0, min(1, alpha x + beta))
     hard_swish,    //!< x max(0, min(1, x / 6 + 1 / 2))
+    linear,        //!< alpha x + beta
+    tanh,
+    elu,        //!< x < 0 ? alpha (exp(x) - 1) : x
+    selu,       //!< beta (x < 0 ? alpha (exp(x) - 1) : x)
+    celu,       //!< x < 0 ? alpha (exp(x / alpha) - 1) : x
+    softplus,   //!< log(1 + exp(x))
+    softsign,   //!< x / (1 + |x|)
+    erf,        //!< error function
+    gelu,       //!< alpha x (1 + erf(x / sqrt(2))); the usual alpha is 1 / 2
+    mish,       //!< x tanh(softplus(x))
+    threshold,  //!< x > alpha ? x : 0
+    absolute,   //!< |x|
+    sign,       //!< -1, 0 or 1
+    round,      //!< half to even
+    floor,
+    ceil,
   };
   Kind kind = Kind::identity;
   float alpha = 0, beta = 0;

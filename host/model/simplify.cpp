@@ -61,6 +61,19 @@ void fold_affine(Convolution& convolution, const Convolution& affine) {
   }
 }
 
+/// y = scale x + shift.
+struct LinearMap {
+  float scale, shift;
+};
+
+/// What a per-channel scale and shift is, if it is the same for all channels.
+std::optional<LinearMap> same_for_all(const Convolution& affine) {
+  for (std::size_t c = 1; c < affine.weights.size(); ++c) {
+    if (affine.weights[c] != affine.weights[0] || affine.bias[c] != affine.bias[0]) return std::nullopt;
+  }
+  return LinearMap{affine.weights[0], affine.bias[0]};
+}
+
 /// Folds layers into their producers, from the input on.
 class Simplifier {
  public:
@@ -87,6 +100,11 @@ class Simplifier {
       for (int& input : layers_[i].inputs) input = replaced_[input];
       std::visit([&](auto& operation) { simplify(i, operation); }, layers_[i].operation);
     }
+    for (int i = 1; i <= output_; ++i) {
+      if (const auto linear = as_linear(i)) {
+        layers_[i].operation = Function{Function::Kind::linear, linear->scale, linear->shift};
+      }
+    }
     return replaced_[output_];
   }
 
@@ -101,6 +119,14 @@ class Simplifier {
     auto* before = std::get_if<Convolution>(&layers_[p].operation);
     if (affine_[i] && before && consumers_[p].size() == 1 && unclamped(producer)) {
       fold_affine(*before, convolution);
+      replace(i, p);
+      return;
+    }
+    auto* gelu = std::get_if<Function>(&layers_[p].operation);
+    const auto linear = as_linear(i);
+    if (linear && linear->shift == 0 && gelu && gelu->kind == Function::Kind::gelu && consumers_[p].size() == 1 &&
+        unclamped(producer)) {
+      gelu->alpha *= linear->scale;
       replace(i, p);
       return;
     }
@@ -131,10 +157,19 @@ class Simplifier {
   }
 
   void simplify(int i, const Multiply&) {
-    const int input = hard_swish_input(layers_[i]);
-    if (input < 0) return;
-    layers_[i].operation = Function{Function::Kind::hard_swish};
-    layers_[i].inputs = {input};
+    for (int side = 0; side < 2; ++side) {
+      const int gate = layers_[i].inputs[std::size_t(side)], value = layers_[i].inputs[std::size_t(1 - side)];
+      if (is_hard_swish(gate, value)) {
+        layers_[i].operation = Function{Function::Kind::hard_swish};
+        layers_[i].inputs = {value};
+        return;
+      }
+      if (const auto gelu = as_gelu(gate, value)) {
+        layers_[i].operation = Function{Function::Kind::gelu, gelu->scale};
+        layers_[i].inputs = {gelu->input};
+        return;
+      }
+    }
   }
 
   void replace(int layer, int producer) {
@@ -168,18 +203,44 @@ class Simplifier {
     });
   }
 
-  /// The layer of which a product is the hard_swish, or -1.
-  int hard_swish_input(const Layer& product) const {
-    for (int side = 0; side < 2; ++side) {
-      const int gate = product.inputs[side], value = product.inputs[1 - side];
-      const auto* function = std::get_if<Function>(&layers_[gate].operation);
-      if (function && function->kind == Function::Kind::hard_sigmoid && function->beta == 0.5f &&
-          std::abs(function->alpha - 1.0f / 6) < 1e-6f && layers_[gate].inputs[0] == value &&
-          unclamped(layers_[gate]) && consumers_[gate].size() == 1) {
-        return value;
-      }
+  /// The one scale and shift that a layer is, if it is one and can be read as one.
+  std::optional<LinearMap> as_linear(int layer) const {
+    const auto* affine = std::get_if<Convolution>(&layers_[layer].operation);
+    return affine && affine_[layer] ? same_for_all(*affine) : std::nullopt;
+  }
+
+  bool read_once(int layer) const { return consumers_[layer].size() == 1 && unclamped(layers_[layer]); }
+
+  /// Whether value x gate is hard_swish(value).
+  bool is_hard_swish(int gate, int value) const {
+    const auto* function = std::get_if<Function>(&layers_[gate].operation);
+    return function && function->kind == Function::Kind::hard_sigmoid && function->beta == 0.5f &&
+           std::abs(function->alpha - 1.0f / 6) < 1e-6f && layers_[gate].inputs[0] == value && read_once(gate);
+  }
+
+  /// scale x (1 + erf(x / sqrt(2))) of the layer `input`.
+  struct Gelu {
+    int input;
+    float scale;
+  };
+
+  /// That of which value x gate is one, as exporters write it: one of both factors may hold the 1 / 2.
+  std::optional<Gelu> as_gelu(int gate, int value) const {
+    const auto outer = as_linear(gate);
+    if (!outer || outer->scale != outer->shift || !read_once(gate)) return std::nullopt;
+    const int erf = layers_[gate].inputs[0];
+    const auto* function = std::get_if<Function>(&layers_[erf].operation);
+    if (!function || function->kind != Function::Kind::erf || !read_once(erf)) return std::nullopt;
+    const int inner = layers_[erf].inputs[0];
+    const auto argument = as_linear(inner);
+    if (!argument || argument->shift != 0 || std::abs(argument->scale - 0.70710678f) > 1e-6f || !read_once(inner)) {
+      return std::nullopt;
     }
-    return -1;
+    const int input = layers_[inner].inputs[0];
+    if (value == input) return Gelu{input, outer->scale};
+    const auto factor = as_linear(value);
+    if (!factor || factor->shift != 0 || !read_once(value) || layers_[value].inputs[0] != input) return std::nullopt;
+    return Gelu{input, outer->scale * factor->scale};
   }
 
   std::vector<Layer>& layers_;

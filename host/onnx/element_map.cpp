@@ -73,6 +73,16 @@ ElementMap transpose(const ElementMap& map, std::span<const int> permutation) {
   return result;
 }
 
+ElementMap move_axis(const ElementMap& map, int from, int to) {
+  if (from == to) return map;
+  std::vector<int> permutation;
+  for (int i = 0; i < int(map.dims.size()); ++i) {
+    if (i != from) permutation.push_back(i);
+  }
+  permutation.insert(permutation.begin() + to, from);
+  return transpose(map, permutation);
+}
+
 ElementMap reshape(const ElementMap& map, const Dims& dims) { return {dims, map.source}; }
 
 bool broadcast(ElementMap& map, const Dims& dims) {

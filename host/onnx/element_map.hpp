@@ -37,6 +37,9 @@ ElementMap select(const ElementMap& map, int axis, std::span<const std::int64_t>
 /// Axis i of the result is axis permutation[i] of `map`.
 ElementMap transpose(const ElementMap& map, std::span<const int> permutation);
 
+/// Axis `from` becomes axis `to`; the others keep their order.
+ElementMap move_axis(const ElementMap& map, int from, int to);
+
 /// Other extents, same elements; the number of elements must agree.
 ElementMap reshape(const ElementMap& map, const Dims& dims);
 

@@ -14,8 +14,11 @@
 #include "host/model/simplify.hpp"
 #include "host/onnx/fold.hpp"
 #include "host/onnx/importer.hpp"
+#include "host/onnx/layer_norms.hpp"
+#include "host/onnx/lower_quantized.hpp"
 #include "host/onnx/model_file.hpp"
 #include "host/onnx/operators.hpp"
+#include "host/onnx/refusals.hpp"
 
 namespace bitcluster {
 namespace {
@@ -31,8 +34,9 @@ constexpr int oldest_opset = 7;
 const OperatorTable& operators() {
   static const OperatorTable known = [] {
     OperatorTable all;
-    for (const auto& table : {convolution_operators(), elementwise_operators(), pooling_operators(),
-                              movement_operators(), quantization_operators()}) {
+    for (const auto& table :
+         {convolution_operators(), arithmetic_operators(), activation_operators(), normalization_operators(),
+          pooling_operators(), movement_operators(), quantization_operators()}) {
       all.insert(table.begin(), table.end());
     }
     return all;
@@ -43,6 +47,7 @@ const OperatorTable& operators() {
 Operator operator_of(const Node& node) {
   const auto found = operators().find(node.op());
   if (found == operators().end()) {
+    refuse_by_name(node);
     std::vector<std::string_view> names;
     for (const auto& [name, function] : operators()) names.push_back(name);
     node.fail("this operator is not supported", fmt::format("supported are {}", fmt::join(names, ", ")));
@@ -105,6 +110,8 @@ Network Importer::run() {
     fail(fmt::format("its operator set is version {}", opset_),
          fmt::format("export it with opset {} or later (13 is well tried)", oldest_opset));
   }
+  lower_quantized(graph_);
+  recognize_layer_norms(graph_);
   for (auto& tensor : *graph_.mutable_initializer()) {
     if (!initializers_.emplace(tensor.name(), &tensor).second) fail_twice(tensor.name());
   }
@@ -265,12 +272,18 @@ void Importer::import(const onnx::NodeProto& proto) {
   }
   charge(node.name(), bytes);
   if (constant) {
-    set(node, 0, fold(node, constant_inputs(node)));
+    std::vector<Constant> results = fold(node, constant_inputs(node), budget_.available());
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      node.op() == "Constant" ? budget_.read(results[i]) : budget_.make(node.output(int(i)), results[i]);
+      set(node, int(i), std::move(results[i]));
+    }
   } else {
     operator_of(node)(*this, node);
   }
-  for (const std::string& input : proto.input()) {
-    if (--readers_[input] == 0) values_.erase(input);
+  for (const std::string& input : proto.input()) {  // weights of large models are held once
+    if (--readers_[input] > 0) continue;
+    budget_.release(input);
+    values_.erase(input);
   }
 }
 
@@ -312,6 +325,7 @@ const Constant* Importer::find_constant(const Node& node, const std::string& nam
   }
   Constant constant = read_constant(*initializer->second, fmt::format("cannot read weights '{}' of '{}'", name, path_));
   initializer->second->Clear();
+  budget_.read(constant);
   return &std::get<Constant>(values_.emplace(name, std::move(constant)).first->second);
 }
 
@@ -409,6 +423,11 @@ int Importer::add_layer(const std::string& name, Operation operation, std::vecto
   return int(network_.layers.size()) - 1;
 }
 
+ImportedTensor Importer::add_elementwise(const Node& node, Operation operation, const ImportedTensor& input) {
+  const int layer = add_layer(node.name(), std::move(operation), {input.layer}, output_of(input.layer));
+  return {layer, input.elements, node.name(), false, input.integers};
+}
+
 void Importer::clamp(int layer, float low, float high) {
   network_.layers[std::size_t(layer)].low = low;
   network_.layers[std::size_t(layer)].high = high;
@@ -436,12 +455,6 @@ void Importer::set(const Node& node, int index, ImportedValue value) {
 void Importer::emit(const Node& node, Operation operation, std::vector<int> inputs, Shape output) {
   const int layer = add_layer(node.name(), std::move(operation), std::move(inputs), output);
   set(node, 0, ImportedTensor{layer, {dims_of(output), {}}, node.name()});
-}
-
-int Importer::emit_elementwise(const Node& node, Operation operation, const ImportedTensor& input) {
-  const int layer = add_layer(node.name(), std::move(operation), {input.layer}, output_of(input.layer));
-  set(node, 0, ImportedTensor{layer, input.elements, node.name(), false, input.integers});
-  return layer;
 }
 
 Network import_onnx(std::vector<std::byte> file, const std::string& path) {

@@ -11,6 +11,7 @@
 #include "host/model/network.hpp"
 #include "host/onnx/constant.hpp"
 #include "host/onnx/element_map.hpp"
+#include "host/onnx/fold_budget.hpp"
 #include "host/onnx/node.hpp"
 #include "host/onnx/rearrange.hpp"
 
@@ -94,6 +95,8 @@ class Importer {
   /// once.
   ImportedTensor& make_permuted(ImportedTensor& tensor);
   int add_layer(const std::string& name, Operation operation, std::vector<int> inputs, Shape output);
+  /// Adds a layer that works element by element on `input`, and keeps the order of its elements.
+  ImportedTensor add_elementwise(const Node& node, Operation operation, const ImportedTensor& input);
   /// Bounds of what a layer gives.
   void clamp(int layer, float low, float high);
   /// The layer is a per-channel scale and shift, which simplify() may fold.
@@ -104,8 +107,6 @@ class Importer {
   void set(const Node& node, int index, ImportedValue value);
   /// Adds a layer whose (c, h, w) output is output 0 of the node.
   void emit(const Node& node, Operation operation, std::vector<int> inputs, Shape output);
-  /// Adds a layer that works element by element on `input`, whose order of elements output 0 keeps. Returns the layer.
-  int emit_elementwise(const Node& node, Operation operation, const ImportedTensor& input);
 
  private:
   [[noreturn]] void fail(const std::string& why, const std::string& what_to_do) const;
@@ -145,6 +146,7 @@ class Importer {
   std::map<std::string, ImportedValue> values_;  // that still have readers
   int imported_ = 0;                             // nodes so far
   std::int64_t work_ = 0, work_limit_ = 0;       // bytes
+  FoldBudget budget_;
 };
 
 }  // namespace bitcluster

@@ -13,8 +13,11 @@ using OperatorTable = std::map<std::string, Operator>;  //!< by the operator's n
 
 /// Conv, Gemm, MatMul.
 OperatorTable convolution_operators();
-/// One element, or one per tensor, to one: arithmetic, normalization, activation functions.
-OperatorTable elementwise_operators();
+/// Sums, products and bounds, of tensors and of constants.
+OperatorTable arithmetic_operators();
+/// Functions of one element.
+OperatorTable activation_operators();
+OperatorTable normalization_operators();
 OperatorTable pooling_operators();
 /// What moves elements or gives them on as they are.
 OperatorTable movement_operators();

@@ -81,8 +81,8 @@ void gemm(Importer& importer, const Node& node) {
     const Constant& added = importer.constant(node, 2);
     ElementMap map{added.dims, {}};
     if (dims.size() != 2 || !broadcast(map, {1, dims[transposed ? 1 : 0]})) {
-      node.fail(fmt::format("its bias of shape ({}) does not fit its weights", fmt::join(added.dims, ", ")),
-                "only one number, or one per filter, is supported");
+      node.fail(fmt::format("its bias of {} is not one number per column of its weights", fmt::join(added.dims, " x ")),
+                "give every image of the batch the same bias");
     }
     const float beta = node.number("beta", 1);
     for (std::size_t i = 0; i < map.size(); ++i) bias.push_back(beta * added.number(std::size_t(map.at(i))));
@@ -90,7 +90,40 @@ void gemm(Importer& importer, const Node& node) {
   fully_connected(importer, node, transposed, node.number("alpha", 1), std::move(bias));
 }
 
-void matrix_product(Importer& importer, const Node& node) { fully_connected(importer, node, true, 1, {}); }
+/// The weights on every row of a stack of matrices, as on the channels of (n, h, w, c): a 1x1 convolution.
+void pointwise(Importer& importer, const Node& node) {
+  ImportedTensor input = importer.tensor(node, 0);
+  const Dims dims = importer.constant(node, 1).dims;
+  const int axis = int(input.elements.dims.size()) - 1;
+  if (dims.size() != 2) {
+    node.fail(fmt::format("its weights have rank {}", dims.size()),
+              "only products with one constant matrix are supported");
+  }
+  if (dims[0] != input.elements.dims.back()) {
+    node.fail(fmt::format("its weights take {} inputs, but there are {}", dims[0], input.elements.dims.back()),
+              "check the input size of the model");
+  }
+  input.elements = move_axis(input.elements, axis, 1);
+  Dims result = input.elements.dims;
+  result[1] = dims[1];
+  const int source = importer.make_real(input, shape_of(input.elements.dims));
+  const std::vector<float>& weights = importer.floats(node, 1);
+  Convolution convolution;
+  convolution.filters = node.bounded(dims[1], 1, "number of filters");
+  convolution.weights.resize(weights.size());
+  convolution.bias.resize(std::size_t(dims[1]));
+  const auto inputs = std::size_t(dims[0]), filters = std::size_t(dims[1]);
+  for (std::size_t k = 0; k < weights.size(); ++k) {
+    convolution.weights[k % filters * inputs + k / filters] = weights[k];
+  }
+  const int layer = importer.add_layer(node.name(), std::move(convolution), {source}, shape_of(result));
+  importer.set(node, 0, ImportedTensor{layer, move_axis({result, {}}, 1, axis), node.name()});
+}
+
+void matrix_product(Importer& importer, const Node& node) {
+  if (importer.tensor(node, 0).elements.dims.size() > 2) return pointwise(importer, node);
+  fully_connected(importer, node, true, 1, {});
+}
 
 }  // namespace
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "host/onnx/affine.hpp"
 #include "host/onnx/operators.hpp"
 
 namespace bitcluster {
@@ -21,22 +22,21 @@ void move_elements(Importer& importer, const Node& node) {
 }
 
 void concat(Importer& importer, const Node& node) {
-  const std::size_t rank = importer.tensor(node, 0).elements.dims.size();
+  int first = 0;
+  while (importer.is_constant(node, first)) ++first;
+  const std::size_t rank = importer.tensor(node, first).elements.dims.size();
   const int axis = node.axis(node.integer("axis", 1), rank);
   if (axis == 0) node.fail("it concatenates along the batch", "concatenate channels");
-  std::vector<int> permutation = {0, axis}, inverse(rank);
-  for (int i = 1; i < int(rank); ++i) {
-    if (i != axis) permutation.push_back(i);
-  }
-  for (std::size_t i = 0; i < rank; ++i) inverse[std::size_t(permutation[i])] = int(i);
-
   std::vector<int> inputs;
   Dims dims;
   for (int i = 0; i < node.inputs(); ++i) {
-    ImportedTensor& original = importer.tensor(node, i);
+    ImportedTensor made;
+    const bool constant = importer.is_constant(node, i);
+    if (constant) made = constant_tensor(importer, node, importer.constant(node, i));
+    ImportedTensor& original = constant ? made : importer.tensor(node, i);
     if (original.elements.dims.size() != rank) node.fail("the ranks of its inputs differ", export_again);
     ImportedTensor turned = original;
-    if (axis != 1) turned.elements = transpose(original.elements, permutation);
+    turned.elements = move_axis(original.elements, axis, 1);
     ImportedTensor& input = axis == 1 ? original : turned;
     Dims part = input.elements.dims;
     if (i == 0) {
@@ -51,21 +51,20 @@ void concat(Importer& importer, const Node& node) {
   }
   if (element_count(dims) < 0) node.fail("its result is too large", "check the shapes of the model");
   const int layer = importer.add_layer(node.name(), Concat{}, inputs, shape_of(dims));
-  const ElementMap elements{dims, {}};
-  importer.set(node, 0, ImportedTensor{layer, axis == 1 ? elements : transpose(elements, inverse), node.name()});
+  importer.set(node, 0, ImportedTensor{layer, move_axis({dims, {}}, 1, axis), node.name()});
 }
 
 void shape(Importer& importer, const Node& node) {
   Dims dims = importer.tensor(node, 0).elements.dims;
   dims[0] = importer.batch_size();
-  const auto rank = std::int64_t(dims.size());
-  const auto position = [&](std::int64_t value) {
-    return std::clamp<std::int64_t>(value < 0 ? value + rank : value, 0, rank);
-  };
-  const std::int64_t first = position(node.integer("start", 0)), last = position(node.integer("end", rank));
-  std::vector<std::int64_t> values(dims.begin() + first, dims.begin() + std::max(first, last));
-  const auto count = std::int64_t(values.size());
-  importer.set(node, 0, make_constant({count}, std::move(values)));
+  const auto [first, last] = shape_part(node, dims.size());
+  importer.set(node, 0,
+               make_constant({last - first}, std::vector<std::int64_t>(dims.begin() + first, dims.begin() + last)));
+}
+
+void size(Importer& importer, const Node& node) {
+  const std::size_t size = importer.tensor(node, 0).elements.size();
+  importer.set(node, 0, make_constant({}, std::vector<std::int64_t>{std::int64_t(size) * importer.batch_size()}));
 }
 
 void pass_on(Importer& importer, const Node& node) { importer.set(node, 0, importer.tensor(node, 0)); }
@@ -110,8 +109,8 @@ void softmax(Importer& importer, const Node& node) {
 }  // namespace
 
 OperatorTable movement_operators() {
-  OperatorTable operators = {{"Cast", cast},          {"Concat", concat}, {"Dropout", dropout},
-                             {"LogSoftmax", softmax}, {"Shape", shape},   {"Softmax", softmax}};
+  OperatorTable operators = {{"Cast", cast},   {"Concat", concat}, {"Dropout", dropout}, {"LogSoftmax", softmax},
+                             {"Shape", shape}, {"Size", size},     {"Softmax", softmax}};
   for (const std::string& name : rearrangement_operators()) operators[name] = move_elements;
   return operators;
 }

@@ -6,6 +6,8 @@
 #include <map>
 #include <numeric>
 
+#include "host/onnx/resize.hpp"
+
 namespace bitcluster {
 namespace {
 
@@ -280,6 +282,65 @@ struct Rearrangement {
     return result;
   }
 
+  /// Blocks of pixels become channels, or the other way round.
+  std::int64_t block_size() const {
+    if (map.dims.size() != 4) node.fail(fmt::format("its input has rank {}", map.dims.size()), "give it (n, c, h, w)");
+    return node.bounded(node.integer("blocksize", 0), 1, "blocksize");
+  }
+
+  ElementMap depth_to_space() const {
+    const std::int64_t block = block_size(), n = map.dims[0], h = map.dims[2], w = map.dims[3];
+    const std::int64_t channels = map.dims[1] / (block * block);
+    if (channels * block * block != map.dims[1]) node.fail("its blocksize does not divide its channels", export_again);
+    const bool column_row_depth = node.text("mode", "DCR") == "CRD";
+    const ElementMap apart = column_row_depth ? reshape(map, {n, channels, block, block, h, w})
+                                              : reshape(map, {n, block, block, channels, h, w});
+    const std::vector<int> order =
+        column_row_depth ? std::vector<int>{0, 1, 4, 2, 5, 3} : std::vector<int>{0, 3, 4, 1, 5, 2};
+    return reshape(transpose(apart, order), {n, channels, h * block, w * block});
+  }
+
+  ElementMap space_to_depth() const {
+    const std::int64_t block = block_size(), n = map.dims[0], c = map.dims[1];
+    const std::int64_t h = map.dims[2] / block, w = map.dims[3] / block;
+    if (h * block != map.dims[2] || w * block != map.dims[3]) {
+      node.fail("its blocksize does not divide its height and width", export_again);
+    }
+    const ElementMap apart = reshape(map, {n, c, h, block, w, block});
+    return reshape(transpose(apart, std::vector<int>{0, 3, 5, 1, 2, 4}), {n, c * block * block, h, w});
+  }
+
+  ElementMap tile() const {
+    const std::vector<std::int64_t> repeats = integers_of(node, input, 1);
+    if (repeats.size() != map.dims.size()) node.fail("its repeats do not fit the rank of its input", export_again);
+    ElementMap result = map;
+    for (std::size_t i = 0; i < repeats.size(); ++i) {
+      if (repeats[i] == 1) continue;
+      const int axis = this->axis(std::int64_t(i), map.dims.size());
+      Dims dims = result.dims;
+      if (repeats[i] < 0 || __builtin_mul_overflow(dims[i], repeats[i], &dims[i])) {
+        node.fail("a number of repeats is out of range", "check the model");
+      }
+      check_size(dims);
+      std::vector<std::int64_t> indices;
+      for (std::int64_t k = 0; k < dims[i]; ++k) indices.push_back(k % map.dims[i]);
+      result = select(result, axis, indices);
+    }
+    return result;
+  }
+
+  /// Of Upsample as well.
+  ElementMap resize() const {
+    const auto indices = nearest_indices(node, input, full_dims(), limit * (batched() ? batch.size : 1));
+    ElementMap result = map;
+    for (std::size_t i = 0; i < indices.size(); ++i) {
+      std::vector<std::int64_t> unchanged(std::size_t(full_dims()[i]));
+      std::iota(unchanged.begin(), unchanged.end(), 0);
+      if (indices[i] != unchanged) result = select(result, axis(std::int64_t(i), map.dims.size()), indices[i]);
+    }
+    return result;
+  }
+
   std::vector<ElementMap> split() const {
     const int axis = this->axis(node.integer("axis", 0), map.dims.size());
     const std::int64_t extent = map.dims[std::size_t(axis)], parts = node.outputs();
@@ -294,7 +355,7 @@ struct Rearrangement {
     std::vector<ElementMap> results;
     std::int64_t first = 0;
     for (const std::int64_t size : sizes) {
-      if (size < 1 || size > extent - first) node.fail("its sizes do not fit its input", export_again);
+      if (size < 0 || size > extent - first) node.fail("its sizes do not fit its input", export_again);
       std::vector<std::int64_t> indices(static_cast<std::size_t>(size));
       std::iota(indices.begin(), indices.end(), first);
       results.push_back(select(map, axis, indices));
@@ -314,17 +375,22 @@ std::vector<ElementMap> to_one(const Rearrangement& rearrangement) {
 
 const std::map<std::string, Movement>& movements() {
   static const std::map<std::string, Movement> known = {
+      {"DepthToSpace", to_one<&Rearrangement::depth_to_space>},
       {"Expand", to_one<&Rearrangement::expand>},
       {"Flatten", to_one<&Rearrangement::flatten>},
       {"Gather", to_one<&Rearrangement::gather>},
       {"Identity", [](const Rearrangement& r) { return std::vector<ElementMap>{r.map}; }},
       {"Pad", to_one<&Rearrangement::pad>},
       {"Reshape", to_one<&Rearrangement::reshape_to_target>},
+      {"Resize", to_one<&Rearrangement::resize>},
       {"Slice", to_one<&Rearrangement::slice>},
+      {"SpaceToDepth", to_one<&Rearrangement::space_to_depth>},
       {"Split", [](const Rearrangement& r) { return r.split(); }},
       {"Squeeze", to_one<&Rearrangement::squeeze>},
+      {"Tile", to_one<&Rearrangement::tile>},
       {"Transpose", to_one<&Rearrangement::transpose_axes>},
-      {"Unsqueeze", to_one<&Rearrangement::unsqueeze>}};
+      {"Unsqueeze", to_one<&Rearrangement::unsqueeze>},
+      {"Upsample", to_one<&Rearrangement::resize>}};
   return known;
 }
 
@@ -345,6 +411,15 @@ std::vector<std::int64_t> integers_of(const Node& node, const ConstantInput& inp
     node.fail(fmt::format("input {} is not a list of integers", index), export_again);
   }
   return *values;
+}
+
+std::pair<std::int64_t, std::int64_t> shape_part(const Node& node, std::size_t rank) {
+  const auto extent = std::int64_t(rank);
+  const auto position = [&](std::int64_t value) {
+    return std::clamp<std::int64_t>(value < 0 ? value + extent : value, 0, extent);
+  };
+  const std::int64_t first = position(node.integer("start", 0));
+  return {first, std::max(first, position(node.integer("end", extent)))};
 }
 
 std::vector<ElementMap> rearrange(const Node& node, const ElementMap& map, const ConstantInput& input, BatchAxis batch,

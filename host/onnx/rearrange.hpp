@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "host/onnx/constant.hpp"
@@ -27,5 +28,8 @@ std::vector<ElementMap> rearrange(const Node& node, const ElementMap& map, const
 
 /// Integers of an input (a shape, axes, starts); Error if it is not a list of integers.
 std::vector<std::int64_t> integers_of(const Node& node, const ConstantInput& input, int index);
+
+/// Axes [first, second) whose extents a Shape node gives, of a tensor of this rank.
+std::pair<std::int64_t, std::int64_t> shape_part(const Node& node, std::size_t rank);
 
 }  // namespace bitcluster
