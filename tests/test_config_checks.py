@@ -153,3 +153,30 @@ def test_the_program_asks_for_huge_pages(config, tmp_path):
     finally:
         process.kill()
         process.wait()
+
+
+def test_evaluate_takes_the_scales_of_the_model(program, tmp_path):
+    onnx = pytest.importorskip("onnx", reason="python3-onnx is not installed")
+    numpy, numpy_helper = pytest.importorskip("numpy"), pytest.importorskip("onnx.numpy_helper")
+    node, kind = onnx.helper.make_node, onnx.TensorProto.FLOAT
+    random = numpy.random.RandomState(1)
+    constants = {"w": random.randn(4, 1, 3, 3), "v": random.randn(4, 4, 3, 3) / 6, "u": random.randn(10, 4),
+                 "fine": numpy.array(0.02), "coarse": numpy.array(0.03)}
+    constants = {name: value.astype(numpy.float32) for name, value in constants.items()}
+    constants |= {"lowest": numpy.array(-128, numpy.int8), "shifted": numpy.array(30, numpy.int8)}
+    nodes = [node("Conv", ["x", "w"], ["a"], name="first"), node("QuantizeLinear", ["a", "fine", "lowest"], ["b"]),
+             node("DequantizeLinear", ["b", "fine", "lowest"], ["c"]), node("Conv", ["c", "v"], ["d"], name="second"),
+             node("QuantizeLinear", ["d", "coarse", "shifted"], ["e"]),
+             node("DequantizeLinear", ["e", "coarse", "shifted"], ["f"]), node("GlobalAveragePool", ["f"], ["g"], name="pool"),
+             node("Flatten", ["g"], ["h"]), node("Gemm", ["h", "u"], ["y"], transB=1)]
+    graph = onnx.helper.make_graph(nodes, "graph", [onnx.helper.make_tensor_value_info("x", kind, [1, 1, 28, 28])],
+                                   [onnx.helper.make_tensor_value_info("y", kind, [1, 10])],
+                                   [numpy_helper.from_array(value, name) for name, value in constants.items()])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)]), str(tmp_path / "own.onnx"))
+    arguments = ["--weights", "integer", "--data", DATA, "--images", 300, "--calibration", "model"]
+    process = program("evaluate", "--model", tmp_path / "own.onnx", *arguments, "-o", tmp_path / "own.h5")
+    assert process.returncode == 0, process.stderr
+    assert "own: 1 of 3 activation scales are the model's own; these are of least squares: second, pool" in process.stderr
+    output = tmp_path / "out.h5"
+    process = program("evaluate", "--model", MODEL, *arguments, "-o", output)
+    assert_clean_failure(process, output, "alexnet", "no activation scales of its own", "another calibration method")

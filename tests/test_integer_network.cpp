@@ -63,6 +63,33 @@ Calibration calibrate_values(const std::vector<float>& values, CalibrationMethod
   return calibrate(network, values, 1, method, percentile);
 }
 
+// The grid is 0 to 255 where nothing is negative, else -127 to 127.
+TEST(Calibrate, TakesTheModelsOwnScalesWhereTheyFit) {
+  const auto scale = [](float low, float high, float step) {
+    Network network;
+    network.layers.push_back({"input", Input{}, {}, {1, 1, 2}});
+    network.layers.push_back({"known", pointwise(1, {1}, {0}), {0}, {1, 1, 2}, 0, 127.5f, 0.5f});
+    network.layers.push_back({"asked", pointwise(1, {-1}, {0}), {1}, {1, 1, 2}, low, high, step});
+    network.layers.push_back({"last", pointwise(1, {1}, {0}), {2}, {1, 1, 2}});
+    const Calibration calibration = calibrate(network, std::vector<float>{3, 2}, 1, CalibrationMethod::model);
+    const OwnScales scales = own_scales(network, calibration);
+    EXPECT_EQ(calibration.formats[1].scale, 0.5f);
+    const bool own = scales.own == std::vector<int>{1, 2};
+    EXPECT_EQ(scales.own.size() + scales.others.size(), 2u);
+    EXPECT_EQ(own, calibration.formats[2].scale == step);
+    return own;
+  };
+  EXPECT_TRUE(scale(0, 63.75f, 0.25f));      // uint8 or int8, 0 is the lowest integer
+  EXPECT_TRUE(scale(-32, 31.75f, 0.25f));    // int8 around 0
+  EXPECT_TRUE(scale(-15, 16, 0.25f));        // clipped to less
+  EXPECT_TRUE(scale(0, 38.75f, 0.25f));      // zero point 100, but a Relu
+  EXPECT_FALSE(scale(-25, 38.75f, 0.25f));   // zero point 100
+  EXPECT_FALSE(scale(0, 16383.75f, 0.25f));  // uint16
+  EXPECT_FALSE(scale(-8192, 8191.75f, 0.25f));
+  EXPECT_FALSE(scale(-INFINITY, INFINITY, 0));
+  EXPECT_MESSAGE(calibrate_values({1, 2}, CalibrationMethod::model), "no activation scales of its own");
+}
+
 TEST(Calibrate, PercentileLeavesTheOutliersOut) {
   std::vector<float> values(1000);
   for (int i = 0; i < 1000; ++i) values[i] = float(i + 1) / 1000;

@@ -44,6 +44,7 @@ TEST(OnnxQuantization, KeepsTheSaturation) {
     ASSERT_EQ(kinds(network), (Kinds{input_, conv_}));
     EXPECT_EQ(network.layers[1].low, low);
     EXPECT_EQ(network.layers[1].high, high);
+    EXPECT_EQ(network.layers[1].step, 0.5f);
   }
 }
 

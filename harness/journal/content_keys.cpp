@@ -58,7 +58,8 @@ struct AddFields {
 Key content_key(const Network& network) {
   KeyBuilder builder;
   for (const Layer& layer : network.layers) {
-    const auto& [name, operation, inputs, output, low, high] = layer;  // the name decides nothing
+    // the name decides nothing, the step no more than the activation formats say
+    const auto& [name, operation, inputs, output, low, high, step] = layer;
     builder.add(std::int64_t(operation.index())).add(std::span<const int>(inputs));
     const auto& [channels, height, width] = output;
     builder.add(std::int64_t(channels)).add(std::int64_t(height)).add(std::int64_t(width));

@@ -77,7 +77,7 @@ struct CommandLine {
         ->capture_default_str();
     sub->add_flag("--exact", options.format.exact, "only magnitudes with exactly N terms, and zero");
     sub->add_option("--calibration", options.calibration, "how activation scales are chosen")
-        ->check(CLI::IsMember({"maximum", "percentile", "least_squares"}))
+        ->check(CLI::IsMember({"maximum", "percentile", "least_squares", "model"}))
         ->capture_default_str();
     sub->add_option("--percentile", options.percentile, "of --calibration percentile: values left unclipped [%]")
         ->check(CLI::Range(50.0, 100.0));

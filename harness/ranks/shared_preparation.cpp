@@ -1,7 +1,11 @@
 #include "harness/ranks/shared_preparation.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cstdio>
 #include <limits>
+#include <string_view>
 
 namespace bitcluster {
 
@@ -11,8 +15,17 @@ Calibration calibrate(const Ranks& ranks, const Network& network, const Images& 
   const int count = int(ranks.first_of(images.count, ranks.rank() + 1)) - first;
   const CalibrationShare share{first, [&](std::span<double> values) { ranks.largest(values); },
                                [&](std::span<std::int64_t> counts) { ranks.sum(counts); }};
-  return calibrate(network, preprocess(images, input_table, first, count), count, method, percentile,
-                   ranks.size() > 1 ? &share : nullptr);
+  Calibration calibration = calibrate(network, preprocess(images, input_table, first, count), count, method, percentile,
+                                      ranks.size() > 1 ? &share : nullptr);
+  if (method == CalibrationMethod::model && ranks.root()) {
+    const OwnScales scales = own_scales(network, calibration);
+    std::vector<std::string_view> others;
+    for (const int layer : scales.others) others.push_back(network.layers[layer].name);
+    fmt::print(stderr, "bitcluster: {}: {} of {} activation scales are the model's own{}{}\n", network.name,
+               scales.own.size(), scales.own.size() + others.size(),
+               others.empty() ? "" : "; these are of least squares: ", fmt::join(others, ", "));
+  }
+  return calibration;
 }
 
 Quantizer shared_quantizer(const Ranks& ranks, Quantizer quantizer) {

@@ -21,7 +21,8 @@ void read_calibration(TomlTable table, Config::CalibrationOptions& options) {
   options.split = table.text("split", options.split);
   options.images = int(table.integer("images", 0, most_images, options.images));
   if (table.has("method")) {
-    options.method = calibration_method_from_string(table.choice("method", {"maximum", "percentile", "least_squares"}));
+    options.method =
+        calibration_method_from_string(table.choice("method", {"maximum", "percentile", "least_squares", "model"}));
   }
   if (options.method == CalibrationMethod::percentile) {
     options.percentile = table.number("percentile", 50, 100, options.percentile);
@@ -190,8 +191,9 @@ CalibrationMethod calibration_method_from_string(const std::string& name) {
   if (name == "maximum") return CalibrationMethod::maximum;
   if (name == "percentile") return CalibrationMethod::percentile;
   if (name == "least_squares") return CalibrationMethod::least_squares;
+  if (name == "model") return CalibrationMethod::model;
   throw Error("unknown calibration method '" + name + "'", "it is not one of the known methods",
-              "use maximum, percentile or least_squares");
+              "use maximum, percentile, least_squares or model");
 }
 
 void check_search(const Config& config, const std::vector<std::string>& designs) {

@@ -76,6 +76,13 @@ void adopt_concat_formats(const Network& network, std::vector<ActivationFormat>&
   }
 }
 
+/// Whether the integers of the model's own quantizer are integers of `format`: 8 bits around 0. What sign-magnitude
+/// lacks is -128.
+bool fits(const Layer& layer, const ActivationFormat& format) {
+  const float lowest = format.is_signed ? -128 : 0, highest = float(format.highest());
+  return layer.step > 0 && layer.low >= layer.step * (lowest - 0.5f) && layer.high <= layer.step * (highest + 0.5f);
+}
+
 /// Histogram of the absolute values of one layer's output.
 struct Histogram {
   double largest = 0;
@@ -199,14 +206,32 @@ Calibration calibrate(const Network& network, std::span<const float> images, int
     double clip = largest[i];
     if (clip > 0 && !is<Input>(layer) && !keeps_format(layer)) {
       if (method == CalibrationMethod::percentile) clip = percentile_clip(histograms[i], percentile);
-      if (method == CalibrationMethod::least_squares) clip = least_squares_clip(histograms[i], format.highest());
+      if (method == CalibrationMethod::least_squares || method == CalibrationMethod::model) {
+        clip = least_squares_clip(histograms[i], format.highest());
+      }
     }
     format.scale = clip > 0 ? std::max(float(clip / format.highest()), std::numeric_limits<float>::min()) : 1.0f;
+    if (method == CalibrationMethod::model && fits(layer, format)) format.scale = layer.step;
   });
   copy_kept_formats(network, calibration.formats);
   adopt_concat_formats(network, calibration.formats);
   copy_kept_formats(network, calibration.formats);
+  if (method == CalibrationMethod::model && own_scales(network, calibration).own.empty()) {
+    throw Error(fmt::format("network '{}' has no activation scales of its own", network.name),
+                "no QuantizeLinear in it gives integers of 8 bits around 0", "choose another calibration method");
+  }
   return calibration;
+}
+
+OwnScales own_scales(const Network& network, const Calibration& calibration) {
+  OwnScales scales;
+  for (int i = 1; i + 1 < int(network.layers.size()); ++i) {
+    const Layer& layer = network.layers[i];
+    if (keeps_format(layer)) continue;
+    const bool own = fits(layer, calibration.formats[i]) && calibration.formats[i].scale == layer.step;
+    (own ? scales.own : scales.others).push_back(i);
+  }
+  return scales;
 }
 
 }  // namespace bitcluster

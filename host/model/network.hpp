@@ -112,6 +112,8 @@ struct Layer {
   Shape output;
   float low = -std::numeric_limits<float>::infinity();
   float high = std::numeric_limits<float>::infinity();
+  /// Distance of the integers that the model's own quantizer (QuantizeLinear) makes of the result; 0 where it has none.
+  float step = 0;
 };
 
 /// A float32 network with batch normalization folded into convolutions, layers in topological order. The first layer is

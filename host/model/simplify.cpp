@@ -152,6 +152,7 @@ class Simplifier {
     } else if (only_clamped_like(layer, p) && !std::holds_alternative<Input>(producer.operation)) {
       producer.low = std::clamp(producer.low, layer.low, layer.high);
       producer.high = std::clamp(producer.high, layer.low, layer.high);
+      if (layer.step > 0) producer.step = layer.step;
       for (const int reader : std::vector<int>(consumers_[p])) replace(reader, p);
     }
   }
@@ -184,7 +185,7 @@ class Simplifier {
     return std::all_of(consumers_[layer].begin(), consumers_[layer].end(), [&](int reader) {
       const auto* function = reader == outside ? nullptr : std::get_if<Function>(&layers_[reader].operation);
       return function && function->kind == Function::Kind::identity && layers_[reader].low == clamp.low &&
-             layers_[reader].high == clamp.high;
+             layers_[reader].high == clamp.high && layers_[reader].step == clamp.step;
     });
   }
 

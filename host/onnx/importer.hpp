@@ -99,6 +99,8 @@ class Importer {
   ImportedTensor add_elementwise(const Node& node, Operation operation, const ImportedTensor& input);
   /// Bounds of what a layer gives.
   void clamp(int layer, float low, float high);
+  /// Distance of the integers that the model rounds it to.
+  void quantize(int layer, float step) { network_.layers[std::size_t(layer)].step = step; }
   /// The layer is a per-channel scale and shift, which simplify() may fold.
   void mark_affine(int layer) { affine_[std::size_t(layer)] = true; }
 

@@ -57,8 +57,8 @@ Quantization read_quantization(Importer& importer, const Node& node, int type) {
   return result;
 }
 
-/// Rounding is left to our own calibration, but saturation is a part of the network: quantizers remove the Relu and
-/// Clip that it does the work of.
+/// Rounding is left to the calibration, which may use the scale, but saturation is a part of the network: quantizers
+/// remove the Relu and Clip that it does the work of.
 void quantize(Importer& importer, const Node& node) {
   ImportedTensor& input = importer.tensor(node, 0);
   if (input.softmax) return importer.set(node, 0, input);
@@ -68,6 +68,7 @@ void quantize(Importer& importer, const Node& node) {
   importer.make_permuted(input);
   const int layer = importer.add_layer(node.name(), Function{}, {input.layer}, importer.output_of(input.layer));
   importer.clamp(layer, integers.real(lowest), integers.real(highest));
+  importer.quantize(layer, integers.scale);
   importer.set(node, 0, ImportedTensor{layer, input.elements, node.name(), false, integers});
 }
 
