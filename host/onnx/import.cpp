@@ -445,7 +445,7 @@ void Importer::set(const Node& node, int index, ImportedValue value) {
       node.fail("its result is empty or too large", "check the shapes of the model");
     }
     if (dims.empty() || dims[0] != 1) node.fail("it loses the batch axis", "keep the batch as axis 0");
-    charge_moved(node.name(), tensor->elements.source.size());
+    charge(node.name(), std::int64_t(sizeof(std::int32_t) * tensor->elements.source.size()));
   } else {
     charge(node.name(), std::get<Constant>(value).bytes());
   }

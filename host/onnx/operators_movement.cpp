@@ -13,8 +13,10 @@ namespace {
 void move_elements(Importer& importer, const Node& node) {
   const ImportedTensor& input = importer.tensor(node, 0);
   const BatchAxis batch{importer.batch_size()};
+  importer.charge_moved(node.name(), input.elements.source.size());
   const auto maps = rearrange(node, input.elements, importer.constant_inputs(node), batch, activation_limit);
   for (std::size_t i = 0; i < maps.size(); ++i) {
+    if (input.elements.in_order()) importer.charge_moved(node.name(), maps[i].source.size());
     // where the order stays (Flatten), the name of what computes the elements says more
     const std::string& name = maps[i].source == input.elements.source ? input.name : node.name();
     importer.set(node, int(i), ImportedTensor{input.layer, maps[i], name, input.softmax, input.integers});
