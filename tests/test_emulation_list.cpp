@@ -42,6 +42,20 @@ TEST(EmulationList, OneImageStandsForAllWhereActivationsDoNotMatter) {
   }
 }
 
+TEST(EmulationList, HasNoMoreTasksThanFitANode) {
+  const Accelerator laconic = accelerator_of("laconic"), bitlet = accelerator_of("bitlet");
+  EmulationList list;
+  EmulationRow row;
+  row.model = "net";
+  list.add(row, {.accelerator = &laconic}, 1000);
+  EXPECT_MESSAGE(list.add(row, {.accelerator = &laconic}, (1 << 25) - 999),
+                 "'net' cannot be emulated on 33553433 images: layers, accelerators and images together are more than");
+  EXPECT_MESSAGE(list.add(row, {.accelerator = &laconic}, 2147483647), "take fewer images");
+  EXPECT_EQ(list.tasks.size(), 1000u);
+  list.add(row, {.accelerator = &bitlet}, 2147483647);  // one image stands for all
+  EXPECT_EQ(list.tasks.size(), 1001u);
+}
+
 TEST(EmulationList, DesignsRunTheWeightsThatAreForThem) {
   const std::vector<Basis> bases = {
       {"throughput", {accelerator_of("bitcluster"), accelerator_of("pragmatic_weights"), accelerator_of("bitlet")}}};

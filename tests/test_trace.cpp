@@ -28,7 +28,8 @@ class TraceFile {
     H5Gclose(H5Gcreate2(file_, layer_.c_str(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
     return *this;
   }
-  /// Values 0, 1, 2, ... plus `first`. One filter or image is one piece of the file, with a checksum.
+  /// Values 0, 1, 2, ... plus `first`. One filter or image is one piece of the file, with a checksum, unless there are
+  /// many.
   TraceFile& tensor(const std::string& name, std::vector<hsize_t> shape, int first = 0, hid_t type = H5T_STD_I32LE,
                     std::int64_t last = -1) {
     std::size_t size = 1;
@@ -39,7 +40,7 @@ class TraceFile {
     const hid_t space = H5Screate_simple(int(shape.size()), shape.data(), nullptr);
     const hid_t pieces = H5Pcreate(H5P_DATASET_CREATE);
     std::vector<hsize_t> piece = shape;
-    piece[0] = 1;
+    piece[0] = shape[0] > 100000 ? shape[0] : 1;
     H5Pset_chunk(pieces, int(piece.size()), piece.data());
     H5Pset_fletcher32(pieces);
     const hid_t set = H5Dcreate2(file_, (layer_ + "/" + name).c_str(), type, space, H5P_DEFAULT, pieces, H5P_DEFAULT);
@@ -342,6 +343,12 @@ TEST(TraceErrors, NameSizesThatAreTooLarge) {
     conv(file).tensor("weights", {1, 1, 1, 1}).tensor("activations", {1, 1, 1, 1}).integers("padding", {9000}, true);
     EXPECT_SAYS(file, "its input with its padding has 1 x 18001 x 18001 values, more than 268435456");
   }
+}
+
+TEST(TraceErrors, NameMoreImagesThanAreReadOneByOne) {
+  TraceFile file;
+  file.layer("bad").kind("fc").tensor("weights", {1, 1}).tensor("activations", {(1 << 20) + 1, 1}, 0, H5T_STD_I8LE);
+  EXPECT_SAYS(file, "activations: they are of 1048577 images; give 1048576 or fewer");
 }
 
 TEST(TraceErrors, NameAttributesThatCannotBe) {

@@ -17,10 +17,17 @@ const Accelerator* find_design(const std::vector<Accelerator>& accelerators, std
 }
 
 void EmulationList::add(EmulationRow row, EmulationTask task, int images) {
+  constexpr std::size_t most_tasks = std::size_t(1) << 25;  // a task and its result take 300 bytes, all of them 10 GB
+  const bool by_image = task.accelerator->design->looks_at_activations();
+  if (tasks.size() + std::size_t(by_image ? images : 1) > most_tasks) {
+    throw Error(fmt::format("'{}' cannot be emulated on {} images", row.model, images),
+                fmt::format("layers, accelerators and images together are more than {} tasks", most_tasks),
+                "take fewer images (`images` in [emulation]), or fewer accelerators at once");
+  }
   row.images = images;
   task.row = rows.size();
   rows.push_back(std::move(row));
-  if (task.accelerator->design->looks_at_activations()) {
+  if (by_image) {
     for (task.image = 0; task.image < images; ++task.image) tasks.push_back(task);
   } else {
     task.images = images;

@@ -39,7 +39,7 @@ struct EmulationList {
   std::vector<EmulationTask> tasks;
 
   /// One row: a layer with some weights on an accelerator, on so many images. Without a look at activations one image
-  /// stands for all. `task` says of what, all but row and images.
+  /// stands for all. `task` says of what, all but row and images. Error if that would be more tasks than fit a node.
   void add(EmulationRow row, EmulationTask task, int images);
 
   /// All layers of a model (their names) on an accelerator, with weights as an assignment has them.

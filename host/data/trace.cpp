@@ -281,6 +281,11 @@ TraceLayer read_layer(const Place& place, hid_t layers) {
   complete_geometry(place, group, *weights, activations, layer.geometry);
   layer.weight_format = observed_format(weights->read_all(), Encoding::binary);
   if (!activations) return layer;
+  constexpr std::int64_t most_images = 1 << 20;  // about those of ImageNet, one by one some 10 s
+  if (activations->shape()[0] > most_images) {
+    place.reject("activations", fmt::format("they are of {} images", activations->shape()[0]),
+                 fmt::format("give {} or fewer", most_images));
+  }
   layer.images = int(activations->shape()[0]);
   unsigned all = 0;
   for (int image = 0; image < layer.images; ++image) {

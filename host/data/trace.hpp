@@ -31,9 +31,10 @@ WeightFormat observed_format(std::span<const std::int16_t> weights, Encoding enc
 ///   dilation  1 or 2 integers, default 1
 ///   groups    1 integer, default 1
 ///   input     2 integers (h, w), for a conv layer without activations, whose map size is else unknown.
-/// Texts have a fixed length (numpy.bytes_("conv") in h5py). A tensor, a padded input and an output have at most 2^33
-/// values. At most the weights of one layer and the activations of one image are in memory. HDF5 need not be thread
-/// safe: only one thread of a process may use this.
+/// Texts have a fixed length (numpy.bytes_("conv") in h5py). A layer has at most 2^20 images, a tensor and an output at
+/// most 2^33 values, an input with its padding at most 2^28 or four times those without.
+/// At most the weights of one layer and the activations of one image are in memory. HDF5 need not be thread safe: only
+/// one thread of a process may use this.
 class Trace {
  public:
   /// Checks the whole file, every value included. Error for anything else than the above, naming file and layer.
