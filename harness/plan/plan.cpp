@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "host/base/parallel.hpp"
+#include "host/base/printable.hpp"
 
 namespace bitcluster {
 namespace {
@@ -19,9 +20,9 @@ Overheads measure_overheads(const Ranks& ranks) {
 }
 
 void print_row(const std::string& name, int ranks, double one_rank, const Prediction& p, int ranks_per_node) {
-  fmt::print("{:<12} {:6} {:11.1f} {:6.1f} {:8.1f} {:9.1f} {:9.1f} {:9.1f} {:9.1f} {:8} {:8.2f} {:8.1f}\n", name, ranks,
-             p.wall(), 100 * one_rank / (ranks * p.wall()), p.serial, p.baseline, p.first, p.probes, p.test, p.tasks,
-             p.bytes * 1e-9, p.bytes * 1e-9 * std::min(ranks, ranks_per_node));
+  fmt::print("{:<12} {:6} {:11.1f} {:6.1f} {:8.1f} {:9.1f} {:9.1f} {:9.1f} {:9.1f} {:8} {:8.2f} {:8.1f}\n",
+             printable(name), ranks, p.wall(), 100 * one_rank / (ranks * p.wall()), p.serial, p.baseline, p.first,
+             p.probes, p.test, p.tasks, p.bytes * 1e-9, p.bytes * 1e-9 * std::min(ranks, ranks_per_node));
 }
 
 /// Those that a study emulates, each once.
