@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <fstream>
+#include <functional>
 
 #include "tests/dataset_files.hpp"
 #include "tests/expect_message.hpp"
@@ -261,6 +262,65 @@ TEST_F(PackedFiles, BoundsWhatItsHeaderMayAskFor) {
     put(file, "labels", H5T_STD_I32LE, {2}, pixels.data());
   }
   EXPECT_REJECTED("28 channels instead of 1 or 3: (images, rows, columns, channels)");
+}
+
+/// Two images of 8 x 8 in chunks of one image; stored: what is written of every chunk, as it is in the file.
+void put_chunks(hid_t file, const std::vector<Bytes>& stored, const std::function<void(hid_t)>& filters) {
+  const hsize_t extents[] = {2, 8, 8, 1}, chunk[] = {1, 8, 8, 1};
+  const Hdf5Id space(H5Screate_simple(4, extents, nullptr), H5Sclose, "");
+  const Hdf5Id creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "");
+  hdf5_check(H5Pset_chunk(creation, 4, chunk), "");
+  filters(creation);
+  const Hdf5Id dataset(H5Dcreate2(file, "images", H5T_STD_U8LE, space, H5P_DEFAULT, creation, H5P_DEFAULT), H5Dclose,
+                       "");
+  for (hsize_t image = 0; image < stored.size(); ++image) {
+    const hsize_t place[] = {image, 0, 0, 0};
+    hdf5_check(H5Dwrite_chunk(dataset, H5P_DEFAULT, 0, place, stored[image].size(), stored[image].data()), "");
+  }
+}
+
+Bytes deflated(const Bytes& bytes) {
+  uLongf size = compressBound(bytes.size());
+  Bytes result(size);
+  compress(result.data(), &size, bytes.data(), bytes.size());
+  result.resize(size);
+  return result;
+}
+
+TEST_F(PackedFiles, ReadsChunksOnlyAsTheyWereWritten) {
+  Bytes pixels;
+  for (int i = 0; i < 64; ++i) pixels.push_back(std::uint8_t(3 * i));
+  const Bytes labels(2), small(10, 1), padding(600);
+  const auto with = [&](const std::vector<Bytes>& stored, const std::function<void(hid_t)>& filters) {
+    {
+      const Hdf5Id file = create();
+      put_chunks(file, stored, filters);
+      put(file, "labels", H5T_STD_U8LE, {2}, labels.data());
+      put(file, "padding", H5T_STD_U8LE, {600}, padding.data());
+    }
+    const Images images = read("packed", "['p.h5']");
+    EXPECT_EQ(message_of([&] { images.image(0); }), "");
+    EXPECT_EQ(Bytes(images.image(0), images.image(0) + 64), pixels);
+    return message_of([&] { EXPECT_EQ(Bytes(images.image(1), images.image(1) + 64), pixels); });
+  };
+  const auto plain = [](hid_t) {};
+  const auto gzip = [](hid_t creation) { H5Pset_deflate(creation, 6); };
+  EXPECT_EQ(with({pixels, pixels}, plain), "");
+  EXPECT_EQ(with({deflated(pixels), deflated(pixels)}, gzip), "");
+  for (const std::string& message : {with({pixels}, plain), with({deflated(pixels)}, gzip)}) {
+    EXPECT_NE(message.find("its chunk at (1, 0, 0, 0) is not there"), std::string::npos) << message;
+  }
+  EXPECT_NE(with({deflated(pixels), deflated(small)}, gzip).find("it has 10 bytes instead of 64"), std::string::npos);
+  EXPECT_NE(with({deflated(pixels), deflated(Bytes(100))}, gzip).find("it has 100 bytes instead of 64"),
+            std::string::npos);
+  EXPECT_NE(with({deflated(pixels), pixels}, gzip).find("is damaged"), std::string::npos);
+  EXPECT_NE(with({deflated(pixels), deflated(Bytes(1 << 20))}, gzip).find("is damaged"), std::string::npos);
+  {
+    const Hdf5Id file = create();
+    put_chunks(file, {}, [](hid_t creation) { H5Pset_scaleoffset(creation, H5Z_SO_INT, 8); });
+    put(file, "labels", H5T_STD_U8LE, {2}, labels.data());
+  }
+  EXPECT_MESSAGE(read("packed", "['p.h5']").image(0), "it is compressed by filter 6 of HDF5");
 }
 
 TEST_F(PackedFiles, ReadsNothingThatIsElsewhere) {

@@ -102,6 +102,7 @@ class Hdf5Dataset {
   /// no standard type, or claims more values than the file can hold.
   Hdf5Dataset(hid_t group, const std::string& name, const std::string& what_is_wrong);
 
+  hid_t id() const { return dataset_; }
   H5T_class_t type_class() const { return H5Tget_class(type_); }
   std::size_t value_bytes() const { return H5Tget_size(type_); }
   bool is_unsigned() const { return H5Tget_sign(type_) == H5T_SGN_NONE; }
