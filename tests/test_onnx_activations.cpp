@@ -165,7 +165,7 @@ TEST(OnnxActivations, ReadsABlockOfConvNeXt) {
   m.node("Transpose", {"s"}, {"r"}).integers("perm", {0, 3, 1, 2});
   m.node("Add", {"x", "r"}, {"y"});
   const Network network = m.import();
-  EXPECT_EQ(weighted_layers(network).size(), 4u);  // depthwise, the normalization's scale and shift, two matrices
+  EXPECT_EQ(weighted_layers(network).size(), 3u);  // depthwise, two matrices
   // of two channels the normalized ones are -1 and 1 (x_1 = 2 (p + 6) is the larger), so every pixel is the same
   const auto gelu = [](double v) { return 0.5 * v * (1 + std::erf(v / std::sqrt(2.0))); };
   const double n[] = {-1, 3}, u[] = {n[0] + 4 * n[1] + 1, 2 * n[0] + 5 * n[1], 3 * n[0] + 6 * n[1] - 1};

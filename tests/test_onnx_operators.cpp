@@ -102,6 +102,35 @@ TEST(OnnxOperators, RefusesBatchNormalizationThatTrains) {
   expect_in(error(13, false, {"y"}, NAN), {"variance of channel 0", "nan"});
 }
 
+// Where nothing before it takes them: normalization over channels before a matrix, steps of quantized activations.
+TEST(OnnxOperators, FoldsScaleAndShiftIntoTheConvolutionBehind) {
+  const auto build = [](bool shift, bool pad, int groups) {
+    ModelBuilder m({1, 2, 2, 1});
+    m.weights("scale", {2, 1, 1}, {2, 3}), m.weights("shift", {2, 1, 1}, {10, 20});
+    m.weights("w", {2, 2 / groups, 2, 1}, groups == 1 ? Floats{1, 2, 3, 4, 5, 6, 7, 8} : Floats{1, 2, 3, 4});
+    m.weights("b", {2}, {100, 200});
+    m.node("Relu", {"x"}, {"r"});
+    m.node("Mul", {"r", "scale"}, {"s"});
+    if (shift) m.node("Add", {"s", "shift"}, {"a"});
+    auto node = m.node("Conv", {shift ? "a" : "s", "w", "b"}, {"y"}).integer("group", groups);
+    if (pad) node.integers("pads", {1, 0, 0, 0});
+    return m.import();
+  };
+  // r = 0 1 / 2 3, s = 0 2 / 6 9, a = 10 12 / 26 29
+  const Network plain = build(true, false, 1);
+  ASSERT_EQ(kinds(plain), (Kinds{input_, function_, conv_}));
+  EXPECT_EQ(run(plain), (Floats{100 + 10 + 24 + 78 + 116, 200 + 50 + 72 + 182 + 232}));
+  const Network grouped = build(true, false, 2);
+  ASSERT_EQ(kinds(grouped), (Kinds{input_, function_, conv_}));
+  EXPECT_EQ(run(grouped), (Floats{100 + 10 + 24, 200 + 78 + 116}));
+  const Network padded = build(false, true, 2);  // zeros stay zeros
+  ASSERT_EQ(kinds(padded), (Kinds{input_, function_, conv_}));
+  EXPECT_EQ(run(padded), (Floats{100 + 0, 100 + 0 + 4, 200 + 24, 200 + 18 + 36}));
+  const Network both = build(true, true, 2);
+  ASSERT_EQ(kinds(both), (Kinds{input_, function_, conv_, conv_}));
+  EXPECT_EQ(run(both), (Floats{100 + 20, 100 + 10 + 24, 200 + 104, 200 + 78 + 116}));
+}
+
 TEST(OnnxOperators, KeepsAClampWhoseInputIsReadElsewhere) {
   ModelBuilder m({1, 2, 1, 1});
   m.weights("minus", {1, 2, 1, 1}, {-1, -1});

@@ -61,6 +61,29 @@ void fold_affine(Convolution& convolution, const Convolution& affine) {
   }
 }
 
+/// Applies scale and shift of every channel to the convolution that reads them. Padding would have to hold what shifts
+/// to 0, so it allows no shift.
+bool fold_affine_behind(Convolution& convolution, const Convolution& affine) {
+  const Window& w = convolution.window;
+  const bool padded = std::max({w.pad_top, w.pad_left, w.pad_bottom, w.pad_right}) > 0;
+  const bool shifts = std::any_of(affine.bias.begin(), affine.bias.end(), [](float shift) { return shift != 0; });
+  if (padded && shifts) return false;
+  const std::size_t taps = std::size_t(w.kernel_h) * w.kernel_w, filters = convolution.bias.size();
+  const std::size_t filter_size = convolution.weights.size() / filters, inputs = filter_size / taps;
+  for (std::size_t f = 0; f < filters; ++f) {
+    const std::size_t group = f / (filters / std::size_t(convolution.groups));
+    double bias = convolution.bias[f];
+    for (std::size_t i = 0; i < filter_size; ++i) {
+      float& weight = convolution.weights[f * filter_size + i];
+      const std::size_t channel = group * inputs + i / taps;
+      bias += double(weight) * affine.bias[channel];
+      weight = float(double(weight) * affine.weights[channel]);
+    }
+    convolution.bias[f] = float(bias);
+  }
+  return true;
+}
+
 /// y = scale x + shift.
 struct LinearMap {
   float scale, shift;
@@ -130,6 +153,10 @@ class Simplifier {
       replace(i, p);
       return;
     }
+    if (affine_[p] && before && read_once(p) && fold_affine_behind(convolution, *before)) {
+      pass_by(i, p);
+      return simplify(i, convolution);
+    }
     if (!std::holds_alternative<Rearrange>(producer.operation)) return;
     const auto [found, is_new] = pads_.try_emplace(p);
     if (is_new) found->second = foldable_pad(p);
@@ -171,6 +198,14 @@ class Simplifier {
         return;
       }
     }
+  }
+
+  /// Layer `reader` reads what its producer reads, and is read by nothing else.
+  void pass_by(int reader, int producer) {
+    const int source = layers_[producer].inputs[0];
+    layers_[reader].inputs[0] = source;
+    std::replace(consumers_[source].begin(), consumers_[source].end(), producer, reader);
+    consumers_[producer].clear();
   }
 
   void replace(int layer, int producer) {
