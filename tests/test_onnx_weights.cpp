@@ -272,7 +272,28 @@ TEST(OnnxWeights, BoundsWhatASmallFileMayMake) {
   for (int i = 0; i < 100; ++i) chain.node("Neg", {fmt::format("c{}", i)}, {fmt::format("c{}", i + 1)});
   chain.node("ReduceMean", {"c100"}, {"m"}).integers("axes", {0}).integer("keepdims", 0);
   chain.node("Add", {"x", "m"}, {"y"});
-  expect_in(chain.error(), {"Neg_c", "too large"});
+  expect_in(chain.error(), {"Neg_c", "too much for its size"});
+}
+
+// Small results of much work.
+TEST(OnnxWeights, BoundsTheWorkOfASmallFile) {
+  ModelBuilder m({1, 1, 1, 1});
+  m.list("shape", {1 << 12, 1 << 12});
+  m.node("ConstantOfShape", {"shape"}, {"c"});
+  m.node("MatMul", {"c", "c"}, {"p"});
+  m.node("ReduceMean", {"p"}, {"m"}).integers("axes", {0, 1}).integer("keepdims", 0);
+  m.node("Add", {"x", "m"}, {"y"});
+  expect_in(m.error(), {"MatMul_p", "too much for its size"});
+  ModelBuilder means({1, 1, 1, 1});
+  means.list("shape", {1 << 24});
+  means.node("ConstantOfShape", {"shape"}, {"c"});
+  std::vector<std::string> inputs = {"x"};
+  for (int i = 0; i < 300; ++i) {
+    inputs.push_back(fmt::format("m{}", i));
+    means.node("ReduceMean", {"c"}, {inputs.back()}).integers("axes", {0}).integer("keepdims", 0);
+  }
+  means.node("Sum", inputs, {"y"});
+  expect_in(means.error(), {"ReduceMean_m", "too much for its size"});
 }
 
 TEST(OnnxWeights, RefusesWhatItCannotEvaluate) {

@@ -272,9 +272,9 @@ void Importer::import(const onnx::NodeProto& proto) {
   }
   charge(node.name(), bytes);
   if (constant) {
-    std::vector<Constant> results = fold(node, constant_inputs(node), budget_.available());
+    std::vector<Constant> results = fold(node, constant_inputs(node), budget_);
     for (std::size_t i = 0; i < results.size(); ++i) {
-      node.op() == "Constant" ? budget_.read(results[i]) : budget_.make(node.output(int(i)), results[i]);
+      node.op() == "Constant" ? budget_.read(results[i]) : budget_.hold(node.output(int(i)), results[i]);
       set(node, int(i), std::move(results[i]));
     }
   } else {

@@ -29,9 +29,9 @@ std::vector<std::int64_t> Folding::list(const std::string& attribute, int index)
 
 std::size_t Folding::checked_size(const Dims& dims) const {
   const std::int64_t count = element_count(dims);
-  if (count < 0 || count > limit) {
-    node.fail(fmt::format("its constant result of {} elements is too large: a model of this size may make {} more",
-                          fmt::join(dims, " x "), limit),
+  if (count < 0 || count > budget.available()) {
+    node.fail(fmt::format("its constant result of {} elements is too large: a model of this size may hold {} more",
+                          fmt::join(dims, " x "), budget.available()),
               "compute these weights before the export, or check the shapes of the model");
   }
   return std::size_t(count);

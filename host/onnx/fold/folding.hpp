@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "host/onnx/constant.hpp"
+#include "host/onnx/fold_budget.hpp"
 #include "host/onnx/node.hpp"
 
 namespace bitcluster {
@@ -16,7 +17,7 @@ namespace bitcluster {
 struct Folding {
   const Node& node;
   const ConstantInput& input;
-  std::int64_t limit;  //!< elements that a result may have
+  FoldBudget& budget;
 
   /// Error if it is left out.
   const Constant& argument(int index) const;
@@ -56,13 +57,20 @@ class Broadcast {
   /// Calls body(element, positions) in order; positions[k]: of the element in constant k.
   template <class Body>
   void for_each(Body&& body) const {
-    std::vector<std::size_t> positions(strides_.size());
-    std::vector<std::int64_t> index(dims_.size());
-    for (std::size_t i = 0; i < size_; ++i) {
-      body(i, positions);
-      for (std::size_t axis = dims_.size(); axis-- > 0;) {
+    const std::size_t count = strides_.size(), rank = dims_.size();
+    const std::size_t row = rank > 0 ? std::size_t(dims_[rank - 1]) : 1;
+    std::vector<std::size_t> positions(count), steps(count);
+    for (std::size_t k = 0; k < count && rank > 0; ++k) steps[k] = strides_[k][rank - 1];
+    std::vector<std::int64_t> index(rank);
+    for (std::size_t i = 0; i < size_;) {
+      for (const std::size_t end = i + row; i < end; ++i) {
+        body(i, positions);
+        for (std::size_t k = 0; k < count; ++k) positions[k] += steps[k];
+      }
+      for (std::size_t k = 0; k < count; ++k) positions[k] -= steps[k] * row;
+      for (std::size_t axis = rank > 0 ? rank - 1 : 0; axis-- > 0;) {
         const bool carry = ++index[axis] == dims_[axis];
-        for (std::size_t k = 0; k < positions.size(); ++k) {
+        for (std::size_t k = 0; k < count; ++k) {
           positions[k] += strides_[k][axis];
           if (carry) positions[k] -= strides_[k][axis] * std::size_t(dims_[axis]);
         }

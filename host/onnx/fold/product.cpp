@@ -9,10 +9,6 @@
 namespace bitcluster {
 namespace {
 
-/// Multiplications that one product of constants may take: four seconds of one core. Low-rank weights of the largest
-/// layers (4096 x 64 x 4096) take 2^30.
-constexpr double product_limit = 4294967296.0;  // 2^32
-
 /// A matrix inside a constant: element (row, column) is at first + row * row_step + column * column_step.
 struct Matrix {
   const Constant& constant;
@@ -36,12 +32,8 @@ void multiply(const Matrix& a, const Matrix& b, std::size_t rows, std::size_t in
   }
 }
 
-void check_work(const Folding& folding, double results, std::int64_t inner) {
-  if (results * double(inner) > product_limit) {
-    folding.node.fail(fmt::format("its product of constants takes {:.0f} multiplications", results * double(inner)),
-                      "multiply these weights before the export");
-  }
-}
+/// A multiplication takes about as long as reading or writing a float.
+constexpr double bytes_per_multiplication = 4;
 
 /// NumPy's matmul: vectors become rows or columns, leading axes are broadcast.
 Constant matrix_product(const Folding& folding) {
@@ -60,7 +52,7 @@ Constant matrix_product(const Folding& folding) {
   dims.push_back(rows);
   dims.push_back(columns);
   std::vector<double> results(folding.checked_size(dims));
-  check_work(folding, double(results.size()), inner);
+  folding.budget.spend(folding.node, bytes_per_multiplication * double(results.size()) * double(inner));
   stack.for_each([&](std::size_t i, const auto& at) {
     multiply({a, at[0] * std::size_t(rows * inner), std::size_t(inner), 1},
              {b, at[1] * std::size_t(inner * columns), std::size_t(columns), 1}, std::size_t(rows), std::size_t(inner),
@@ -79,7 +71,7 @@ Constant gemm(const Folding& folding) {
   if (inner != b.dims[turn_b]) folding.node.fail("the shapes of its inputs do not fit together", export_again);
   const Dims dims = {rows, columns};
   std::vector<double> results(folding.checked_size(dims));
-  check_work(folding, double(results.size()), inner);
+  folding.budget.spend(folding.node, bytes_per_multiplication * double(results.size()) * double(inner));
   const auto a_width = std::size_t(a.dims[1]), b_width = std::size_t(b.dims[1]);
   multiply({a, 0, turn_a ? 1 : a_width, turn_a ? a_width : 1}, {b, 0, turn_b ? 1 : b_width, turn_b ? b_width : 1},
            std::size_t(rows), std::size_t(inner), std::size_t(columns), results.data());
@@ -155,7 +147,7 @@ Constant einsum(const Folding& folding) {
     all.push_back(extent);
     work *= double(extent);
   }
-  check_work(folding, work, 1);
+  folding.budget.spend(node, bytes_per_multiplication * work * double(extents.size()));  // every position is a sum
   // how far one step along each letter's axis moves in every operand, and in the result
   std::vector<std::string> tensors = subscripts.operands;
   tensors.push_back(subscripts.result);

@@ -121,7 +121,7 @@ std::vector<Constant> dropout(const Folding& folding) {
 /// The operators of rearrange.hpp.
 std::vector<Constant> move_elements(const Folding& folding) {
   const Constant& from = folding.argument(0);
-  const std::int64_t limit = std::max(folding.limit, std::int64_t(from.size()));
+  const std::int64_t limit = std::max(folding.budget.available(), std::int64_t(from.size()));
   std::vector<Constant> results;
   for (const ElementMap& map : rearrange(folding.node, {from.dims, {}}, folding.input, BatchAxis{}, limit)) {
     Constant& result = results.emplace_back(Constant{map.dims, {}, from.type});
