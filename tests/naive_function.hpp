@@ -27,7 +27,7 @@ Real naive_function(const Function& function, Real x) {
     case Function::Kind::tanh:
       return one - 2 / (std::exp(2 * x) + one);
     case Function::Kind::elu:
-      return std::max(zero, x) + std::min(zero, a * (std::exp(x) - one));
+      return x >= 0 ? x : a * (std::exp(x) - one);
     case Function::Kind::selu:
       return b * (x > 0 ? x : a * std::exp(x) - a);
     case Function::Kind::celu:

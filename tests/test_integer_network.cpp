@@ -9,7 +9,9 @@
 #include "host/cpu/float_network.hpp"
 #include "host/cpu/quantize.hpp"
 #include "host/inference/integer_network.hpp"
+#include "host/model/function.hpp"
 #include "tests/expect_message.hpp"
+#include "tests/naive_function.hpp"
 #include "tests/weight_formats.hpp"
 
 namespace bitcluster {
@@ -160,6 +162,23 @@ TEST(Calibrate, KeepsAdoptsAndDerivesFormats) {
   EXPECT_TRUE(formats[10].is_signed);
   EXPECT_EQ(formats[11].scale, formats[0].scale);
   EXPECT_TRUE(formats[11].is_signed);
+}
+
+TEST(Calibrate, CallsNoFunctionUnsignedThatCanBeNegative) {
+  for (const Function::Kind kind : function_kinds) {
+    for (const float sign : {1.0f, -1.0f}) {
+      const Function function{kind, sign * 0.75f, sign * 0.5f};
+      for (const bool non_negative : {false, true}) {
+        if (!gives_non_negative(function, non_negative)) continue;
+        for (int i = non_negative ? 0 : -64; i <= 64; ++i) {
+          EXPECT_GE(naive_function<double>(function, i / 8.0), 0) << int(kind) << " of " << i / 8.0;
+        }
+      }
+    }
+  }
+  EXPECT_TRUE(gives_non_negative({Function::Kind::softplus}, false));
+  EXPECT_TRUE(gives_non_negative({Function::Kind::gelu, 0.5f}, true));
+  EXPECT_FALSE(gives_non_negative({Function::Kind::linear, -1, 0}, true));
 }
 
 TEST(Calibrate, AProducerWithAnotherConsumerKeepsItsOwnScale) {
