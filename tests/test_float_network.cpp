@@ -28,6 +28,20 @@ TEST(FloatNetwork, ConvolutionPoolAndFullyConnectedByHand) {
   EXPECT_EQ(run_float(network, image, 1), (std::vector<float>{2 * 7 + 3 * 1 - 1}));
 }
 
+// clang's UBSan fails it where multipliers are looked for with an offset, that of the second group: floats have none.
+TEST(FloatNetwork, GroupsByHand) {
+  Network network;
+  network.layers.push_back({"input", Input{}, {}, {4, 1, 1}});
+  Convolution halves;
+  halves.filters = 2;
+  halves.groups = 2;
+  halves.weights = {1, 2, 3, 4};
+  halves.bias = {5, 6};
+  network.layers.push_back({"halves", halves, {0}, {2, 1, 1}});
+  const std::vector<float> image = {1, 2, 3, 4};
+  EXPECT_EQ(run_float(network, image, 1), (std::vector<float>{1 * 1 + 2 * 2 + 5, 3 * 3 + 4 * 4 + 6}));
+}
+
 TEST(FloatNetwork, AverageCountsPaddingOnlyWhenAsked) {
   Network network;
   network.layers.push_back({"input", Input{}, {}, {1, 1, 3}});
