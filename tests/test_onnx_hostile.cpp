@@ -65,7 +65,7 @@ TEST(OnnxHostile, ManyLargeConstants) {
   m.node("Add", {"x", "c0"}, {"a0"});
   for (int i = 1; i < 600; ++i) m.node("Add", {numbered("a", i - 1), numbered("c", i)}, {numbered("a", i)});
   classify(m, "a599");
-  expect_in(soon(m), {"ConstantOfShape_c", "MiB of constants"});
+  expect_in(soon(m), {"ConstantOfShape_c", "a model of this size may hold"});
 }
 
 TEST(OnnxHostile, ConvolutionsThatShareOneLargeConstant) {
@@ -193,10 +193,10 @@ TEST(OnnxHostile, NamesReachNoTerminalAsTheyAre) {
   ModelBuilder m({1, 2, 1, 1});
   m.conv("x", "c", 2, 2).node->set_name("\x1b[31mred\n");
   m.node("Relu", {"c"}, {"y"});
-  EXPECT_EQ(m.import().layers[1].name, "\\x1b[31mred\\x0a");
+  EXPECT_EQ(m.import().layers[1].name, "\\x1b[31mred\\n");
   ModelBuilder bad({1, 2, 1, 1});
   bad.node("Einsum\a", {"x\r"}, {"y"}).node->set_name("a\tb\x7f");
-  expect_in(bad.error(), {"'a\\x09b\\x7f' (Einsum\\x07)"});
+  expect_in(bad.error(), {"'a\\tb\\x7f' (Einsum\\x07)"});
   for (const char byte : bad.error()) EXPECT_GE(byte, ' ');
 }
 

@@ -63,8 +63,10 @@ bool may_follow_softmax(const std::string& op) {
   return moves_values(op) || op == "Cast" || op == "QuantizeLinear" || op == "DequantizeLinear";
 }
 
+/// What gives of integers just what it gives of the numbers that they stand for, in order.
 bool works_on_integers(const std::string& op) {
-  return moves_values(op) || op == "Cast" || op == "DequantizeLinear" || op == "Clip" || op == "Relu";
+  return moves_values(op) || op == "Cast" || op == "DequantizeLinear" || op == "Clip" || op == "Relu" ||
+         op == "MaxPool" || op == "GlobalMaxPool";
 }
 
 /// All names and texts of a file, so that none reaches a terminal or a results file as it is.
@@ -359,8 +361,9 @@ ImportedTensor& Importer::tensor(const Node& node, int index) {
     node.fail("it works on the result of Softmax", "Softmax is supported only at the end of a network");
   }
   if (found.integers && !works_on_integers(node.op())) {
-    node.fail("it works on the integers of QuantizeLinear",
-              "put DequantizeLinear before it; on integers only Clip, Relu and what moves them are supported");
+    node.fail(
+        "it works on the integers of QuantizeLinear",
+        "put DequantizeLinear before it; on integers only Clip, Relu, max pooling and what moves them are supported");
   }
   return found;
 }
@@ -452,9 +455,10 @@ void Importer::set(const Node& node, int index, ImportedValue value) {
   if (readers_.contains(name)) values_.emplace(name, std::move(value));
 }
 
-void Importer::emit(const Node& node, Operation operation, std::vector<int> inputs, Shape output) {
+void Importer::emit(const Node& node, Operation operation, std::vector<int> inputs, Shape output,
+                    std::optional<Quantization> integers) {
   const int layer = add_layer(node.name(), std::move(operation), std::move(inputs), output);
-  set(node, 0, ImportedTensor{layer, {dims_of(output), {}}, node.name()});
+  set(node, 0, ImportedTensor{layer, {dims_of(output), {}}, node.name(), false, integers});
 }
 
 Network import_onnx(std::vector<std::byte> file, const std::string& path) {

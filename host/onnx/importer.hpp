@@ -107,8 +107,9 @@ class Importer {
   // Results of a node.
 
   void set(const Node& node, int index, ImportedValue value);
-  /// Adds a layer whose (c, h, w) output is output 0 of the node.
-  void emit(const Node& node, Operation operation, std::vector<int> inputs, Shape output);
+  /// Adds a layer whose (c, h, w) output is output 0 of the node; integers: as in ImportedTensor.
+  void emit(const Node& node, Operation operation, std::vector<int> inputs, Shape output,
+            std::optional<Quantization> integers = {});
 
  private:
   [[noreturn]] void fail(const std::string& why, const std::string& what_to_do) const;

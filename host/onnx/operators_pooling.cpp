@@ -17,7 +17,7 @@ void pool(Importer& importer, const Node& node, Pool::Kind kind) {
     importer.set(node, 0, importer.tensor(node, 0));  // adaptive pooling to the extent that the input already has
     return;
   }
-  importer.emit(node, pool, {source}, output);
+  importer.emit(node, pool, {source}, output, importer.tensor(node, 0).integers);
 }
 
 void max_pool(Importer& importer, const Node& node) { pool(importer, node, Pool::Kind::max); }
@@ -34,7 +34,7 @@ Pool whole(Pool::Kind kind, const Shape& input) {
 void global_pool(Importer& importer, const Node& node, Pool::Kind kind) {
   const int source = importer.image(node);
   const Shape input = importer.output_of(source);
-  importer.emit(node, whole(kind, input), {source}, {input.channels, 1, 1});
+  importer.emit(node, whole(kind, input), {source}, {input.channels, 1, 1}, importer.tensor(node, 0).integers);
 }
 
 void global_max_pool(Importer& importer, const Node& node) { global_pool(importer, node, Pool::Kind::max); }
