@@ -125,6 +125,12 @@ def test_values_that_cannot_be_meant(program, config, tmp_path, old, new, words)
     assert_refused_before_work(program, config, tmp_path, *words, commands=("run",))
 
 
+def test_equal_area_without_bitcluster(program, config, tmp_path):
+    changed(config, f'"{ROOT}/configs/accelerators/bitcluster.toml", ', "")
+    changed(config, "[emulation]", "[emulation]\nequal_area = true")
+    assert_refused_before_work(program, config, tmp_path, "equal_area has no effect", '"bitcluster"', commands=("emulate",))
+
+
 def test_a_budget_in_percent_is_the_fraction(program, config, tmp_path):
     found = []
     for budget in ("0.02", '"2 %"', '"2%"'):

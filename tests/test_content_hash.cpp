@@ -30,12 +30,12 @@ TEST(Hash, OfAFileIsThatOfItsBytes) {
 }
 
 TEST(Hash, OfNoRegularFileIsAnError) {
-  EXPECT_MESSAGE(hash_file(testing::TempDir() + "/none"), "No such file");
-  EXPECT_MESSAGE(hash_file(testing::TempDir()), "not a regular file");
+  EXPECT_MESSAGE(hash_file(testing::TempDir() + "/none"), "there is no such file");
+  EXPECT_MESSAGE(hash_file(testing::TempDir()), "it is a folder");
   const std::string fifo = testing::TempDir() + "/fifo";
   ::unlink(fifo.c_str());
   ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
-  EXPECT_MESSAGE(hash_file(fifo), "not a regular file");  // and does not wait for a writer
+  EXPECT_MESSAGE(hash_file(fifo), "it is a FIFO");  // and does not wait for a writer
 }
 
 TEST(KeyBuilder, TellsListsApart) {

@@ -89,6 +89,17 @@ def test_every_design_does_the_convolution(program, trace, one_rank, tmp_path):
     process = program(*arguments(trace, output), "--check", ranks=2)
     assert process.returncode == 0, process.stderr
     pandas.testing.assert_frame_equal(one_rank["emulation"], results.load(output)["emulation"], check_exact=True)
+    assert f"checked {len(DESIGNS) * len(layers())} of {len(DESIGNS) * len(layers())} pairs" in process.stderr
+
+
+def test_check_without_activations_is_refused(program, tmp_path):
+    with h5py.File(tmp_path / "trace.h5", "w") as file:
+        file["layers/fc/weights"] = numpy.ones((1, 4), numpy.int32)
+        file["layers/fc"].attrs["kind"] = numpy.bytes_("fc")
+    design = [ROOT / "configs/accelerators/stripes.toml"]
+    assert program(*arguments(tmp_path / "trace.h5", tmp_path / "ok.h5", design)).returncode == 0
+    failure = program(*arguments(tmp_path / "trace.h5", tmp_path / "none.h5", design), "--check")
+    assert_one_error(failure, tmp_path / "none.h5", "--check has no effect", "activations")
 
 
 def test_check_needs_sums_that_fit_int32(program, tmp_path):

@@ -33,11 +33,16 @@ namespace bitcluster {
 namespace {
 
 /// As their files describe them, and resized to the array area of the first BitCluster design.
-std::vector<Basis> compared_arrays(const Config::EmulationOptions& options) {
+std::vector<Basis> compared_arrays(const Config& config) {
+  const Config::EmulationOptions& options = config.emulation;
   std::vector<Basis> bases = {{throughput_basis, load_accelerators(options.accelerators)}};
   const std::vector<Accelerator>& given = bases[0].accelerators;
   const Accelerator* bitcluster = find_design(given, bitcluster_weights.design);
-  if (!options.equal_area || !bitcluster) return bases;
+  if (options.equal_area == true && !bitcluster) {
+    throw Error(fmt::format("'{}': equal_area has no effect", config.path), "no accelerator has design \"bitcluster\"",
+                "add one, or remove the key");
+  }
+  if (!options.equal_area.value_or(true) || !bitcluster) return bases;
   Basis equal_area{area_basis, {}};
   for (const Accelerator& accelerator : given) {
     equal_area.accelerators.push_back(fit_area(accelerator, bitcluster->array_mm2()));
@@ -187,7 +192,7 @@ void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages
   Config config = load_config(options.config);
   select_models(config, options.models);
   add_inputs(files, config);
-  const std::vector<Basis> bases = compared_arrays(config.emulation);
+  const std::vector<Basis> bases = compared_arrays(config);
   check_study(config, bases[0].accelerators, stages);
   for (const Config::Model& model : config.models) files.add_data(model.data, splits_of(config, stages));
   if (!options.plan.empty()) {

@@ -23,10 +23,25 @@
 namespace bitcluster {
 namespace {
 
-/// Error if the design's own arithmetic does not give the convolution, or takes other cycles than were counted. Nothing
-/// is checked where there is no such arithmetic, or there are no activations to do it on.
+/// Whether --check can do a layer's arithmetic.
+bool has_function(const Accelerator& accelerator, const TraceLayer& layer) {
+  return has_arithmetic(accelerator) && layer.images > 0;
+}
+
+/// How many layers on how many accelerators --check looks at. Error if there are none.
+int count_checks(const std::vector<Accelerator>& accelerators, const std::vector<TraceLayer>& layers) {
+  int checks = 0;
+  for (const Accelerator& accelerator : accelerators) {
+    for (const TraceLayer& layer : layers) checks += has_function(accelerator, layer);
+  }
+  if (checks > 0) return checks;
+  throw Error("--check has no effect",
+              "no layer of the trace has activations, or no design an arithmetic of its own, to do it on",
+              "add the dataset activations, or leave the option out");
+}
+
+/// Error if the design's own arithmetic does not give the convolution, or takes other cycles than were counted.
 void check_function(const Accelerator& accelerator, const LayerTensors& layer, const LayerEmulation& emulation) {
-  if (!has_arithmetic(accelerator) || layer.activations.empty()) return;
   const LayerFunction function = emulate_function(accelerator, layer);
   const bool right_sums = function.sums == convolve(layer);
   if (right_sums && function.compute_cycles == emulation.compute_cycles) return;
@@ -82,12 +97,14 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
   results.inputs = files.rows(ranks);
   Trace trace(options.trace);
   const std::string name = std::filesystem::path(options.trace).stem().string();
+  const int checks = options.check ? count_checks(basis.accelerators, trace.layers()) : 0;
   const EmulationList list = list_trace(options, name, trace.layers(), basis);
   const EmulationWork work(
       list, file_order(list), std::vector<double>(list.tasks.size(), 1.0), [&](const EmulationTask& task) {
         const LayerTensors tensors = trace.tensors(task.layer, std::max(0, task.image));
         const LayerEmulation emulation = emulate(*task.accelerator, tensors, devices.step_counter.get());
-        if (options.check) check_function(*task.accelerator, tensors, emulation);
+        const bool checks_it = options.check && has_function(*task.accelerator, trace.layers()[task.layer]);
+        if (checks_it) check_function(*task.accelerator, tensors, emulation);
         return emulation;
       });
   Progress progress(ranks.root(), name + ": emulate", double(list.tasks.size()));
@@ -103,6 +120,10 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
   summarize(results);
   files.check_unchanged(ranks);
   finish_results(ranks, options.output, results);
+  if (ranks.root() && options.check) {
+    fmt::print(stderr, "bitcluster: checked {} of {} pairs of a layer and an accelerator: sums and cycles agree\n",
+               checks, basis.accelerators.size() * trace.layers().size());
+  }
   if (ranks.root()) fmt::print("{}", format_summary(results, TableFormat::text));
 }
 

@@ -140,7 +140,7 @@ void read_emulation(TomlTable table, Config::EmulationOptions& options) {
   for (const std::string& file : table.texts("accelerators")) options.accelerators.push_back(table.resolve(file));
   options.split = table.text("split", options.split);
   options.images = int(table.integer("images", 1, most_images, options.images));
-  options.equal_area = table.boolean("equal_area", options.equal_area);
+  if (table.has("equal_area")) options.equal_area = table.boolean("equal_area");
   table.finish();
 }
 

@@ -51,7 +51,8 @@ struct Config {
         accelerators;                   //!< TOML files; see Preparation for which of them runs the assignments found
     std::string split = "calibration";  //!< its first images are those whose activations are looked at
     int images = 1;
-    bool equal_area = true;  //!< compare at the array area of the first BitCluster design, too
+    std::optional<bool> equal_area;  //!< compare at the array area of the first BitCluster design, too; left out: if
+                                     //!< there is one
   };
 
   std::string path, text;  //!< the file and its whole content, for provenance

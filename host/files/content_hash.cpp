@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -20,19 +19,18 @@ Key hash(std::span<const std::byte> bytes) {
 }
 
 Key hash_file(const std::string& path) {
-  const auto reject = [&](const std::string& why) {
-    throw Error(fmt::format("cannot read '{}'", path), why, "check the path and its permissions");
+  check_readable(path);
+  const Descriptor file(path, O_RDONLY);
+  const auto reject = [&] {
+    throw Error(fmt::format("cannot read '{}'", path), system_reason(), "check the file system");
   };
-  const Descriptor file(path, O_RDONLY | O_NONBLOCK);  // not to wait for who writes into a FIFO
-  struct stat status {};
-  if (!file || ::fstat(file.id(), &status) != 0) reject(system_reason());
-  if (!S_ISREG(status.st_mode)) reject("it is not a regular file");
+  if (!file) reject();
   XXH3_state_t state;
   XXH3_128bits_reset(&state);
   std::vector<std::byte> chunk(std::size_t(1) << 20);
   while (const ssize_t count = ::read(file.id(), chunk.data(), chunk.size())) {
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) reject(system_reason());
+    if (count < 0) reject();
     XXH3_128bits_update(&state, chunk.data(), std::size_t(count));
   }
   const XXH128_hash_t value = XXH3_128bits_digest(&state);

@@ -436,26 +436,32 @@ struct SummaryRow {
   }
 
  private:
+  /// Where a row holds one value of one side.
+  struct ValueOfSide {
+    Advantage SummaryRow::*side;
+    double Advantage::*value;
+
+    template <class Row>
+    auto& operator()(Row& row) const {
+      return row.*side.*value;
+    }
+  };
+
   template <class Visit>
   static void advantage_columns(const Visit& visit, Advantage SummaryRow::*side, const char* suffix,
                                 const char* assignment) {
-    const auto ratio =
-                   [&](double Advantage::*value, const char*name, const char*what) {
-      visit(Column{[side, value](auto& row) -> auto& { return row.*side.*value;
-                   },
-               fmt::format("{}{}", name, suffix), "1",
-               fmt::format("{} of BitCluster with {} against this row's design on the same basis; NaN: not available",
-                           what, assignment)
-  });
+    const auto ratio = [&](double Advantage::*value, const char* name, const char* what) {
+      const std::string description = fmt::format(
+          "{} of BitCluster with {} against this row's design on the same basis; NaN: not available", what, assignment);
+      visit(Column{ValueOfSide{side, value}, fmt::format("{}{}", name, suffix), "1", description});
+    };
+    ratio(&Advantage::speedup, "speedup", "speed (inverse of the time, cycles / clock)");
+    ratio(&Advantage::compute_speedup, "compute_speedup",
+          "speed with data always there (inverse of compute_cycles / clock)");
+    ratio(&Advantage::energy_ratio, "energy_ratio", "energy efficiency (inverse of energy)");
+    ratio(&Advantage::utilisation_ratio, "utilisation_ratio", "utilisation");
+  }
 };
-ratio(&Advantage::speedup, "speedup", "speed (inverse of the time, cycles / clock)");
-ratio(&Advantage::compute_speedup, "compute_speedup",
-      "speed with data always there (inverse of compute_cycles / clock)");
-ratio(&Advantage::energy_ratio, "energy_ratio", "energy efficiency (inverse of energy)");
-ratio(&Advantage::utilisation_ratio, "utilisation_ratio", "utilisation");
-}
-}
-;
 
 /// What could not run.
 struct SkippedRow {
