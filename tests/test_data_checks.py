@@ -145,7 +145,7 @@ def test_other_numbers_of_classes(program, tmp_path):
         with h5py.File(tmp_path / "test.h5", "w") as file:
             file["images"] = images[..., None]
             file["labels"] = numpy.minimum(labels, classes - 1)
-            file["classes"] = [b"class"] * classes
+            file["classes"] = numpy.array([b"class"] * classes)
         text = DATA.read_text().replace('"idx"', '"packed"').split("[splits.train]")[0]
         (tmp_path / "packed.toml").write_text(text + '[splits.test]\nfiles = ["test.h5"]\n')
         process = evaluate(program, data=tmp_path / "packed.toml")

@@ -4,6 +4,7 @@ import gzip
 import shutil
 import struct
 import subprocess
+from pathlib import Path
 
 import h5py
 import numpy

@@ -430,10 +430,13 @@ def test_models_as_an_array_and_their_report(cluster, quick_study, tmp_path):
 
 def test_no_report_where_a_model_failed(cluster, quick_study, tmp_path):
     config = tmp_path / "config.toml"
-    config.write_text(quick_study[0].read_text().replace("/resnet18.onnx", "/none.onnx"))
+    (tmp_path / "broken.onnx").write_text("no model")
+    text = quick_study[0].read_text()
+    config.write_text(text.replace(f"{ROOT}/configs/models/resnet18.onnx", str(tmp_path / "broken.onnx")))
+    assert config.read_text() != text
     output = tmp_path / "all.h5"
     submitted = cluster.client(ROOT / "slurm/submit", config, output, "--cpus-per-task=1")
     report = re.search(r"report: job (\d+)", submitted)[1]
     assert cluster.finish(report)["JobState"] == "CANCELLED"
     wait_for("the nodes to be free", lambda: cluster.idle_nodes() == NODES)
-    assert {path.name for path in tmp_path.iterdir()} == {"config.toml", "all-00-alexnet.h5"}
+    assert {path.name for path in tmp_path.iterdir()} == {"config.toml", "broken.onnx", "all-00-alexnet.h5"}

@@ -80,6 +80,9 @@ def files(tmp_path):
         f"[splits.test]\n{split}first = 10\ncount = 10\n")
     text = write_small_config(folder / "config.toml").read_text()
     text = text.replace(f"{ROOT}/configs/data/fashion_mnist.toml", "data.toml").replace(f"{ROOT}/configs/", "")
+    for old, new in (("\nimages = 64", "\nimages = 5"), ("\nimages = 300", "\nimages = 5"), ("test_images = 300", "test_images = 10")):
+        assert old in text
+        text = text.replace(old, new)
     (folder / "config.toml").write_text(text)
     with h5py.File(folder / "trace.h5", "w") as file:
         layer = file.create_group("layers/only")
