@@ -89,7 +89,8 @@ def test_every_design_does_the_convolution(program, trace, one_rank, tmp_path):
     process = program(*arguments(trace, output), "--check", ranks=2)
     assert process.returncode == 0, process.stderr
     pandas.testing.assert_frame_equal(one_rank["emulation"], results.load(output)["emulation"], check_exact=True)
-    assert f"checked {len(DESIGNS) * len(layers())} of {len(DESIGNS) * len(layers())} pairs" in process.stderr
+    pairs, without = len(DESIGNS) * len(layers()), len(layers())  # the bit-parallel design has no arithmetic of its own
+    assert f"checked {pairs - without} of {pairs} pairs" in process.stderr
 
 
 def test_check_without_activations_is_refused(program, tmp_path):
