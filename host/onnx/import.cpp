@@ -23,11 +23,6 @@
 namespace bitcluster {
 namespace {
 
-/// What constants and moved elements may come to [bytes], with what weights are quantized or standardized by:
-/// the 411 MB of VGG-16's largest layer, filled in by ConstantOfShape and scaled, are 1.2 GB read and written; ten
-/// operators on an int8 weight, one byte of the file, are about 100 bytes.
-constexpr std::int64_t least_work = std::int64_t(3) << 29, work_per_byte = 128;
-
 /// Older operator sets give the same operators other meanings (axis attributes of Add, Gemm, BatchNormalization).
 constexpr int oldest_opset = 7;
 
@@ -97,9 +92,9 @@ Shape shape_of(const Dims& dims) {
 
 Dims dims_of(const Shape& shape) { return {1, shape.channels, shape.height, shape.width}; }
 
-Importer::Importer(onnx::ModelProto& model, const std::string& path) : graph_(*model.mutable_graph()), path_(path) {
+Importer::Importer(onnx::ModelProto& model, const std::string& path)
+    : graph_(*model.mutable_graph()), path_(path), budget_(path, std::int64_t(graph_.ByteSizeLong())) {
   network_.name = std::filesystem::path(path).stem().string();
-  work_limit_ = least_work + work_per_byte * std::int64_t(graph_.ByteSizeLong());
   for (const auto& opset : model.opset_import()) {
     if (opset.domain().empty() || opset.domain() == "ai.onnx") {
       opset_ = int(std::clamp<std::int64_t>(opset.version(), 0, extent_limit));
@@ -272,11 +267,11 @@ void Importer::import(const onnx::NodeProto& proto) {
     constant = constant && input;
     if (input) bytes += input->bytes();
   }
-  charge(node.name(), bytes);
+  budget_.spend(node.name(), double(bytes));
   if (constant) {
     std::vector<Constant> results = fold(node, constant_inputs(node), budget_);
     for (std::size_t i = 0; i < results.size(); ++i) {
-      node.op() == "Constant" ? budget_.read(results[i]) : budget_.hold(node.output(int(i)), results[i]);
+      budget_.hold(node.output(int(i)), results[i]);
       set(node, int(i), std::move(results[i]));
     }
   } else {
@@ -287,16 +282,6 @@ void Importer::import(const onnx::NodeProto& proto) {
     budget_.release(input);
     values_.erase(input);
   }
-}
-
-void Importer::charge(const std::string& node, std::int64_t bytes) {
-  work_ += bytes;
-  if (work_ <= work_limit_) return;
-  fail(
-      fmt::format("up to node '{}' it computes more than {} MiB of constants and moved elements, which is the most for "
-                  "a file of its size",
-                  node, work_limit_ >> 20),
-      "fold its constants and movements before or while it is exported");
 }
 
 /// Of a tensor that no node before has given.
@@ -327,7 +312,6 @@ const Constant* Importer::find_constant(const Node& node, const std::string& nam
   }
   Constant constant = read_constant(*initializer->second, fmt::format("cannot read weights '{}' of '{}'", name, path_));
   initializer->second->Clear();
-  budget_.read(constant);
   return &std::get<Constant>(values_.emplace(name, std::move(constant)).first->second);
 }
 
@@ -417,9 +401,9 @@ std::string Importer::unique_name(const std::string& wanted) {
 int Importer::add_layer(const std::string& name, Operation operation, std::vector<int> inputs, Shape output) {
   check_size(dims_of(output));
   if (const auto* convolution = std::get_if<Convolution>(&operation)) {
-    charge(name, std::int64_t(sizeof(float) * (convolution->weights.size() + convolution->bias.size())));
+    budget_.spend(name, double(sizeof(float)) * double(convolution->weights.size() + convolution->bias.size()));
   } else if (const auto* rearrange = std::get_if<Rearrange>(&operation)) {
-    charge(name, std::int64_t(sizeof(std::int32_t) * rearrange->source.size()));
+    budget_.spend(name, double(sizeof(std::int32_t)) * double(rearrange->source.size()));
   }
   network_.layers.push_back({unique_name(name), std::move(operation), std::move(inputs), output});
   affine_.push_back(false);
@@ -448,9 +432,9 @@ void Importer::set(const Node& node, int index, ImportedValue value) {
       node.fail("its result is empty or too large", "check the shapes of the model");
     }
     if (dims.empty() || dims[0] != 1) node.fail("it loses the batch axis", "keep the batch as axis 0");
-    charge(node.name(), std::int64_t(sizeof(std::int32_t) * tensor->elements.source.size()));
+    budget_.spend(node.name(), double(sizeof(std::int32_t)) * double(tensor->elements.source.size()));
   } else {
-    charge(node.name(), std::get<Constant>(value).bytes());
+    budget_.spend(node.name(), double(std::get<Constant>(value).bytes()));
   }
   if (readers_.contains(name)) values_.emplace(name, std::move(value));
 }

@@ -11,7 +11,7 @@
 #include "host/model/network.hpp"
 #include "host/onnx/constant.hpp"
 #include "host/onnx/element_map.hpp"
-#include "host/onnx/fold_budget.hpp"
+#include "host/onnx/import_budget.hpp"
 #include "host/onnx/node.hpp"
 #include "host/onnx/rearrange.hpp"
 
@@ -27,7 +27,7 @@ namespace bitcluster {
 inline constexpr std::int64_t activation_limit = std::int64_t(1) << 26;
 
 /// What an element counts that is moved: 4 bytes, from anywhere in memory, where a computed one follows the one before.
-inline constexpr std::int64_t bytes_per_move = 16;
+inline constexpr double bytes_per_move = 16;
 
 /// (c, h, w) of a tensor of any rank, and the other way round.
 Shape shape_of(const Dims& dims);
@@ -78,11 +78,9 @@ class Importer {
   /// As the file has it; 1 where it is left open.
   std::int64_t batch_size() const { return batch_.size; }
 
-  /// Counts what a node reads and writes at import, in bytes: a small file must not keep us busy or fill the memory.
-  void charge(const std::string& node, std::int64_t bytes);
-  /// The same for elements that a node moves.
+  /// Counts elements that a node moves: a small file must not keep us busy.
   void charge_moved(const std::string& node, std::size_t elements) {
-    charge(node, bytes_per_move * std::int64_t(elements));
+    budget_.spend(node, bytes_per_move * double(elements));
   }
 
   // Layers.
@@ -148,8 +146,7 @@ class Importer {
   std::map<std::string, int> readers_;           // that are still to come, of every needed tensor
   std::map<std::string, ImportedValue> values_;  // that still have readers
   int imported_ = 0;                             // nodes so far
-  std::int64_t work_ = 0, work_limit_ = 0;       // bytes
-  FoldBudget budget_;
+  ImportBudget budget_;
 };
 
 }  // namespace bitcluster

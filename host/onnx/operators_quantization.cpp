@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "host/onnx/element_type.hpp"
 #include "host/onnx/operators.hpp"
 
 namespace bitcluster {
@@ -11,24 +12,13 @@ namespace {
 
 using Proto = onnx::TensorProto;
 
-struct IntegerRange {
-  float lowest, highest;
-};
-
+/// Of the integers of 8 or 16 bits that activations may be quantized to.
 IntegerRange range_of(const Node& node, int type) {
-  switch (type) {
-    case Proto::INT8:
-      return {-128, 127};
-    case Proto::UINT8:
-      return {0, 255};
-    case Proto::INT16:
-      return {-32768, 32767};
-    case Proto::UINT16:
-      return {0, 65535};
-    default:
-      node.fail(fmt::format("it quantizes activations to element type {}", type),
-                "quantize them to int8, uint8, int16 or uint16");
+  if (type != Proto::INT8 && type != Proto::UINT8 && type != Proto::INT16 && type != Proto::UINT16) {
+    node.fail(fmt::format("it quantizes activations to element type {}", type),
+              "quantize them to int8, uint8, int16 or uint16");
   }
+  return integer_range(type);
 }
 
 /// The number that a scale or zero point has for the whole tensor.
@@ -67,7 +57,7 @@ void quantize(Importer& importer, const Node& node) {
   const auto [lowest, highest] = range_of(node, integers.type);
   importer.make_permuted(input);
   const int layer = importer.add_layer(node.name(), Function{}, {input.layer}, importer.output_of(input.layer));
-  importer.clamp(layer, integers.real(lowest), integers.real(highest));
+  importer.clamp(layer, integers.real(float(lowest)), integers.real(float(highest)));
   importer.quantize(layer, integers.scale);
   importer.set(node, 0, ImportedTensor{layer, input.elements, node.name(), false, integers});
 }

@@ -23,7 +23,7 @@ const FoldTable& fold_operators() {
 
 }  // namespace
 
-std::vector<Constant> fold(const Node& node, const ConstantInput& input, FoldBudget& budget) {
+std::vector<Constant> fold(const Node& node, const ConstantInput& input, ImportBudget& budget) {
   const auto found = fold_operators().find(node.op());
   if (found == fold_operators().end()) {
     std::vector<std::string_view> names;
@@ -31,13 +31,7 @@ std::vector<Constant> fold(const Node& node, const ConstantInput& input, FoldBud
     node.fail("it works on constants only, with an operator that is not supported there",
               fmt::format("compute these weights before the export; supported are {}", fmt::join(names, ", ")));
   }
-  const Folding folding{node, input, budget};
-  for (int i = 0; i < node.inputs(); ++i) {
-    if (node.has_input(i)) budget.spend(node, folding.argument(i));
-  }
-  std::vector<Constant> results = found->second(folding);
-  for (const Constant& result : results) budget.spend(node, result);
-  return results;
+  return found->second(Folding{node, input, budget});
 }
 
 }  // namespace bitcluster

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "host/onnx/constant.hpp"
-#include "host/onnx/fold_budget.hpp"
+#include "host/onnx/import_budget.hpp"
 #include "host/onnx/node.hpp"
 
 namespace bitcluster {
@@ -17,7 +17,7 @@ namespace bitcluster {
 struct Folding {
   const Node& node;
   const ConstantInput& input;
-  FoldBudget& budget;
+  ImportBudget& budget;
 
   /// Error if it is left out.
   const Constant& argument(int index) const;

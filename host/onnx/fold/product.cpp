@@ -52,7 +52,7 @@ Constant matrix_product(const Folding& folding) {
   dims.push_back(rows);
   dims.push_back(columns);
   std::vector<double> results(folding.checked_size(dims));
-  folding.budget.spend(folding.node, bytes_per_multiplication * double(results.size()) * double(inner));
+  folding.budget.spend(folding.node.name(), bytes_per_multiplication * double(results.size()) * double(inner));
   stack.for_each([&](std::size_t i, const auto& at) {
     multiply({a, at[0] * std::size_t(rows * inner), std::size_t(inner), 1},
              {b, at[1] * std::size_t(inner * columns), std::size_t(columns), 1}, std::size_t(rows), std::size_t(inner),
@@ -71,7 +71,7 @@ Constant gemm(const Folding& folding) {
   if (inner != b.dims[turn_b]) folding.node.fail("the shapes of its inputs do not fit together", export_again);
   const Dims dims = {rows, columns};
   std::vector<double> results(folding.checked_size(dims));
-  folding.budget.spend(folding.node, bytes_per_multiplication * double(results.size()) * double(inner));
+  folding.budget.spend(folding.node.name(), bytes_per_multiplication * double(results.size()) * double(inner));
   const auto a_width = std::size_t(a.dims[1]), b_width = std::size_t(b.dims[1]);
   multiply({a, 0, turn_a ? 1 : a_width, turn_a ? a_width : 1}, {b, 0, turn_b ? 1 : b_width, turn_b ? b_width : 1},
            std::size_t(rows), std::size_t(inner), std::size_t(columns), results.data());
@@ -147,7 +147,8 @@ Constant einsum(const Folding& folding) {
     all.push_back(extent);
     work *= double(extent);
   }
-  folding.budget.spend(node, bytes_per_multiplication * work * double(extents.size()));  // every position is a sum
+  folding.budget.spend(node.name(),
+                       bytes_per_multiplication * work * double(extents.size()));  // every position is a sum
   // how far one step along each letter's axis moves in every operand, and in the result
   std::vector<std::string> tensors = subscripts.operands;
   tensors.push_back(subscripts.result);
