@@ -46,6 +46,7 @@ TEST(Designs, HaveNamesOfTheirOwnAndKeysThatThereAre) {
 /// One step of 16 x 16 products in which nothing can be skipped takes what the comparison of arrays assumes.
 TEST(Designs, SayHowLongDenseStepsTake) {
   for (const DesignInfo* design : designs()) {
+    ASSERT_TRUE(design->dense_cycles) << design->name;
     Accelerator accelerator;
     accelerator.design = design;
     accelerator.weight_buffer = accelerator.activation_buffer = 1 << 20;

@@ -81,7 +81,7 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
   check(options);
   const Devices devices = make_devices(ranks, options.backend);
   const SharedInputs inputs(ranks, devices.gpus.get());
-  InputFiles files;
+  InputFiles files(ranks);
   files.add_model(options.model);
   std::set<std::string> splits = {options.split};
   if (options.weights != "float") splits.insert(options.calibration_split);
@@ -93,7 +93,7 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
   const auto images = inputs.images(data, options.split, options.images, network);
   Backend& backend = *devices.backends[0];
   Results results = start_results(ranks, options.output, backend.description());
-  results.inputs = files.rows(ranks);
+  results.inputs = files.rows();
   Evaluator evaluator(ranks, nullptr);
 
   std::vector<ImageScore> scores;
@@ -125,7 +125,7 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
   row.top5 = accuracy.top5;
   row.cross_entropy = accuracy.cross_entropy;
   results.evaluations.push_back(row);
-  files.check_unchanged(ranks);
+  files.check_unchanged();
   finish_results(ranks, options.output, results);
   if (!ranks.root()) return;
   if (const std::string doubt = label_order_doubt(scores, images->labels, network.classes()); !doubt.empty()) {

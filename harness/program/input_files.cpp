@@ -4,8 +4,8 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <span>
 
+#include "harness/ranks/progress.hpp"
 #include "host/base/error.hpp"
 #include "host/data/accelerator_file.hpp"
 #include "host/data/dataset.hpp"
@@ -35,7 +35,9 @@ void InputFiles::add_accelerator(const std::string& path) {
 
 void InputFiles::add_model(const std::string& path) {
   add("model", path);
-  for (const std::string& file : external_files(path)) add("weights", file);
+  ranks_.on_root([&] {
+    for (const std::string& file : external_files(path)) add("weights", file);
+  });
 }
 
 void InputFiles::add_data(const std::string& path, const std::set<std::string>& splits) {
@@ -46,25 +48,23 @@ void InputFiles::add_data(const std::string& path, const std::set<std::string>& 
   }
 }
 
-std::vector<InputRow> InputFiles::rows(const Ranks& ranks) const {
-  const long count = long(inputs_.size());
-  std::vector<Key> checksums(inputs_.size());
-  std::vector<int> starts;  // of every rank [byte]
-  for (int rank = 0; rank <= ranks.size(); ++rank) starts.push_back(int(ranks.first_of(count, rank) * sizeof(Key)));
-  ranks.on_all([&] {
-    const long end = ranks.first_of(count, ranks.rank() + 1);
-    for (long i = ranks.first_of(count, ranks.rank()); i < end; ++i) checksums[i] = hash_file(inputs_[i].path);
-  });
-  ranks.join(std::as_writable_bytes(std::span(checksums)), starts);
+std::vector<InputRow> InputFiles::rows() const {
   std::vector<InputRow> rows;
-  for (std::size_t i = 0; i < inputs_.size(); ++i) {
-    rows.push_back({inputs_[i].kind, inputs_[i].path, inputs_[i].state.bytes, to_hex(checksums[i])});
-  }
+  ranks_.on_root([&] {
+    double bytes = 0, done = 0;
+    for (const Input& input : inputs_) bytes += double(input.state.bytes);
+    constexpr double many = 1 << 30;  // a second or more
+    Progress progress(bytes >= many, "checksums of the inputs", bytes);
+    for (const Input& input : inputs_) {
+      const Key checksum = hash_file(input.path, [&](std::size_t read) { progress.update(done += double(read)); });
+      rows.push_back({input.kind, input.path, input.state.bytes, to_hex(checksum)});
+    }
+  });
   return rows;
 }
 
-void InputFiles::check_unchanged(const Ranks& ranks) const {
-  ranks.on_root([&] {
+void InputFiles::check_unchanged() const {
+  ranks_.on_root([&] {
     for (const Input& input : inputs_) {
       if (state_of(input.path) == input.state) continue;
       throw Error(fmt::format("the results would not belong to '{}'", input.path),

@@ -11,9 +11,11 @@
 namespace bitcluster {
 
 /// The files that a command's results depend on: noted before they are read, so that results never stand beside the
-/// checksum of something else.
+/// checksum of something else. The root alone reads them: other nodes need not see models and most images. Collective.
 class InputFiles {
  public:
+  explicit InputFiles(const Ranks& ranks) : ranks_(ranks) {}
+
   /// Notes a file, once. kind: see InputRow.
   void add(const std::string& kind, const std::string& path);
   void add_accelerator(const std::string& path);
@@ -21,12 +23,12 @@ class InputFiles {
   /// A data description with the files of these of its splits, which have to be there.
   void add_data(const std::string& path, const std::set<std::string>& splits);
 
-  /// All of them with their checksums, in the order of adding. Each rank reads a share. Error for a file that cannot be
-  /// read. Collective.
-  std::vector<InputRow> rows(const Ranks& ranks) const;
+  /// All of them with their checksums, in the order of adding; none on other ranks than the root. Error for a file that
+  /// cannot be read.
+  std::vector<InputRow> rows() const;
 
-  /// Error, on the root, if one was changed or replaced since it was added. Collective.
-  void check_unchanged(const Ranks& ranks) const;
+  /// Error if one was changed or replaced since it was added.
+  void check_unchanged() const;
 
  private:
   /// What a change of a file changes, too.
@@ -42,6 +44,7 @@ class InputFiles {
     std::string kind, path;
     State state;
   };
+  const Ranks& ranks_;
   std::vector<Input> inputs_;
 };
 

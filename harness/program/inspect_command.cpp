@@ -11,13 +11,13 @@
 namespace bitcluster {
 
 void inspect(const Ranks& ranks, const InspectOptions& options) {
-  InputFiles files;
+  InputFiles files(ranks);
   files.add_model(options.model);
   const Network network = import_onnx(options.model);
   Results results = start_results(ranks, options.output, "no backend");
-  results.inputs = files.rows(ranks);
+  results.inputs = files.rows();
   results.layers = layer_rows(network.name, network);
-  files.check_unchanged(ranks);
+  files.check_unchanged();
   finish_results(ranks, options.output, results);
   if (!ranks.root()) return;
   const Shape& input = network.input();

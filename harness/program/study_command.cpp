@@ -187,10 +187,11 @@ std::unique_ptr<Journal> open_journal(const Ranks& ranks, const StudyOptions& op
 /// Runs `steps` on the chosen models of the config and writes the results.
 void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages,
                   const std::function<void(StudyRun&, const std::vector<Basis>&)>& steps) {
-  InputFiles files;
+  InputFiles files(ranks);
   files.add("config", options.config);
   Config config = load_config(options.config);
   select_models(config, options.models);
+  ranks.on_root([&] { check_files(config); });
   add_inputs(files, config);
   const std::vector<Basis> bases = compared_arrays(config);
   check_study(config, bases[0].accelerators, stages);
@@ -200,7 +201,7 @@ void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages
          options.plan);
     return;
   }
-  const std::vector<InputRow> file_rows = files.rows(ranks);
+  const std::vector<InputRow> file_rows = files.rows();
   if (print_complete(ranks, options, config, stages, file_rows)) return;
   const Devices devices = make_devices(ranks, options.backend, int(config.models.size()));
   const SharedInputs inputs(ranks, devices.gpus.get());
@@ -231,7 +232,7 @@ void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages
   steps(studies, bases);
   studies.append_to(results);
   summarize(results, config.search.test_split);
-  files.check_unchanged(ranks);
+  files.check_unchanged();
   finish_results(ranks, options.output, results);
   if (journal) journal->finish();
   if (ranks.root()) fmt::print("{}", format_summary(results, TableFormat::text));

@@ -87,14 +87,14 @@ std::vector<std::size_t> file_order(const EmulationList& list) {
 }  // namespace
 
 void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
-  InputFiles files;
+  InputFiles files(ranks);
   files.add("trace", options.trace);
   for (const std::string& path : options.designs) files.add_accelerator(path);
   const Basis basis{throughput_basis, load_accelerators(options.designs)};
   check_input(options.trace);
   const Devices devices = make_devices(ranks, options.backend);
   Results results = start_results(ranks, options.output, devices.backends[0]->description());
-  results.inputs = files.rows(ranks);
+  results.inputs = files.rows();
   Trace trace(options.trace);
   const std::string name = std::filesystem::path(options.trace).stem().string();
   const int checks = options.check ? count_checks(basis.accelerators, trace.layers()) : 0;
@@ -118,7 +118,7 @@ void emulate_trace(const Ranks& ranks, const TraceOptions& options) {
     results.accelerators.push_back(accelerator_row(basis.name, accelerator));
   }
   summarize(results);
-  files.check_unchanged(ranks);
+  files.check_unchanged();
   finish_results(ranks, options.output, results);
   if (ranks.root() && options.check) {
     fmt::print(stderr, "bitcluster: checked {} of {} pairs of a layer and an accelerator: sums and cycles agree\n",

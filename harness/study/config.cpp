@@ -207,11 +207,12 @@ void check_search(const Config& config, const std::vector<std::string>& designs)
   }
 }
 
-Config load_config(const std::string& path) {
-  Config config = parse_config(TomlTable::read_text(path), path);
+Config load_config(const std::string& path) { return parse_config(TomlTable::read_text(path), path); }
+
+void check_files(const Config& config) {
   const auto require = [&](const std::string& file, const std::string& where) {
     if (std::filesystem::exists(file)) return;
-    throw Error(fmt::format("'{}': {}", path, where), fmt::format("there is no file '{}'", file),
+    throw Error(fmt::format("'{}': {}", config.path, where), fmt::format("there is no file '{}'", file),
                 "correct the path, which is relative to the config's folder");
   };
   for (const Config::Model& model : config.models) {
@@ -219,7 +220,6 @@ Config load_config(const std::string& path) {
     require(model.data, fmt::format("data of model '{}'", model.name));
   }
   for (const std::string& file : config.emulation.accelerators) require(file, "accelerators in [emulation]");
-  return config;
 }
 
 Config parse_config(const std::string& text, const std::string& path) {

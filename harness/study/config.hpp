@@ -74,6 +74,9 @@ Config load_config(const std::string& path);
 /// The same of the text of a file that was at `path`, as provenance keeps it.
 Config parse_config(const std::string& text, const std::string& path);
 
+/// Error, naming the config, if a file that it names is not there.
+void check_files(const Config& config);
+
 /// Keeps the models of these names, in the config's order; none named: all. Error for a name that is not there.
 void select_models(Config& config, const std::vector<std::string>& names);
 

@@ -18,7 +18,7 @@ Key hash(std::span<const std::byte> bytes) {
   return {value.high64, value.low64};
 }
 
-Key hash_file(const std::string& path) {
+Key hash_file(const std::string& path, const std::function<void(std::size_t)>& read) {
   check_readable(path);
   const Descriptor file(path, O_RDONLY);
   const auto reject = [&] {
@@ -32,6 +32,7 @@ Key hash_file(const std::string& path) {
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) reject();
     XXH3_128bits_update(&state, chunk.data(), std::size_t(count));
+    if (read) read(std::size_t(count));
   }
   const XXH128_hash_t value = XXH3_128bits_digest(&state);
   return {value.high64, value.low64};

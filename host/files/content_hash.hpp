@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,8 +16,9 @@ namespace bitcluster {
 /// with a probability below 10^-20.
 using Key = std::array<std::uint64_t, 2>;
 Key hash(std::span<const std::byte> bytes);
-/// Of everything in a file. Error if it is no regular file or cannot be read.
-Key hash_file(const std::string& path);
+/// Of everything in a file; tells how many bytes it has read, again and again. Error if it is no regular file or cannot
+/// be read.
+Key hash_file(const std::string& path, const std::function<void(std::size_t bytes)>& read = {});
 /// 32 hexadecimal digits, as `xxhsum -H128` prints them.
 std::string to_hex(const Key& key);
 
