@@ -89,6 +89,27 @@ def test_complete_results_are_made_again_when_an_input_changes(program, study):
         assert "complete already" in program(*arguments).stderr
 
 
+def test_other_nodes_need_not_see_models_and_images(study):
+    """A second rank, for which another file system lies over the model and the images, gets them from the root."""
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode != 0:
+        pytest.skip("no mount namespaces here")
+    for folder, names in (("models", ["model.onnx"]), ("images", [path.name for path in study.parent.glob("*.gz")])):
+        (study.parent / folder).mkdir()
+        for name in names:
+            (study.parent / name).rename(study.parent / folder / name)
+    change(study, 'onnx = "model.onnx"', 'onnx = "models/model.onnx"')
+    data = study.parent / "data.toml"
+    data.write_text(data.read_text().replace('"t10k', '"images/t10k').replace('"train-', '"images/train-'))
+    program, output = str(BUILD / "bitcluster"), study.parent / "out.h5"
+    hidden = "mount -t tmpfs none models && mount -t tmpfs none images && exec \"$@\""
+    command = [program, "emulate", str(study), "-o", str(output)]
+    process = subprocess.run(["mpirun", "-np", "1", *command, ":", "-np", "1", "unshare", "-m", "bash", "-c", hidden, "-", *command],
+                             cwd=study.parent, env={**os.environ, **MPI_ENVIRONMENT}, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    inputs = results.load(output).provenance["inputs"]
+    assert set(inputs["kind"]) == set(CHANGES) and (inputs["bytes"] > 0).all()
+
+
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_checksums_do_not_depend_on_who_reads(program, study, ranks):
     output = study.parent / "out.h5"
