@@ -9,9 +9,9 @@
 
 namespace bitcluster {
 
-static void check(ncclResult_t status, std::source_location where = std::source_location::current()) {
+static void check(ncclResult_t status, const char* function = __builtin_FUNCTION()) {
   if (status == ncclSuccess) return;
-  throw Error(std::string("an NCCL call failed in ") + where.function_name(), ncclGetErrorString(status),
+  throw Error(std::string("an NCCL call failed in ") + function, ncclGetErrorString(status),
               "set NCCL_DEBUG=INFO to see why, or use --backend cpu");
 }
 

@@ -3,7 +3,6 @@
 #include <cuda_runtime.h>
 
 #include <cstddef>
-#include <source_location>
 #include <string>
 #include <utility>
 
@@ -12,9 +11,9 @@
 namespace bitcluster {
 
 /// Error for a failed call of the CUDA runtime, with what to do about the usual causes.
-inline void check(cudaError_t status, std::source_location where = std::source_location::current()) {
+inline void check(cudaError_t status, const char* function = __builtin_FUNCTION()) {
   if (status == cudaSuccess) return;
-  throw Error(std::string("a CUDA call failed in ") + where.function_name(), cudaGetErrorString(status),
+  throw Error(std::string("a CUDA call failed in ") + function, cudaGetErrorString(status),
               status == cudaErrorMemoryAllocation ? "free GPU memory, or use --backend cpu"
                                                   : "check the GPU and its driver (nvidia-smi), or use --backend cpu");
 }

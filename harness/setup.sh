@@ -8,6 +8,7 @@ build_packages=(build-essential cmake ninja-build git ca-certificates libopenmpi
 python_packages=(python3 python3-numpy python3-h5py python3-pandas python3-matplotlib python3-pil)
 test_packages=(python3-pytest python3-torch python3-torchvision python3-onnx libonnx-testdata universal-ctags slurm-wlm slurmctld slurmd
   slurm-client slurm-wlm-basic-plugins munge)
+fuzz_packages=(clang libomp-dev)
 
 say() { printf '== %s\n' "$*" >&2; }
 
@@ -50,11 +51,12 @@ install() {
 }
 
 # build TARGET...: configures once and builds; prints compiler output only when something fails. BITCLUSTER_PRESET: one of
-# CMakePresets.json with the folder build/ (release; ci: warnings are errors).
+# CMakePresets.json (release; ci: warnings are errors), build_folder: its folder.
+build_folder="$root/build"
 build() {
-  local log="$root/build/configure.log"
-  mkdir -p "$root/build"
-  if [ ! -f "$root/build/build.ninja" ]; then
+  local log="$build_folder/configure.log"
+  mkdir -p "$build_folder"
+  if [ ! -f "$build_folder/build.ninja" ]; then
     say "configuring"
     (cd "$root" && cmake --preset "${BITCLUSTER_PRESET:-release}") >"$log" 2>&1 || {
       tail -30 "$log" >&2
@@ -62,5 +64,5 @@ build() {
       exit 1
     }
   fi
-  NINJA_STATUS='[%f/%t, %e s] ' ninja -C "$root/build" "$@" >&2
+  NINJA_STATUS='[%f/%t, %e s] ' ninja -C "$build_folder" "$@" >&2
 }

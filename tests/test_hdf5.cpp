@@ -224,5 +224,21 @@ TEST_F(Hdf5Files, ColumnsHaveTheTypeThatWasWritten) {
   EXPECT_EQ(dataset().column<std::string>(2), (std::vector<std::string>{"a\\x00b", ""}));
 }
 
+TEST_F(Hdf5Files, ChunksThatWereNeverWrittenAreNoZeros) {
+  const std::int64_t value = 5;
+  make([&](hid_t file) {
+    put_dataset(file, "x", H5T_STD_I64LE, {2}, nullptr, in_chunks({1}));
+    const Hdf5Id made(H5Dopen2(file, "x", H5P_DEFAULT), H5Dclose, "");
+    const hsize_t first = 0, count = 1;
+    const Hdf5Id memory = space_of({1}), part = space_of({2});
+    H5Sselect_hyperslab(part, H5S_SELECT_SET, &first, nullptr, &count, nullptr);
+    hdf5_check(H5Dwrite(made, H5T_NATIVE_INT64, memory, part, H5P_DEFAULT, &value), "");
+  });
+  std::int64_t read = 0;
+  dataset().read(H5T_NATIVE_INT64, 0, 1, &read);
+  EXPECT_EQ(read, 5);
+  EXPECT_MESSAGE(dataset().column<std::int64_t>(2), "its chunk at (1) is not there, as if it had never been written");
+}
+
 }  // namespace
 }  // namespace bitcluster

@@ -11,6 +11,8 @@
 
 #include "host/base/checked_product.hpp"
 #include "host/base/printable.hpp"
+#include "host/files/hdf5_chunks.hpp"
+#include "host/files/hdf5_trial.hpp"
 #include "host/files/posix_file.hpp"
 
 namespace bitcluster {
@@ -31,6 +33,7 @@ Hdf5Id open_hdf5(const std::string& path) {
   check_readable(path);
   silence_hdf5();
   const std::string what = fmt::format("cannot read '{}'", path);
+  try_hdf5(path, what);
   const Hdf5Id access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, what);
   hdf5_check(H5Pset_file_locking(access, false, true), what);
   return Hdf5Id(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access), H5Fclose, what);
@@ -197,6 +200,7 @@ void Hdf5Dataset::check_storage() const {
 
 void Hdf5Dataset::read(hid_t type, std::int64_t first, std::int64_t count, void* values, hid_t transfer) const {
   if (count == 0) return;
+  check_chunks(dataset_, first, count, what_is_wrong_);
   std::vector<hsize_t> start(extents_.size(), 0), size = extents_;
   start[0] = hsize_t(first);
   size[0] = hsize_t(count);

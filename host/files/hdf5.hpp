@@ -108,7 +108,8 @@ class Hdf5Dataset {
   bool is_unsigned() const { return H5Tget_sign(type_) == H5T_SGN_NONE; }
   const std::vector<hsize_t>& extents() const { return extents_; }
 
-  /// Reads [first, first + count) of the first dimension as numbers of a type; transfer: how, a property list.
+  /// Reads [first, first + count) of the first dimension as numbers of a type; transfer: how, a property list. Error
+  /// also for values that were never written.
   void read(hid_t type, std::int64_t first, std::int64_t count, void* values, hid_t transfer = H5P_DEFAULT) const;
 
   /// All values of one dimension, stored as write_column() does: int64, double, or texts of fixed length. Error for

@@ -16,7 +16,8 @@ namespace bitcluster {
 inline constexpr std::int64_t extent_limit = 65536;
 
 /// What helps where a file contradicts itself.
-inline constexpr const char* export_again = "export the model again";
+inline constexpr const char* export_again =
+    "the model contradicts itself there: check it with onnx.checker, or export it again";
 
 /// One node of an ONNX graph: its attributes with types checked, and errors that name it.
 class Node {

@@ -334,7 +334,7 @@ struct Rearrangement {
     const auto indices = nearest_indices(node, input, full_dims(), limit * (batched() ? batch.size : 1));
     ElementMap result = map;
     for (std::size_t i = 0; i < indices.size(); ++i) {
-      std::vector<std::int64_t> unchanged(std::size_t(full_dims()[i]));
+      std::vector<std::int64_t> unchanged(static_cast<std::size_t>(full_dims()[i]));
       std::iota(unchanged.begin(), unchanged.end(), 0);
       if (indices[i] != unchanged) result = select(result, axis(std::int64_t(i), map.dims.size()), indices[i]);
     }

@@ -6,7 +6,6 @@
 
 #include "host/data/formats/format.hpp"
 #include "host/files/hdf5.hpp"
-#include "host/files/hdf5_chunks.hpp"
 
 namespace bitcluster {
 namespace {
@@ -23,13 +22,6 @@ Hdf5Dataset open_dataset(hid_t file, const std::string& path, const std::string&
                                   dimensions == 1 ? "" : "s"));
   }
   return dataset;
-}
-
-/// Hdf5Dataset::read() of what is surely there.
-void read_checked(const Hdf5Dataset& dataset, const std::string& path, const char* name, hid_t type, std::int64_t first,
-                  std::int64_t count, void* values) {
-  check_chunks(dataset.id(), first, count, fmt::format("cannot read dataset '{}' of '{}'", name, path));
-  dataset.read(type, first, count, values);
 }
 
 struct PackedFile {
@@ -54,7 +46,7 @@ struct PackedFile {
     std::vector<std::int64_t> wide(static_cast<std::size_t>(std::min(count, most_at_once)));
     for (const std::int64_t end = first + count; first < end; first += most_at_once) {
       const std::int64_t here = std::min(end - first, most_at_once);
-      read_checked(labels, path, "labels", H5T_NATIVE_INT64, first, here, wide.data());
+      labels.read(H5T_NATIVE_INT64, first, here, wide.data());
       for (std::int64_t i = 0; i < here; ++i) {
         if (wide[i] < 0 || wide[i] > largest) {
           reject_file(path,
@@ -95,7 +87,7 @@ ImageContents measure_packed(const ImageSource& source) {
 SourceReader open_packed(const ImageSource& source) {
   return [packed = std::make_shared<const PackedFile>(source.images)](std::int64_t first, std::int64_t count,
                                                                       std::uint8_t* pixels, std::int32_t* labels) {
-    if (pixels) read_checked(packed->images, packed->path, "images", H5T_NATIVE_UINT8, first, count, pixels);
+    if (pixels) packed->images.read(H5T_NATIVE_UINT8, first, count, pixels);
     if (labels) packed->read_labels(first, count, labels);
   };
 }
