@@ -6,8 +6,8 @@ build_packages=(build-essential cmake ninja-build git ca-certificates libopenmpi
   hdf5-tools zlib1g-dev libxxhash-dev libonnx-dev libprotobuf-dev protobuf-compiler libcli11-dev libtomlplusplus-dev libfmt-dev
   libgtest-dev libbenchmark-dev dataset-fashion-mnist)
 python_packages=(python3 python3-numpy python3-h5py python3-pandas python3-matplotlib python3-pil)
-test_packages=(python3-pytest python3-torch python3-torchvision python3-onnx libonnx-testdata universal-ctags slurm-wlm slurmctld slurmd
-  slurm-client slurm-wlm-basic-plugins munge)
+test_packages=(python3-pytest python3-pytest-xdist python3-torch python3-torchvision python3-onnx libonnx-testdata universal-ctags slurm-wlm slurmctld
+  slurmd slurm-client slurm-wlm-basic-plugins munge)
 fuzz_packages=(clang libclang-rt-dev libomp-dev)
 
 say() { printf '== %s\n' "$*" >&2; }
