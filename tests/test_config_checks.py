@@ -143,19 +143,20 @@ def test_a_budget_in_percent_is_the_fraction(program, config, tmp_path):
     assert found[0] == found[1] == found[2]
 
 
-def test_the_program_asks_for_huge_pages(config, tmp_path):
-    """glibc's tunable is in the environment that the program really runs with."""
-    environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+def test_the_program_runs_with_settings_that_libraries_read_at_its_start(config, tmp_path):
+    wanted = {b"GLIBC_TUNABLES=glibc.malloc.hugetlb=1", b"GOMP_SPINCOUNT=1000"}
+    names = ("GLIBC_TUNABLES", "GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
     command = [BUILD / "bitcluster", "run", config, "-o", tmp_path / "out.h5", "--backend", "cpu"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline and process.poll() is None:
             with open(f"/proc/{process.pid}/environ", "rb") as file:
-                if b"GLIBC_TUNABLES=glibc.malloc.hugetlb=1" in file.read().split(b"\0"):
+                if wanted <= set(file.read().split(b"\0")):
                     return
             time.sleep(0.01)
-        pytest.fail("the tunable was never set")
+        pytest.fail("the settings were never there")
     finally:
         process.kill()
         process.wait()

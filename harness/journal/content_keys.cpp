@@ -81,12 +81,13 @@ Key content_key(const IntegerNetwork& network) {
 Key content_key(const QuantizedWeights& weights) {
   const WeightFormat& format = weights.format;
   KeyBuilder builder;
-  for (const int number :
-       {format.bits, int(format.encoding), format.terms, int(format.exact), int(format.per_channel)}) {
+  for (const int number : {format.bits, int(format.encoding), format.terms, int(format.exact), int(format.per_channel),
+                           int(format.rounding)}) {
     builder.add(std::int64_t(number));
   }
   builder.add(format.preparation->name);
-  return builder.add(std::span<const std::int16_t>(weights.values)).add(std::span<const float>(weights.scales)).key();
+  builder.add(std::span<const std::int16_t>(weights.values)).add(std::span<const float>(weights.scales));
+  return builder.add(std::span<const float>(weights.bias_change)).key();
 }
 
 Key content_key(const Accelerator& accelerator) {

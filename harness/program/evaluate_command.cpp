@@ -30,7 +30,7 @@ void check(const EvaluateOptions& options) {
   }
 }
 
-/// A network on the integer grid, with the weights that are asked for.
+/// A network on the integer grid, which the backend has loaded, with the weights that are asked for.
 struct Evaluated {
   std::shared_ptr<const IntegerNetwork> network;
   Variant variant;
@@ -58,18 +58,25 @@ Evaluated quantized(const Ranks& ranks, const SharedInputs& inputs, const Datase
   Evaluated result;
   result.network =
       std::make_shared<const IntegerNetwork>(make_integer(network, calibration, reference, input_table, quantizer));
+  backend.load(*result.network);
+  WeightFormat format = options.format;
+  if (options.weights == "bitcluster") format.preparation = &bitcluster_weights;
+  const auto prepare = [&](int layer, const Quantizer& quantizer) {
+    result.variant.push_back(
+        {layer, std::make_shared<const QuantizedWeights>(quantize_layer(*result.network, layer, format, quantizer))});
+  };
+  if (format.rounding == Rounding::compensated) {
+    compensate_layers(ranks, backend, *result.network, *seen, quantizer, prepare);
+  } else if (format.preparation != &plain_weights) {
+    for (const int layer : weighted_layers(network)) prepare(layer, quantizer);
+  }
+  std::vector<const QuantizedWeights*> used(network.layers.size());
+  for (const int layer : weighted_layers(network)) used[layer] = &result.network->weights[layer];
+  for (const WeightChange& change : result.variant) used[change.layer] = change.weights.get();
   double weights = 0;
   for (const int layer : weighted_layers(network)) {
-    const QuantizedWeights* used = &result.network->weights[layer];
-    if (options.weights == "bitcluster") {
-      WeightFormat format = options.format;
-      format.preparation = &bitcluster_weights;
-      result.variant.push_back(
-          {layer, std::make_shared<const QuantizedWeights>(quantize_layer(*result.network, layer, format, quantizer))});
-      used = result.variant.back().weights.get();
-    }
-    result.terms_mean += mean_terms(*used) * double(used->values.size());
-    weights += double(used->values.size());
+    result.terms_mean += mean_terms(*used[layer]) * double(used[layer]->values.size());
+    weights += double(used[layer]->values.size());
   }
   result.terms_mean /= weights;
   return result;
@@ -116,7 +123,6 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
     const Evaluated quantized = bitcluster::quantized(ranks, inputs, data, network, backend, options);
     row.terms_mean = quantized.terms_mean;
     row.encoding = to_string(options.format.encoding);
-    backend.load(*quantized.network);
     scores = timed({.requests = {{backend, quantized.network, images, {quantized.variant}}}}).scores[0][0];
   }
   const Accuracy accuracy = summarize(scores);

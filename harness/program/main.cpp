@@ -16,9 +16,9 @@
 #include "harness/ranks/ranks.hpp"
 #include "host/base/closest.hpp"
 #include "host/base/error.hpp"
-#include "host/base/huge_pages.hpp"
 #include "host/base/parallel.hpp"
 #include "host/base/printable.hpp"
+#include "host/base/process_settings.hpp"
 #include "host/files/posix_file.hpp"
 
 namespace {
@@ -34,7 +34,7 @@ struct CommandLine {
   StudyOptions study_options;
   TraceOptions trace_options;
   TableOptions table_options;
-  std::string encoding = "binary";
+  std::string encoding = "binary", rounding = "nearest";
   std::function<void(const Ranks&)> command;
 
   CommandLine() {
@@ -76,6 +76,11 @@ struct CommandLine {
         ->check(CLI::Range(4, 16))
         ->capture_default_str();
     sub->add_flag("--exact", options.format.exact, "only magnitudes with exactly N terms, and zero");
+    sub->add_option(
+           "--rounding", rounding,
+           "nearest: every weight for itself; compensated: those that follow make up for what rounding changes")
+        ->check(CLI::IsMember({"nearest", "compensated"}))
+        ->capture_default_str();
     sub->add_option("--calibration", options.calibration, "how activation scales are chosen")
         ->check(CLI::IsMember({"maximum", "percentile", "least_squares", "model"}))
         ->capture_default_str();
@@ -93,10 +98,12 @@ struct CommandLine {
       const std::string& weights = evaluate_options.weights;
       if (weights != "bitcluster") refuse(sub, {"--terms", "--encoding", "--exact"}, "--weights " + weights);
       if (weights == "float") {
-        refuse(sub, {"--bits", "--calibration", "--percentile", "--calibration-split"}, "--weights float");
+        refuse(sub, {"--bits", "--rounding", "--calibration", "--percentile", "--calibration-split"},
+               "--weights float");
         if (evaluate_options.backend == "cuda") refuse(sub, {"--backend"}, "--weights float, which the CPU evaluates");
       }
       evaluate_options.format.encoding = encoding_from_string(encoding);
+      evaluate_options.format.rounding = rounding_from_string(rounding);
       command = [this](const Ranks& ranks) { evaluate(ranks, evaluate_options); };
     });
   }
@@ -272,7 +279,7 @@ int run_command(const CommandLine& line, const Ranks& ranks) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  use_huge_pages(argv);
+  restart_with_settings(argv);
   occupy_standard_streams();
   try {
     CommandLine line;

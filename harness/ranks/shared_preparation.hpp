@@ -1,11 +1,13 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <vector>
 
 #include "harness/ranks/ranks.hpp"
 #include "host/cpu/calibrate.hpp"
 #include "host/data/dataset.hpp"
+#include "host/inference/backend.hpp"
 
 namespace bitcluster {
 
@@ -20,5 +22,12 @@ inline constexpr std::size_t fewest_shared_weights = 1 << 16;
 
 /// A quantizer that all ranks call together; every rank does some filters of a large layer.
 Quantizer shared_quantizer(const Ranks& ranks, Quantizer quantizer);
+
+/// Calls `prepare` for every layer with weights, in order, with a quantizer for its formats of compensated rounding,
+/// which knows the layer's inputs over `images` with the reference weights. nearest: quantizer of the other formats;
+/// backend: has loaded the network.
+void compensate_layers(const Ranks& ranks, Backend& backend, const IntegerNetwork& network, const Images& images,
+                       const Quantizer& nearest,
+                       const std::function<void(int layer, const Quantizer& compensated)>& prepare);
 
 }  // namespace bitcluster

@@ -6,21 +6,6 @@
 namespace bitcluster {
 namespace {
 
-template <int value>
-struct Constant {
-  constexpr operator int() const { return value; }
-};
-
-/// Calls body(Constant<0>) ... body(Constant<count - 1>): a loop whose index is a constant, so that arrays of vectors
-/// stay in registers.
-template <int count, class Body>
-BITCLUSTER_INLINE void unroll(Body&& body) {
-  if constexpr (count > 0) {
-    unroll<count - 1>(body);
-    body(Constant<count - 1>{});
-  }
-}
-
 struct ByteProducts {
   using Vector = Integers;
   BITCLUSTER_INLINE Vector spread(const char* from) { return broadcast(from); }

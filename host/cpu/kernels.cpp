@@ -4,16 +4,19 @@
 
 namespace bitcluster {
 
-// Of every instruction set, in convolution_kernels.cpp, element_kernels.cpp and quantize_kernels.cpp
+// Of every instruction set, in the files *_kernels.cpp
 void add_convolution_kernels_portable(Kernels&);
 void add_element_kernels_portable(Kernels&);
 void add_quantize_kernels_portable(Kernels&);
+void add_compensation_kernels_portable(Kernels&);
 void add_convolution_kernels_avx2(Kernels&);
 void add_element_kernels_avx2(Kernels&);
 void add_quantize_kernels_avx2(Kernels&);
+void add_compensation_kernels_avx2(Kernels&);
 void add_convolution_kernels_avx512_vnni(Kernels&);
 void add_element_kernels_avx512_vnni(Kernels&);
 void add_quantize_kernels_avx512_vnni(Kernels&);
+void add_compensation_kernels_avx512_vnni(Kernels&);
 
 namespace {
 
@@ -38,14 +41,15 @@ const Kernels* find_kernels(const char* name) {
                                __builtin_cpu_supports("avx512vnni");
   if (wanted == "avx512-vnni" && has_avx512_vnni) {
     return assemble<add_convolution_kernels_avx512_vnni, add_element_kernels_avx512_vnni,
-                    add_quantize_kernels_avx512_vnni>("avx512-vnni");
+                    add_quantize_kernels_avx512_vnni, add_compensation_kernels_avx512_vnni>("avx512-vnni");
   }
   if (wanted == "avx2" && has_avx2) {
-    return assemble<add_convolution_kernels_avx2, add_element_kernels_avx2, add_quantize_kernels_avx2>("avx2");
+    return assemble<add_convolution_kernels_avx2, add_element_kernels_avx2, add_quantize_kernels_avx2,
+                    add_compensation_kernels_avx2>("avx2");
   }
   if (wanted == "portable") {
-    return assemble<add_convolution_kernels_portable, add_element_kernels_portable, add_quantize_kernels_portable>(
-        "portable");
+    return assemble<add_convolution_kernels_portable, add_element_kernels_portable, add_quantize_kernels_portable,
+                    add_compensation_kernels_portable>("portable");
   }
   return nullptr;
 }

@@ -76,6 +76,22 @@ struct PoolTask {
   float multiplier;
 };
 
+/// Sums of squares and products of what compensated rounding knows of a layer's inputs, in panels of so many inputs and
+/// at most so many pairs of positions at a time: 16 KiB, and far from overflow.
+constexpr int gram_panel = 16, gram_pairs = 256;
+
+/// to -= left * right, products taken off one after the other in the order of the inner index, each rounded: the same
+/// doubles with any vectors and however a product is cut into parts. Strides in elements; they may be negative.
+struct MatrixProduct {
+  double* to;  //!< (rows, columns)
+  std::ptrdiff_t to_stride;
+  const double* left;  //!< (rows, depth)
+  std::ptrdiff_t left_stride;
+  const double* right;  //!< (depth, columns)
+  std::ptrdiff_t right_stride;
+  int rows, depth, columns;
+};
+
 /// The kernels of one instruction set.
 struct Kernels {
   const char* name;
@@ -102,6 +118,11 @@ struct Kernels {
 
   /// Squared error of one block of weights; nearest: of a RoundingTable, whose last place is `last`
   double (*squared_error)(const float* weights, int count, double scale, const double* nearest, int last);
+
+  /// Products of the rows of two panels, (pairs, gram_panel, 2) each, added over the pairs; products: (gram_panel of
+  /// rows, gram_panel of columns)
+  void (*gram)(const std::int16_t* rows, const std::int16_t* columns, int pairs, std::int32_t* products);
+  void (*subtract_product)(const MatrixProduct&);
 };
 
 /// Null where this processor or this build lacks the instruction set: "portable", "avx2", "avx512-vnni".

@@ -13,6 +13,21 @@
 namespace bitcluster {
 namespace {
 
+template <int value>
+struct Constant {
+  constexpr operator int() const { return value; }
+};
+
+/// Calls body(Constant<0>) ... body(Constant<count - 1>): a loop whose index is a constant, so that arrays of vectors
+/// stay in registers.
+template <int count, class Body>
+BITCLUSTER_INLINE void unroll(Body&& body) {
+  if constexpr (count > 0) {
+    unroll<count - 1>(body);
+    body(Constant<count - 1>{});
+  }
+}
+
 /// The 4 bytes of activations of one step.
 BITCLUSTER_INLINE std::int32_t load_step(const char* from) {
   std::int32_t step;
@@ -29,6 +44,7 @@ using Integers = __m512i;
 using Floats = __m512;
 
 BITCLUSTER_INLINE Integers load(const void* from) { return _mm512_loadu_si512(from); }
+BITCLUSTER_INLINE void store(void* to, Integers a) { _mm512_storeu_si512(to, a); }
 BITCLUSTER_INLINE Floats load_floats(const float* from) { return _mm512_loadu_ps(from); }
 BITCLUSTER_INLINE Integers broadcast(const char* from) { return _mm512_set1_epi32(load_step(from)); }
 BITCLUSTER_INLINE Floats broadcast_float(const char* from) {
@@ -80,6 +96,7 @@ using Integers = __m256i;
 using Floats = __m256;
 
 BITCLUSTER_INLINE Integers load(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
+BITCLUSTER_INLINE void store(void* to, Integers a) { _mm256_storeu_si256(static_cast<__m256i*>(to), a); }
 BITCLUSTER_INLINE Floats load_floats(const float* from) { return _mm256_loadu_ps(from); }
 BITCLUSTER_INLINE Integers broadcast(const char* from) { return _mm256_set1_epi32(load_step(from)); }
 BITCLUSTER_INLINE Floats broadcast_float(const char* from) {
@@ -139,6 +156,7 @@ using Integers = __m128i;
 using Floats = __m128;
 
 BITCLUSTER_INLINE Integers load(const void* from) { return _mm_loadu_si128(static_cast<const __m128i*>(from)); }
+BITCLUSTER_INLINE void store(void* to, Integers a) { _mm_storeu_si128(static_cast<__m128i*>(to), a); }
 BITCLUSTER_INLINE Floats load_floats(const float* from) { return _mm_loadu_ps(from); }
 BITCLUSTER_INLINE Integers broadcast(const char* from) { return _mm_set1_epi32(load_step(from)); }
 BITCLUSTER_INLINE Floats broadcast_float(const char* from) {

@@ -107,7 +107,8 @@ Requantization requantization(const IntegerNetwork& network, int layer, const Qu
   const bool last = layer + 1 == int(network.network.layers.size());
   const double output_scale = last ? 1.0 : double(network.formats[layer].scale);
   if (weights.scales.size() != std::size_t(convolution.filters) ||
-      weights.values.size() != convolution.weights.size() || convolution.bias.size() != weights.scales.size()) {
+      weights.values.size() != convolution.weights.size() || convolution.bias.size() != weights.scales.size() ||
+      (!weights.bias_change.empty() && weights.bias_change.size() != weights.scales.size())) {
     throw Error(
         "layer '" + description.name + "' cannot use these weights",
         fmt::format("{} values and {} scales do not have its shape", weights.values.size(), weights.scales.size()),
@@ -116,7 +117,9 @@ Requantization requantization(const IntegerNetwork& network, int layer, const Qu
   Requantization result;
   for (int filter = 0; filter < convolution.filters; ++filter) {
     const double scale = input_scale * double(weights.scales[filter]);
-    const double bias = std::rint(double(convolution.bias[filter]) / scale);
+    double change = 0;
+    if (!weights.bias_change.empty()) change = input_scale * double(weights.bias_change[filter]);
+    const double bias = std::rint((double(convolution.bias[filter]) + change) / scale);
     if (!(std::abs(bias) <= INT32_MAX)) {
       throw Error(fmt::format("layer '{}', filter {} can overflow int32", description.name, filter),
                   fmt::format("its bias alone is {:f} steps", bias), "quantize it with quantize_layer()");

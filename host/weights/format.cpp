@@ -28,6 +28,15 @@ Encoding encoding_from_string(const std::string& name) {
   throw Error("unknown encoding '" + name + "'", "an encoding is binary or signed_digit", "use one of these names");
 }
 
+std::string to_string(Rounding rounding) { return rounding == Rounding::nearest ? "nearest" : "compensated"; }
+
+Rounding rounding_from_string(const std::string& name) {
+  if (name == "nearest") return Rounding::nearest;
+  if (name == "compensated") return Rounding::compensated;
+  throw Error("unknown rounding '" + name + "'", "weights are rounded nearest or compensated",
+              "use one of these names");
+}
+
 int count_terms(Encoding encoding, int magnitude) {
   if (magnitude < 0 || magnitude > 0xffff) {
     throw Error(fmt::format("cannot count the terms of {}", magnitude), "a magnitude lies in 0..65535",

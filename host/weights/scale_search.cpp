@@ -40,6 +40,10 @@ void check_quantization(std::size_t weights, int filters, const WeightFormat& fo
     throw Error(fmt::format("cannot quantize weights to {} bits", format.bits), "4 to 16 bits are supported",
                 "choose a number of bits in that range");
   }
+  if (format.rounding != Rounding::nearest) {
+    throw Error("cannot round weights with compensation", "nothing is known of the layer's inputs",
+                "use CompensatedRounding");
+  }
   if (filters <= 0 || weights % std::size_t(filters) != 0) {
     throw Error("cannot quantize weights per filter",
                 fmt::format("{} weights do not divide into {} filters", weights, filters),
