@@ -143,7 +143,7 @@ QuantizedWeights quantize_on_device(std::span<const float> weights, int filters,
   const DeviceSearch search(filters, format, minimum_scales, stream);
   const DeviceArray<float> device_weights(weights.data(), weights.size(), stream);
   const DeviceArray<std::int16_t> device_values(weights.size(), stream);
-  QuantizedWeights result{format, {}, search.run(device_weights, device_values), {}};
+  QuantizedWeights result{format, {}, search.run(device_weights, device_values)};
   result.values.resize(weights.size());
   check(cudaMemcpyAsync(result.values.data(), device_values.data(), weights.size() * sizeof(std::int16_t),
                         cudaMemcpyDeviceToHost, stream));

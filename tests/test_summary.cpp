@@ -20,6 +20,7 @@ void add_evaluation(Results& results, const std::string& model, const std::strin
                                  .assignment = assignment,
                                  .weights = "bitcluster",
                                  .encoding = "binary",
+                                 .rounding = "nearest",
                                  .terms_mean = terms,
                                  .split = split,
                                  .images = 1000,

@@ -108,6 +108,7 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
                     .assignment = options.weights,
                     .weights = options.weights,
                     .encoding = "",
+                    .rounding = "",
                     .split = options.split};                // no float scores of the same images to compare with
   if (ranks.size() == 1) images->pixels(0, images->count);  // not to be timed
   const std::string label = network.name + ": " + options.weights + ", " + options.split + " split";
@@ -123,6 +124,7 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
     const Evaluated quantized = bitcluster::quantized(ranks, inputs, data, network, backend, options);
     row.terms_mean = quantized.terms_mean;
     row.encoding = to_string(options.format.encoding);
+    row.rounding = to_string(options.format.rounding);
     scores = timed({.requests = {{backend, quantized.network, images, {quantized.variant}}}}).scores[0][0];
   }
   const Accuracy accuracy = summarize(scores);

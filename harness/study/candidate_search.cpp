@@ -34,6 +34,7 @@ EvaluationRow evaluation_row(const CandidateWeights& weights, const JudgedImages
                     .assignment = assignment,
                     .weights = "float",
                     .encoding = "",
+                    .rounding = "",
                     .terms_mean = 0,
                     .split = judged.images->split,
                     .images = accuracy.images,
@@ -48,6 +49,7 @@ EvaluationRow evaluation_row(const CandidateWeights& weights, const JudgedImages
     const WeightFormat& format = weights.format(*std::max_element(choices->begin(), choices->end()));
     row.weights = format.preparation->name;
     row.encoding = to_string(format.encoding);
+    row.rounding = to_string(format.rounding);
     row.terms_mean = weights.terms_mean(*choices);
   }
   return row;
@@ -102,9 +104,7 @@ void add_search_costs(int model, int layers, int first, int candidates, const Ac
 
 CandidateSearch::CandidateSearch(CandidateWeights& weights, int first, int count, const Accelerator& design,
                                  const Config::SearchOptions& options)
-    : weights_(weights), first_(first), count_(count), design_(design), options_(options) {
-  weights.prepare(first, count);
-}
+    : weights_(weights), first_(first), count_(count), design_(design), options_(options) {}
 
 void CandidateSearch::add_costs(int model, EmulationList& list) const {
   add_search_costs(model, int(weights_.model().layers().size()), first_, count_, design_, list);
@@ -163,6 +163,7 @@ void CandidateSearch::add_sensitivity(const LayerwiseSearch::Checked& checked, R
                                  .weights = std::string(format.preparation->name),
                                  .bits = format.bits,
                                  .encoding = to_string(format.encoding),
+                                 .rounding = to_string(format.rounding),
                                  .terms = format.terms,
                                  .split = judged_->images->split,
                                  .images = checked.accuracy.images,

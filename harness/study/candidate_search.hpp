@@ -47,8 +47,7 @@ void add_search_costs(int model, int layers, int first, int candidates, const Ac
 /// The layerwise search of one model among the candidates of one preparation.
 class CandidateSearch {
  public:
-  /// choices: [first, first + count) of the weights, which are prepared here. design: the accelerator that runs them.
-  /// Collective.
+  /// choices: [first, first + count) of the weights, which must be prepared. design: the accelerator that runs them.
   CandidateSearch(CandidateWeights& weights, int first, int count, const Accelerator& design,
                   const Config::SearchOptions& options);
 

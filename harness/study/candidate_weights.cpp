@@ -32,15 +32,22 @@ std::string CandidateWeights::name_of(int candidate) const {
   return name;
 }
 
-void CandidateWeights::prepare(int first, int count) {
-  for (int candidate = first; candidate < first + count; ++candidate) {
-    for (int weighted = 0; weighted < int(model_->layers().size()); ++weighted) {
-      auto& entry = weights_[{weighted, candidate}];
-      if (entry) continue;
-      entry = std::make_shared<const QuantizedWeights>(
-          quantize_layer(*model_->integer(), model_->layers()[weighted], formats_[candidate], model_->quantizer()));
+void CandidateWeights::prepare(std::span<const int> candidates) {
+  const auto prepare_layer = [&](int weighted, Rounding rounding, const Quantizer& quantizer) {
+    for (const int candidate : candidates) {
+      if (formats_[candidate].rounding != rounding) continue;
+      weights_[{weighted, candidate}] = std::make_shared<const QuantizedWeights>(
+          quantize_layer(*model_->integer(), model_->layers()[weighted], formats_[candidate], quantizer));
     }
+  };
+  for (int weighted = 0; weighted < int(model_->layers().size()); ++weighted) {
+    prepare_layer(weighted, Rounding::nearest, model_->quantizer());
   }
+  if (std::ranges::none_of(candidates, [&](int one) { return formats_[one].rounding == Rounding::compensated; }))
+    return;
+  int weighted = 0;
+  model_->compensate_layers(
+      [&](const Quantizer& compensated) { prepare_layer(weighted++, Rounding::compensated, compensated); });
 }
 
 const std::shared_ptr<const QuantizedWeights>& CandidateWeights::shared(int weighted, int candidate) const {
@@ -96,6 +103,7 @@ std::vector<AssignmentRow> CandidateWeights::rows(const NamedAssignment& assignm
                     .layer = model_->layer_name(int(i)),
                     .bits = chosen.bits,
                     .encoding = to_string(chosen.encoding),
+                    .rounding = to_string(chosen.rounding),
                     .terms = chosen.terms});
   }
   return rows;

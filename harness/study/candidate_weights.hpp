@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,8 +33,9 @@ class CandidateWeights {
   /// "N=2", and what else tells a candidate from the others of its preparation.
   std::string name_of(int candidate) const;
 
-  /// Quantizes all layers in the formats [first, first + count). Collective.
-  void prepare(int first, int count);
+  /// Quantizes all layers in these formats; those of compensated rounding look at the calibration images once.
+  /// Collective.
+  void prepare(std::span<const int> candidates);
 
   /// weighted: position in model().layers(). Error for a format that was not prepared.
   const QuantizedWeights& of(int weighted, int choice) const;

@@ -111,7 +111,9 @@ void read_search(TomlTable table, Config::SearchOptions& options, const WeightFo
   }
   options.early_stop = table.boolean("early_stop", options.early_stop);
   if (table.has("minimise")) options.minimise = table.choice("minimise", {"cycles", "energy", "energy_delay"});
-  AskedFormats asked{reference, {reference.bits}, {}, table.boolean("exact", false)};
+  AskedFormats asked{reference, {reference.bits}, {}, table.boolean("exact", false), Rounding::nearest};
+  if (table.has("rounding"))
+    asked.rounding = rounding_from_string(table.choice("rounding", {"nearest", "compensated"}));
   std::vector<std::string> encodings = {to_string(reference.encoding)};
   if (table.has("encoding")) encodings = {table.choice("encoding", {"binary", "signed_digit"})};
   if (table.has("encodings")) {

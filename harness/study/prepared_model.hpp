@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -29,6 +30,8 @@ class PreparedModel {
   const std::shared_ptr<const IntegerNetwork>& integer() const { return integer_; }
   Backend& backend() const { return backend_; }
   const Quantizer& quantizer() const { return quantizer_; }  //!< collective
+  /// Calls `prepare` for every layer with weights, in order, with its quantizer for compensated rounding. Collective.
+  void compensate_layers(const std::function<void(const Quantizer& compensated)>& prepare) const;
 
   /// Indices of the layers with weights; "weighted" is a position in this list.
   const std::vector<int>& layers() const { return layers_; }
@@ -37,11 +40,13 @@ class PreparedModel {
   const std::vector<LayerRow>& rows() const { return rows_; }
 
  private:
+  const Ranks& ranks_;
   std::string name_;
   Dataset data_;
   std::vector<float> input_table_;
   Backend& backend_;
   Quantizer quantizer_;
+  std::shared_ptr<const Images> calibration_images_;
   std::shared_ptr<const IntegerNetwork> integer_;
   std::vector<int> layers_;
   std::vector<LayerRow> rows_;

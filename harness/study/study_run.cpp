@@ -220,11 +220,13 @@ class StudyRun::SearchPhase {
   /// One for every preparation; without an accelerator that runs it, it is skipped.
   void add_searches(int index, const std::vector<Accelerator>& accelerators) {
     Study& study = *run_.studies_[index];
+    std::vector<int> searched;
     int first = 0;
     for (const Config::Candidates& candidates : run_.config_.search.candidates) {
       const Preparation& preparation = *candidates.preparation;
       const int count = int(candidates.formats.size());
       if (const Accelerator* design = find_design(accelerators, preparation.design)) {
+        for (int choice = first; choice < first + count; ++choice) searched.push_back(choice);
         searches_.push_back({index, CandidateSearch(study.weights, first, count, *design, run_.config_.search)});
       } else {
         study.results.skipped.push_back(
@@ -236,6 +238,7 @@ class StudyRun::SearchPhase {
       }
       first += count;
     }
+    study.weights.prepare(searched);
   }
 
   StudyRun& run_;
@@ -254,7 +257,9 @@ void StudyRun::search(const std::vector<Accelerator>& accelerators) {
 
 void StudyRun::assign_uniformly() {
   for (const auto& study : studies_) {
-    study->weights.prepare(0, study->weights.count());
+    std::vector<int> all(static_cast<std::size_t>(study->weights.count()));
+    std::iota(all.begin(), all.end(), 0);
+    study->weights.prepare(all);
     study->found = study->weights.uniform();
     for (const NamedAssignment& assignment : study->found) {
       const auto rows = study->weights.rows(assignment);

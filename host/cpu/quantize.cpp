@@ -134,7 +134,7 @@ QuantizedWeights quantize_with(const Kernels& kernels, std::span<const float> we
     return scale;
   };
 
-  QuantizedWeights result{format, std::vector<std::int16_t>(weights.size()), std::vector<float>(filters), {}};
+  QuantizedWeights result{format, std::vector<std::int16_t>(weights.size()), std::vector<float>(filters)};
   const std::size_t size = weights.size() / std::size_t(filters);
   if (!format.per_channel) std::ranges::fill(result.scales, scale_of(weights, minimums[0], true));
   parallel_for(filters, [&](long filter, int) {

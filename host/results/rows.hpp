@@ -72,6 +72,11 @@ auto encoding_column() {
                 "how a magnitude is written in powers of two: binary or signed_digit"};
 }
 template <class Row>
+auto rounding_column() {
+  return Column{&Row::rounding, "rounding", "none",
+                "how weights came to allowed magnitudes: nearest, or compensated for what rounding changes"};
+}
+template <class Row>
 auto terms_column() {
   return Column{&Row::terms, "terms", "1", "terms per weight, N of BitCluster(N); 0: all bits are kept"};
 }
@@ -172,7 +177,7 @@ struct SensitivityRow {
   static constexpr const char* table = "sensitivity";
   std::string model, layer, weights;
   std::int64_t bits = 0;
-  std::string encoding;
+  std::string encoding, rounding;
   std::int64_t terms = 0;
   std::string split;
   std::int64_t images = 0;
@@ -188,6 +193,7 @@ struct SensitivityRow {
     visit(Column{&Row::weights, "weights", "none", "of that layer: bitcluster or bitpruner"});
     visit(bits_column<Row>());
     visit(encoding_column<Row>());
+    visit(rounding_column<Row>());
     visit(terms_column<Row>());
     visit(split_column<Row>());
     visit(images_column<Row>());
@@ -202,7 +208,7 @@ struct SensitivityRow {
 /// A network with weights of one kind on one split.
 struct EvaluationRow {
   static constexpr const char* table = "evaluations";
-  std::string model, assignment, weights, encoding;
+  std::string model, assignment, weights, encoding, rounding;
   double terms_mean = 0;
   std::string split;
   std::int64_t images = 0;
@@ -219,6 +225,7 @@ struct EvaluationRow {
     visit(assignment_column<Row>());
     visit(Column{&Row::weights, "weights", "none", "float, integer, bitcluster or bitpruner"});
     visit(encoding_column<Row>());
+    visit(rounding_column<Row>());
     visit(Column{&Row::terms_mean, "terms_mean", "1",
                  "mean terms per weight that hardware spends: N of BitCluster, else the mean of the effectual bits"});
     visit(split_column<Row>());
@@ -239,7 +246,7 @@ struct AssignmentRow {
   static constexpr const char* table = "assignments";
   std::string model, assignment, layer;
   std::int64_t bits = 0;
-  std::string encoding;
+  std::string encoding, rounding;
   std::int64_t terms = 0;
 
   bool operator==(const AssignmentRow&) const = default;
@@ -252,6 +259,7 @@ struct AssignmentRow {
     visit(layer_column<Row>());
     visit(bits_column<Row>());
     visit(encoding_column<Row>());
+    visit(rounding_column<Row>());
     visit(terms_column<Row>());
   }
 };

@@ -52,9 +52,9 @@ WeightFormat bitcluster_format(int terms, Encoding encoding = Encoding::binary, 
 /// Weights of one layer on the integer grid.
 struct QuantizedWeights {
   WeightFormat format;
-  std::vector<std::int16_t> values;  //!< (filters, channels / groups, kernel_h, kernel_w), sign and magnitude
-  std::vector<float> scales;         //!< (filters), all equal when format.per_channel is false
-  std::vector<float> bias_change;    //!< (filters), in units of the input's scale; empty: the bias stays
+  std::vector<std::int16_t> values;     //!< (filters, channels / groups, kernel_h, kernel_w), sign and magnitude
+  std::vector<float> scales;            //!< (filters), all equal when format.per_channel is false
+  std::vector<float> bias_change = {};  //!< (filters), in units of the input's scale; empty: the bias stays
 };
 
 /// Mean number of terms per weight that the hardware spends: format.terms where every weight takes as long (BitCluster,

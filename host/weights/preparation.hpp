@@ -16,6 +16,7 @@ struct AskedFormats {
   std::vector<int> bits;            //!< `bits`
   std::vector<Encoding> encodings;  //!< `encodings`
   bool exact = false;
+  Rounding rounding = Rounding::nearest;
 };
 
 /// A way to make weights cheaper for the designs that run them: which magnitudes are allowed, what a config lists for

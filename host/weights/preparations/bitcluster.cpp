@@ -46,6 +46,7 @@ std::vector<WeightFormat> formats_of(const AskedFormats& asked, std::span<const 
         WeightFormat format = bitcluster_format(n, encoding, bits);
         format.exact = asked.exact;
         format.per_channel = asked.reference.per_channel;
+        format.rounding = asked.rounding;
         formats.push_back(format);
       }
     }

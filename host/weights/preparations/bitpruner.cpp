@@ -37,6 +37,7 @@ std::vector<WeightFormat> formats_of(const AskedFormats& asked, std::span<const 
   for (const int n : terms) {
     WeightFormat format = asked.reference;
     format.terms = n;
+    format.rounding = asked.rounding;
     format.preparation = &bitpruner_weights;
     formats.push_back(format);
   }
