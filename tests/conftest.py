@@ -39,6 +39,7 @@ images = 64
 terms = [2, 3]
 images = {images}
 test_images = 300
+confident = false
 [emulation]
 images = 2
 accelerators = [{accelerators}]

@@ -116,6 +116,15 @@ TEST(PairedLoss, WorkedByHand) {
   EXPECT_NEAR(loss.high, 0.08 + 1.96 * std::sqrt(16.36) / 100, 1e-5);
 }
 
+TEST(PairedLoss, SaysWhatLossImagesResolve) {
+  // 16 of 100 images classified otherwise, 8 each way: 0 +- 1.96 sqrt(17) / 102
+  const double resolvable = resolvable_loss(loss_of(70, 8, 8, 14));
+  EXPECT_NEAR(resolvable, 1.959964 * std::sqrt(17.0) / 102, 1e-6);
+  // half of it takes four times as many
+  EXPECT_EQ(images_to_resolve(0.01, 0.02, 100), 400);
+  EXPECT_EQ(images_to_resolve(0.02, 0.02, 100), 100);
+}
+
 TEST(PairedLoss, NoDifferenceStillHasAnInterval) {
   // n = 102, b = c = 0.5: +- 1.96 * 1 / 102
   const PairedLoss loss = loss_of(50, 0, 0, 50);

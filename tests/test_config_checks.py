@@ -1,6 +1,7 @@
 """What is wrong with a config is said before any work, and options that have no effect are refused."""
 
 import os
+import re
 import subprocess
 import time
 
@@ -141,6 +142,24 @@ def test_a_budget_in_percent_is_the_fraction(program, config, tmp_path):
         found.append(results.load(output)["front"].drop(columns="model").to_csv())
         changed(config, f"[search]\nbudget = {budget}", "[search]")
     assert found[0] == found[1] == found[2]
+
+
+def test_too_few_images_to_tell_the_budget_end_before_the_search(program, config, tmp_path):
+    changed(config, "images = 300", "images = 100")
+    changed(config, "[search]", "[search]\nbudget = 0.005")
+    process = program("search", config, "-o", tmp_path / "out.h5")
+    assert process.returncode == 0, process.stderr
+    warning = [line for line in process.stderr.splitlines() if "warning" in line]
+    assert len(warning) == 1 and "a loss of 0.50 % cannot be told from none" in warning[0], process.stderr
+    changed(config, "confident = false", "confident = true")
+    output = tmp_path / "confident.h5"
+    process = program("search", config, "-o", output, ranks=2)
+    errors = [line for line in process.stderr.splitlines() if "bitcluster: error" in line]
+    assert process.returncode != 0 and len(errors) == 1 and not output.exists(), process.stderr
+    # no image of 100 classified otherwise: 1.96 sqrt(1) / 102 = 1.92 %, and 14.8 times as many images for 0.5 %
+    assert "100 images of split 'search'" in errors[0] and "confident = false" in errors[0], errors[0]
+    assert int(re.search(r"about (\d+) images would do", errors[0])[1]) >= 1470, errors[0]
+    assert "round" not in process.stderr
 
 
 def test_the_program_runs_with_settings_that_libraries_read_at_its_start(config, tmp_path):

@@ -244,7 +244,7 @@ def test_the_cheapest_of_the_front_within_the_budget_is_the_choice(one_rank):
 
 def test_what_was_not_found_is_skipped_once(program, tmp_path):
     """Of an accelerator that takes part on two bases, too."""
-    text = CONFIG.replace("terms = [2, 3, 4]\nbitpruner_terms = [3, 5]\nbudget = 0.05", "terms = [1]\nbudget = 0")
+    text = CONFIG.replace("terms = [2, 3, 4]\nbitpruner_terms = [3, 5]\nbudget = 0.05", "terms = [1]\nbudget = 0\nconfident = false")
     text = text.replace("images = 150\ntest_images = 200", "images = 60\ntest_images = 20")
     first = text.index("[[models]]")
     text = text[:first] + text[text.index("[[models]]", first + 1):]  # MobileNetV2, the more sensitive one

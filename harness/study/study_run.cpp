@@ -142,7 +142,7 @@ class StudyRun::SearchPhase {
     }
   }
 
-  /// The float networks on the search images, and what the candidates cost.
+  /// The float networks and the reference on the search images, and what the candidates cost.
   void begin() {
     EmulationList list;
     std::vector<std::size_t> ends;
@@ -157,7 +157,9 @@ class StudyRun::SearchPhase {
     ScoringWork batch;
     batch.others = emulations.work().tasks();
     for (std::size_t i = 0; i < judged_.size(); ++i) {
-      batch.floats.push_back(judged_[i].float_request(run_.studies_[i]->model));
+      const PreparedModel& model = run_.studies_[i]->model;
+      batch.floats.push_back(judged_[i].float_request(model));
+      batch.requests.push_back({model.backend(), model.integer(), judged_[i].images, {Variant{}}});
     }
     const Stopwatch watch;
     ScoringResult found = run_.evaluator_.work_on(
@@ -165,6 +167,7 @@ class StudyRun::SearchPhase {
     const double seconds = seconds_each(watch, batch);
     for (std::size_t i = 0; i < judged_.size(); ++i)
       run_.take_float(i, judged_[i], std::move(found.floats[i]), seconds);
+    check_resolution(found.scores);
     const std::vector<LayerEmulation> costs = emulations.work().sums(found.others);
     auto from = costs.begin();
     for (std::size_t i = 0; i < searches_.size(); ++i) {
@@ -216,6 +219,32 @@ class StudyRun::SearchPhase {
     int study;
     CandidateSearch search;
   };
+
+  /// Before anything expensive: whether the search images can tell a loss of the budget from none. reference: scores of
+  /// the integer networks, whose interval is as narrow as any can be expected to be. Error if the search has to be
+  /// confident, else a warning.
+  void check_resolution(std::span<const Scores> reference) const {
+    const Config::SearchOptions& options = run_.config_.search;
+    for (std::size_t i = 0; i < judged_.size(); ++i) {
+      const Images& images = *judged_[i].images;
+      const double resolvable = resolvable_loss(paired_loss(judged_[i].baseline, reference[i][0]));
+      if (resolvable <= options.budget) continue;
+      const std::string what = fmt::format("{}: a loss of {:.2f} % cannot be told from none",
+                                           run_.studies_[i]->model.name(), 100 * options.budget);
+      std::string why = fmt::format(
+          "the 95 % interval of the plain integer weights on the {} images of split '{}' is "
+          "+-{:.2f} %",
+          images.count, images.split, 100 * resolvable);
+      if (options.budget > 0) {
+        why +=
+            fmt::format("; about {:.0f} images would do", images_to_resolve(options.budget, resolvable, images.count));
+      }
+      if (options.confident) {
+        throw Error(what, why, "search on more images, allow a larger budget, or set confident = false in [search]");
+      }
+      if (run_.evaluator_.ranks().root()) fmt::print(stderr, "bitcluster: warning: {}: {}\n", what, why);
+    }
+  }
 
   /// One for every preparation; without an accelerator that runs it, it is skipped.
   void add_searches(int index, const std::vector<Accelerator>& accelerators) {

@@ -95,6 +95,10 @@ PairedLoss paired_loss(std::span<const ImageScore> before, std::span<const Image
   return interval(compare(before, after), double(before.size()));
 }
 
+double images_to_resolve(double wanted, double resolvable, int images) {
+  return std::ceil(images * (resolvable / wanted) * (resolvable / wanted));  // the width falls with the root of them
+}
+
 bool will_exceed(std::span<const ImageScore> before, std::span<const ImageScore> first_after, double budget,
                  bool confident) {
   if (first_after.empty()) return false;

@@ -33,6 +33,12 @@ struct PairedLoss {
 };
 PairedLoss paired_loss(std::span<const ImageScore> before, std::span<const ImageScore> after);
 
+/// The loss that can be told from none on the images of an interval: half its width.
+inline double resolvable_loss(const PairedLoss& loss) { return (loss.high - loss.low) / 2; }
+
+/// How many images of the kind would resolve a loss of `wanted`, where `images` resolve `resolvable`.
+double images_to_resolve(double wanted, double resolvable, int images);
+
 /// Whether a paired loss is at most `budget`: its upper end if `confident`, else the loss itself.
 inline bool is_within(const PairedLoss& loss, double budget, bool confident) {
   return (confident ? loss.high : loss.loss) <= budget;
