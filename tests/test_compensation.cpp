@@ -176,7 +176,7 @@ TEST(Compensation, EqualsTheTextbooksWayThroughTheInverse) {
 
 TEST(Compensation, LowersTheErrorOfTheOutput) {
   const int inputs = 144, filters = 32;
-  const std::vector<int> values = related_inputs(inputs, 2000, 3), others = related_inputs(inputs, 2000, 3);
+  const std::vector<int> values = related_inputs(inputs, 2000, 3);
   const InputGram gram = gram_of({values}, inputs);
   const std::vector<float> weights = random_weights(std::size_t(filters) * inputs, 4);
   for (const WeightFormat& format :

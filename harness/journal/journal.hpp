@@ -23,9 +23,9 @@ class Journal {
   static constexpr std::chrono::milliseconds sync_interval{500};
 
   /// Opens or, if there is none, makes the journal of a results file, and takes its lock. Nothing but a regular file is
-  /// opened. `producer` names what wrote the records: the program's version and commit. Error if another process has it,
-  /// if it was written by another producer, is no journal, or, unless `resume`, if it has records (of a run that was
-  /// interrupted).
+  /// opened. `producer` names what wrote the records: the program's version and commit. Error if another process has
+  /// it, if it was written by another producer, is no journal, or, unless `resume`, if it has records (of a run that
+  /// was interrupted).
   Journal(const std::string& output, const std::string& producer, bool resume);
   ~Journal();
   Journal(const Journal&) = delete;

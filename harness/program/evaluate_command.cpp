@@ -8,6 +8,7 @@
 #include "harness/program/input_files.hpp"
 #include "harness/program/results_output.hpp"
 #include "harness/ranks/devices.hpp"
+#include "harness/ranks/progress.hpp"
 #include "harness/ranks/shared_inputs.hpp"
 #include "harness/ranks/shared_preparation.hpp"
 #include "harness/scoring/evaluator.hpp"
@@ -66,7 +67,13 @@ Evaluated quantized(const Ranks& ranks, const SharedInputs& inputs, const Datase
         {layer, std::make_shared<const QuantizedWeights>(quantize_layer(*result.network, layer, format, quantizer))});
   };
   if (format.rounding == Rounding::compensated) {
-    compensate_layers(ranks, backend, *result.network, *seen, quantizer, prepare);
+    double done = 0;
+    Progress progress(ranks.root(), network.name + ": round with compensation",
+                      double(weighted_layers(network).size()));
+    compensate_layers(ranks, backend, *result.network, *seen, quantizer, [&](int layer, const Quantizer& compensated) {
+      prepare(layer, compensated);
+      progress.update(++done);
+    });
   } else if (format.preparation != &plain_weights) {
     for (const int layer : weighted_layers(network)) prepare(layer, quantizer);
   }
@@ -140,7 +147,8 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
     fmt::print(stderr, "bitcluster: warning: {}, split '{}': {}\n", printable(network.name), options.split, doubt);
   }
   fmt::print("{}, {} weights", printable(network.name), options.weights);
-  if (options.weights != "float") fmt::print(" ({:.3f} {} terms each)", row.terms_mean, row.encoding);
+  if (options.weights != "float")
+    fmt::print(" ({:.3f} {} terms each, rounded {})", row.terms_mean, row.encoding, row.rounding);
   fmt::print(", split {}, {} images: top-1 {:.2f} %, top-5 {:.2f} %, cross entropy {:.4f} nat, {:.1f} images/s\n",
              options.split, accuracy.images, 100 * accuracy.top1, 100 * accuracy.top5, accuracy.cross_entropy,
              accuracy.images / row.seconds);

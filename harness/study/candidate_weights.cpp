@@ -32,22 +32,23 @@ std::string CandidateWeights::name_of(int candidate) const {
   return name;
 }
 
-void CandidateWeights::prepare(std::span<const int> candidates) {
-  const auto prepare_layer = [&](int weighted, Rounding rounding, const Quantizer& quantizer) {
-    for (const int candidate : candidates) {
-      if (formats_[candidate].rounding != rounding) continue;
-      weights_[{weighted, candidate}] = std::make_shared<const QuantizedWeights>(
-          quantize_layer(*model_->integer(), model_->layers()[weighted], formats_[candidate], quantizer));
-    }
-  };
-  for (int weighted = 0; weighted < int(model_->layers().size()); ++weighted) {
-    prepare_layer(weighted, Rounding::nearest, model_->quantizer());
-  }
-  if (std::ranges::none_of(candidates, [&](int one) { return formats_[one].rounding == Rounding::compensated; }))
-    return;
+void CandidateWeights::prepare(std::span<const int> candidates, const std::function<void()>& layer_done) {
   int weighted = 0;
-  model_->compensate_layers(
-      [&](const Quantizer& compensated) { prepare_layer(weighted++, Rounding::compensated, compensated); });
+  const auto prepare_layer = [&](const Quantizer& compensated) {
+    for (const int candidate : candidates) {
+      const WeightFormat& format = formats_[candidate];
+      weights_[{weighted, candidate}] = std::make_shared<const QuantizedWeights>(
+          quantize_layer(*model_->integer(), model_->layers()[weighted], format,
+                         format.rounding == Rounding::nearest ? model_->quantizer() : compensated));
+    }
+    ++weighted;
+    layer_done();
+  };
+  if (std::ranges::any_of(candidates, [&](int one) { return formats_[one].rounding == Rounding::compensated; })) {
+    model_->compensate_layers(prepare_layer);
+  } else {
+    for (std::size_t layer = 0; layer < model_->layers().size(); ++layer) prepare_layer({});
+  }
 }
 
 const std::shared_ptr<const QuantizedWeights>& CandidateWeights::shared(int weighted, int candidate) const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -34,8 +35,8 @@ class CandidateWeights {
   std::string name_of(int candidate) const;
 
   /// Quantizes all layers in these formats; those of compensated rounding look at the calibration images once.
-  /// Collective.
-  void prepare(std::span<const int> candidates);
+  /// Collective. layer_done: called after every layer.
+  void prepare(std::span<const int> candidates, const std::function<void()>& layer_done);
 
   /// weighted: position in model().layers(). Error for a format that was not prepared.
   const QuantizedWeights& of(int weighted, int choice) const;

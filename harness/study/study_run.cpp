@@ -135,11 +135,9 @@ class StudyRun::SearchPhase {
       const Images& images = *judged_.back().images;
       if (model.backend().can_hold()) held_.emplace_back(model.backend(), images.pixels(0, images.count));
     }
-    Progress progress(run.evaluator_.ranks().root(), run.label("quantize the candidates"), long(run.studies_.size()));
-    for (int i = 0; i < int(run.studies_.size()); ++i) {
-      add_searches(i, accelerators);
-      progress.update(long(i + 1));
-    }
+    std::vector<std::vector<int>> candidates;
+    for (int i = 0; i < int(run.studies_.size()); ++i) candidates.push_back(add_searches(i, accelerators));
+    run.prepare(candidates);
   }
 
   /// The float networks and the reference on the search images, and what the candidates cost.
@@ -220,7 +218,7 @@ class StudyRun::SearchPhase {
     CandidateSearch search;
   };
 
-  /// Before anything expensive: whether the search images can tell a loss of the budget from none. reference: scores of
+  /// Before the first round: whether the search images can tell a loss of the budget from none. reference: scores of
   /// the integer networks, whose interval is as narrow as any can be expected to be. Error if the search has to be
   /// confident, else a warning.
   void check_resolution(std::span<const Scores> reference) const {
@@ -246,8 +244,8 @@ class StudyRun::SearchPhase {
     }
   }
 
-  /// One for every preparation; without an accelerator that runs it, it is skipped.
-  void add_searches(int index, const std::vector<Accelerator>& accelerators) {
+  /// One for every preparation; without an accelerator that runs it, it is skipped. The candidates to prepare.
+  std::vector<int> add_searches(int index, const std::vector<Accelerator>& accelerators) {
     Study& study = *run_.studies_[index];
     std::vector<int> searched;
     int first = 0;
@@ -267,7 +265,7 @@ class StudyRun::SearchPhase {
       }
       first += count;
     }
-    study.weights.prepare(searched);
+    return searched;
   }
 
   StudyRun& run_;
@@ -284,11 +282,23 @@ void StudyRun::search(const std::vector<Accelerator>& accelerators) {
   phase.finish();
 }
 
+void StudyRun::prepare(const std::vector<std::vector<int>>& candidates) {
+  std::size_t layers = 0, done = 0;
+  for (const auto& study : studies_) layers += study->model.layers().size();
+  Progress progress(evaluator_.ranks().root(), label("quantize the candidates"), double(layers));
+  for (std::size_t i = 0; i < studies_.size(); ++i) {
+    studies_[i]->weights.prepare(candidates[i], [&] { progress.update(double(++done)); });
+  }
+}
+
 void StudyRun::assign_uniformly() {
+  std::vector<std::vector<int>> all;
   for (const auto& study : studies_) {
-    std::vector<int> all(static_cast<std::size_t>(study->weights.count()));
-    std::iota(all.begin(), all.end(), 0);
-    study->weights.prepare(all);
+    all.emplace_back(static_cast<std::size_t>(study->weights.count()));
+    std::iota(all.back().begin(), all.back().end(), 0);
+  }
+  prepare(all);
+  for (const auto& study : studies_) {
     study->found = study->weights.uniform();
     for (const NamedAssignment& assignment : study->found) {
       const auto rows = study->weights.rows(assignment);

@@ -58,6 +58,8 @@ class StudyRun {
   static std::vector<NamedAssignment> tested(const Study& study);
   std::vector<const PreparedModel*> models() const;
   void take_float(std::size_t index, JudgedImages& judged, std::vector<ImageScore> scores, double seconds);
+  /// Quantizes candidates of every model, (studies).
+  void prepare(const std::vector<std::vector<int>>& candidates);
   Emulation list_emulations(const std::vector<Basis>& bases);
   std::string label(const std::string& step) const;
 

@@ -93,9 +93,6 @@ void subtract_product(const MatrixProduct& product) {
 
 }  // namespace
 
-#define BITCLUSTER_NAME_OF(prefix, set) prefix##set
-#define BITCLUSTER_NAME(prefix, set) BITCLUSTER_NAME_OF(prefix, set)
-
 void BITCLUSTER_NAME(add_compensation_kernels_, BITCLUSTER_KERNELS)(Kernels& kernels) {
   kernels.gram = multiply_panels;
   kernels.subtract_product = subtract_product;

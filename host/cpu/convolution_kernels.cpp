@@ -174,9 +174,6 @@ void run_depthwise(const DepthwiseTask& task) {
 
 }  // namespace
 
-#define BITCLUSTER_NAME_OF(prefix, set) prefix##set
-#define BITCLUSTER_NAME(prefix, set) BITCLUSTER_NAME_OF(prefix, set)
-
 void BITCLUSTER_NAME(add_convolution_kernels_, BITCLUSTER_KERNELS)(Kernels& kernels) {
 #if defined(__AVX512VNNI__)
   kernels.has_bytes = true;

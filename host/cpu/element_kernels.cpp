@@ -117,9 +117,6 @@ void widen_all(const std::uint8_t* from, bool is_signed, std::int16_t* __restric
 
 }  // namespace
 
-#define BITCLUSTER_NAME_OF(prefix, set) prefix##set
-#define BITCLUSTER_NAME(prefix, set) BITCLUSTER_NAME_OF(prefix, set)
-
 void BITCLUSTER_NAME(add_element_kernels_, BITCLUSTER_KERNELS)(Kernels& kernels) {
   kernels.flip_signs = flip_all;
   kernels.widen = widen_all;

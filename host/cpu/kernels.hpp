@@ -5,6 +5,10 @@
 
 #include "host/inference/arithmetic.hpp"
 
+// BITCLUSTER_NAME(add_, BITCLUSTER_KERNELS): a name of its own for every instruction set that a file is compiled for.
+#define BITCLUSTER_NAME_OF(prefix, set) prefix##set
+#define BITCLUSTER_NAME(prefix, set) BITCLUSTER_NAME_OF(prefix, set)
+
 // Plain data and function pointers only: the files behind them are compiled once per instruction set.
 namespace bitcluster {
 

@@ -26,9 +26,6 @@ double squared_error_of_block(const float* weights, int count, double scale, con
 
 }  // namespace
 
-#define BITCLUSTER_NAME_OF(prefix, set) prefix##set
-#define BITCLUSTER_NAME(prefix, set) BITCLUSTER_NAME_OF(prefix, set)
-
 void BITCLUSTER_NAME(add_quantize_kernels_, BITCLUSTER_KERNELS)(Kernels& kernels) {
   kernels.squared_error = squared_error_of_block;
 }
