@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-SCHEMA_VERSION = 6  # of host/results/results.hpp
+SCHEMA_VERSION = 7  # of host/results/results.hpp
 
 
 class ResultsError(Exception):

@@ -156,8 +156,8 @@ def test_too_few_images_to_tell_the_budget_end_before_the_search(program, config
     process = program("search", config, "-o", output, ranks=2)
     errors = [line for line in process.stderr.splitlines() if "bitcluster: error" in line]
     assert process.returncode != 0 and len(errors) == 1 and not output.exists(), process.stderr
-    # no image of 100 classified otherwise: 1.96 sqrt(1) / 102 = 1.92 %, and 14.8 times as many images for 0.5 %
-    assert "100 images of split 'search'" in errors[0] and "confident = false" in errors[0], errors[0]
+    # 20 of 100 are kept; no image of 80 classified otherwise: 1.96 sqrt(1) / 82 = 2.39 %, and 22.9 times as many for 0.5 %
+    assert "80 images of split 'search'" in errors[0] and "confident = false" in errors[0], errors[0]
     assert int(re.search(r"about (\d+) images would do", errors[0])[1]) >= 1470, errors[0]
     assert "round" not in process.stderr
 
@@ -206,3 +206,20 @@ def test_evaluate_takes_the_scales_of_the_model(program, tmp_path):
     output = tmp_path / "out.h5"
     process = program("evaluate", "--model", MODEL, *arguments, "-o", output)
     assert_clean_failure(process, output, "alexnet", "no activation scales of its own", "another calibration method")
+
+
+def test_assignments_are_confirmed_on_images_that_no_choice_looks_at(program, config, tmp_path):
+    changed(config, "[search]", "[search]\nbudget = 0.05")
+    assert program("search", config, "-o", tmp_path / "some.h5").returncode == 0
+    rows = results.load(tmp_path / "some.h5")["evaluations"].set_index("split")
+    assert set(rows.loc["search/validation", "images"]) == {60} and rows.loc["search", "images"].max() == 240
+    confirmed = rows.loc["search/validation"].query("budget == 0.05")
+    assert len(confirmed) and ((confirmed["loss"] <= 0.05) == (confirmed["within_budget"] == 1)).all()
+    assert set(rows.loc["test"].query("assignment in ('M-BC', 'L-BC')")["within_budget"]) == {1}
+
+    changed(config, "[search]", "[search]\nvalidation = 0")
+    assert program("search", config, "-o", tmp_path / "none.h5").returncode == 0
+    rows = results.load(tmp_path / "none.h5")["evaluations"].set_index("split")
+    assert set(rows.index) == {"search", "test"} and rows.loc["search", "images"].max() == 300
+    changed(config, "validation = 0\n", "validation = 0.95\n")
+    assert_clean_failure(program("search", config, "-o", tmp_path / "most.h5"), tmp_path / "most.h5", "validation", "0.9")

@@ -1,8 +1,12 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <numeric>
+#include <set>
+#include <vector>
 
 #include "tests/dataset_files.hpp"
 #include "tests/expect_message.hpp"
@@ -318,6 +322,32 @@ TEST_F(DatasetFiles, PreprocessesAsWorkedByHand) {
   }
   EXPECT_MESSAGE(preprocess(images, table, 1, 2), "only 2 images");
   EXPECT_MESSAGE(preprocess(images, {1, 2}, 0, 1), "256 values per channel");
+}
+
+TEST(Images, PartsShareTheImagesInTheirOrder) {
+  std::vector<std::int32_t> labels(10);
+  std::iota(labels.begin(), labels.end(), 0);
+  Bytes pixels;
+  for (int image = 0; image < 10; ++image) pixels.insert(pixels.end(), {std::uint8_t(image), std::uint8_t(10 * image)});
+  std::vector<int> reads;
+  Images held("all", {2, 1, 1}, labels, pixels);
+  Images reading("all", {2, 1, 1}, labels, [&](int first, int count, std::uint8_t* into) {
+    for (int i = 0; i < count; ++i) reads.push_back(first + i);
+    std::copy_n(pixels.begin() + 2 * first, 2 * count, into);
+  });
+  for (Images* images : {&held, &reading}) {
+    images->shuffle(3);
+    const Images first = images->part("first", 0, 7), last = images->part("last", 7, 3), inner = last.part("in", 1, 2);
+    EXPECT_EQ(last.split, "last");
+    EXPECT_EQ(last.count, 3);
+    EXPECT_EQ(inner.labels, (std::vector<std::int32_t>{images->labels[8], images->labels[9]}));
+    for (int i = 0; i < 2; ++i) {
+      EXPECT_EQ(inner.image(i)[1], 10 * inner.labels[i]);
+      EXPECT_EQ(inner.image(i), images->image(8 + i));
+    }
+    for (int i = 0; i < 7; ++i) EXPECT_EQ(first.image(i)[0], first.labels[i]);
+  }
+  EXPECT_EQ(std::set<int>(reads.begin(), reads.end()).size(), 9U);  // but for image 7, which nobody asked for
 }
 
 TEST(Shuffle, KeepsImagesAndLabelsTogether) {

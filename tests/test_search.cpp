@@ -156,7 +156,7 @@ TEST(Search, DefaultsComeCloseToTheOptimumWhenDamageInteracts) {
     const double best = brute_force(model, problem);
     if (search.layerwise() < 0) continue;
     const LayerwiseSearch::Checked& found = search.checked()[search.layerwise()];
-    EXPECT_TRUE(found.within_budget);
+    EXPECT_TRUE(found.within_search && search.within_budget(search.layerwise()));
     EXPECT_GE(found.cost, best);
     // the interaction is a tenth of the budget: a wrong prediction costs a step or two of a single layer
     EXPECT_LE(found.cost, 1.25 * best);
@@ -245,7 +245,7 @@ TEST(Search, SensitivitiesOnTheFirstImages) {
   run(search, model);
   const auto& entry = search.checked()[search.sensitivity(0, 1)];
   EXPECT_EQ(entry.accuracy.images, 500);
-  EXPECT_FALSE(entry.complete || entry.within_budget);
+  EXPECT_FALSE(entry.complete || entry.within_search);
   EXPECT_EQ(search.checked()[search.layerwise()].assignment, (Assignment{1, 0}));
 }
 

@@ -81,6 +81,7 @@ class Measurement {
     };
     costs_.calibration_images = count_of(config_.calibration.split, config_.calibration.images);
     costs_.search_images = count_of(config_.search.split, config_.search.images);
+    costs_.validation_images = config_.search.validation_images(costs_.search_images);
     costs_.test_images = count_of(config_.search.test_split, config_.search.test_images);
     costs_.emulated_images = count_of(config_.emulation.split, config_.emulation.images);
   }

@@ -31,6 +31,7 @@ struct ModelCosts {
   std::vector<std::string> layers;  //!< with weights
   std::vector<double> products;     //!< of one image in every layer
   int calibration_images = 0, search_images = 0, test_images = 0, emulated_images = 0;
+  int validation_images = 0;  //!< of the search images, those that assignments are confirmed on
   double image_bytes = 0, weights = 0;
 
   double import = 0;

@@ -57,6 +57,7 @@ class Predictor {
     score(result_.first, first_rounds());
     const std::vector<Round> probes = probe_rounds();  // numbers of rounds are upper bounds
     for (int round = 0; round < search_.choice_rounds + search_.refine_rounds; ++round) score(result_.probes, probes);
+    score(result_.probes, validation_rounds());
     const double held_in_search = read_once(&ModelCosts::search_images, true);
     score(result_.test, test_rounds(), emulation_times(study_list()));
     const double held_in_test = read_once(&ModelCosts::test_images, false);
@@ -96,14 +97,15 @@ class Predictor {
   std::vector<Round> first_rounds() const {
     std::vector<Round> rounds;
     for (const ModelCosts& costs : models_) {
-      Round& round = rounds.emplace_back(Round{{}, costs.search_images});
+      const int images = costs.search_images - costs.validation_images;
+      Round& round = rounds.emplace_back(Round{{}, images});
       for (const Config::Candidates* candidates : searches_) {
         const int layers = int(costs.layers.size()), count = int(candidates->formats.size());
         LayerEmulation one;
         one.cycles = 1;  // any costs: the first round does not depend on them
         const std::vector<LayerEmulation> any(std::size_t(layers) * count, one);
         LayerwiseSearch search(
-            search_problem(search_, layers, count, any, std::vector<ImageScore>(std::size_t(costs.search_images))));
+            search_problem(search_, layers, count, any, std::vector<ImageScore>(static_cast<std::size_t>(images)), {}));
         const std::vector<Question> questions = search.next();
         const std::vector<ScoreExtent> extents = extents_of(questions, search_.early_stop);
         for (std::size_t i = 0; i < questions.size(); ++i) {
@@ -120,8 +122,20 @@ class Predictor {
   std::vector<Round> probe_rounds() const {
     std::vector<Round> rounds;
     for (const ModelCosts& costs : models_) {
-      const Score probe{costs.everything, {costs.search_images, search_.early_stop}};
-      rounds.push_back({std::vector<Score>(searches_.size() * search_.probes, probe), costs.search_images});
+      const int images = costs.search_images - costs.validation_images;
+      const Score probe{costs.everything, {images, search_.early_stop}};
+      rounds.push_back({std::vector<Score>(searches_.size() * search_.probes, probe), images});
+    }
+    return rounds;
+  }
+
+  /// The cheapest assignments and the cheapest uniform one on the images that confirm them.
+  std::vector<Round> validation_rounds() const {
+    std::vector<Round> rounds;
+    for (const ModelCosts& costs : models_) {
+      if (costs.validation_images == 0) continue;
+      const Score one{costs.everything, {costs.validation_images, false}};
+      rounds.push_back({std::vector<Score>(searches_.size() * (search_.probes + 1), one), costs.validation_images});
     }
     return rounds;
   }

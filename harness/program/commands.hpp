@@ -23,6 +23,7 @@ struct EvaluateOptions {
   std::string model, data;
   std::string weights = "integer";  //!< float | integer | bitcluster
   WeightFormat format;              //!< of bitcluster weights
+  std::string assignment;           //!< file with the formats of all layers instead; empty: none
   std::string split = "test";
   int images = 0;  //!< the first so many of the split; 0: all
   std::string calibration = "least_squares";
@@ -38,7 +39,8 @@ struct StudyOptions {
   std::vector<std::string> models;  //!< of the config; empty: all
   bool resume = false;              //!< go on with an interrupted run
   std::string backend = "auto";
-  std::vector<int> plan;  //!< numbers of ranks: only predict what the study would take on them
+  std::vector<std::string> assignments;  //!< [MODEL=]FILE.csv, beside what is found
+  std::vector<int> plan;                 //!< numbers of ranks: only predict what the study would take on them
 };
 void search(const Ranks& ranks, const StudyOptions& options);
 void emulate(const Ranks& ranks, const StudyOptions& options);
@@ -59,6 +61,8 @@ struct TableOptions {
   std::vector<std::string> results;  //!< several are merged
   std::string output;
   std::string format = "text";  //!< text | markdown | csv
+  std::string layers;           //!< model whose layers to print instead; empty: none
+  std::string assignment = "L-BC";
 };
 void table(const Ranks& ranks, const TableOptions& options);
 

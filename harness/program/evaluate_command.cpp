@@ -1,5 +1,6 @@
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <chrono>
 #include <set>
 #include <string>
@@ -15,6 +16,7 @@
 #include "harness/study/config.hpp"
 #include "host/base/error.hpp"
 #include "host/base/printable.hpp"
+#include "host/data/assignment_file.hpp"
 #include "host/inference/label_order.hpp"
 #include "host/weights/preparation.hpp"
 
@@ -35,8 +37,22 @@ void check(const EvaluateOptions& options) {
 struct Evaluated {
   std::shared_ptr<const IntegerNetwork> network;
   Variant variant;
-  double terms_mean = 0;
+  MeanTerms terms = {};
 };
+
+/// The formats of the layers with weights.
+std::vector<WeightFormat> formats_of(const Ranks& ranks, const Network& network, const EvaluateOptions& options,
+                                     const WeightFormat& reference) {
+  const std::vector<int> layers = weighted_layers(network);
+  WeightFormat format = options.format;
+  if (options.weights == "bitcluster") format.preparation = &bitcluster_weights;
+  std::vector<WeightFormat> formats(layers.size(), format);
+  if (options.assignment.empty()) return formats;
+  std::vector<std::string> names;
+  for (const int layer : layers) names.push_back(network.layers[layer].name);
+  ranks.on_all([&] { formats = load_assignment(options.assignment, names, reference); });
+  return formats;
+}
 
 Evaluated quantized(const Ranks& ranks, const SharedInputs& inputs, const Dataset& data, const Network& network,
                     Backend& backend, const EvaluateOptions& options) {
@@ -60,32 +76,32 @@ Evaluated quantized(const Ranks& ranks, const SharedInputs& inputs, const Datase
   result.network =
       std::make_shared<const IntegerNetwork>(make_integer(network, calibration, reference, input_table, quantizer));
   backend.load(*result.network);
-  WeightFormat format = options.format;
-  if (options.weights == "bitcluster") format.preparation = &bitcluster_weights;
-  const auto prepare = [&](int layer, const Quantizer& quantizer) {
+  const std::vector<int> weighted = weighted_layers(network);
+  const std::vector<WeightFormat> formats = formats_of(ranks, network, options, reference);
+  const auto format_of = [&](int layer) { return formats[std::ranges::find(weighted, layer) - weighted.begin()]; };
+  const auto prepare = [&](int layer, const Quantizer& compensated) {
+    const WeightFormat format = format_of(layer);
+    if (format == reference) return;
     result.variant.push_back(
-        {layer, std::make_shared<const QuantizedWeights>(quantize_layer(*result.network, layer, format, quantizer))});
+        {layer, std::make_shared<const QuantizedWeights>(quantize_layer(
+                    *result.network, layer, format, format.rounding == Rounding::nearest ? quantizer : compensated))});
   };
-  if (format.rounding == Rounding::compensated) {
+  if (std::ranges::find(formats, Rounding::compensated, &WeightFormat::rounding) != formats.end()) {
     double done = 0;
-    Progress progress(ranks.root(), network.name + ": round with compensation",
-                      double(weighted_layers(network).size()));
+    Progress progress(ranks.root(), network.name + ": round with compensation", double(weighted.size()));
     compensate_layers(ranks, backend, *result.network, *seen, quantizer, [&](int layer, const Quantizer& compensated) {
       prepare(layer, compensated);
       progress.update(++done);
     });
-  } else if (format.preparation != &plain_weights) {
-    for (const int layer : weighted_layers(network)) prepare(layer, quantizer);
+  } else {
+    for (const int layer : weighted) prepare(layer, quantizer);
   }
-  std::vector<const QuantizedWeights*> used(network.layers.size());
-  for (const int layer : weighted_layers(network)) used[layer] = &result.network->weights[layer];
-  for (const WeightChange& change : result.variant) used[change.layer] = change.weights.get();
-  double weights = 0;
-  for (const int layer : weighted_layers(network)) {
-    result.terms_mean += mean_terms(*used[layer]) * double(used[layer]->values.size());
-    weights += double(used[layer]->values.size());
+  std::vector<const QuantizedWeights*> used;
+  for (const int layer : weighted) {
+    const auto changed = std::ranges::find(result.variant, layer, &WeightChange::layer);
+    used.push_back(changed == result.variant.end() ? &result.network->weights[layer] : changed->weights.get());
   }
-  result.terms_mean /= weights;
+  result.terms = mean_terms(network, used);
   return result;
 }
 
@@ -100,6 +116,7 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
   std::set<std::string> splits = {options.split};
   if (options.weights != "float") splits.insert(options.calibration_split);
   files.add_data(options.data, splits);
+  if (!options.assignment.empty()) files.add("assignment", options.assignment);
   const Network network = inputs.network(options.model);
   const Dataset data = Dataset::load(options.data);
   inputs.check(data, options.split, options.images, network);
@@ -110,13 +127,13 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
   results.inputs = files.rows();
   Evaluator evaluator(ranks, nullptr);
 
-  std::vector<ImageScore> scores;
+  std::vector<ImageScore> scores, baseline;
   EvaluationRow row{.model = network.name,
-                    .assignment = options.weights,
+                    .assignment = options.assignment.empty() ? options.weights : assignment_name(options.assignment),
                     .weights = options.weights,
                     .encoding = "",
                     .rounding = "",
-                    .split = options.split};                // no float scores of the same images to compare with
+                    .split = options.split};
   if (ranks.size() == 1) images->pixels(0, images->count);  // not to be timed
   const std::string label = network.name + ": " + options.weights + ", " + options.split + " split";
   const auto timed = [&](const ScoringWork& work) {
@@ -129,12 +146,25 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
     scores = timed({.floats = {{network, images, input_table}}}).floats[0];
   } else {
     const Evaluated quantized = bitcluster::quantized(ranks, inputs, data, network, backend, options);
-    row.terms_mean = quantized.terms_mean;
-    row.encoding = to_string(options.format.encoding);
-    row.rounding = to_string(options.format.rounding);
+    row.terms_mean = quantized.terms.per_weight;
+    row.terms_per_product = quantized.terms.per_product;
+    if (options.assignment.empty()) {
+      row.encoding = to_string(options.format.encoding);
+      row.rounding = to_string(options.format.rounding);
+    }
+    baseline = evaluator
+                   .work_on({.floats = {{network, images, input_table}}},
+                            network.name + ": float, " + options.split + " split")
+                   .floats[0];
     scores = timed({.requests = {{backend, quantized.network, images, {quantized.variant}}}}).scores[0][0];
   }
   const Accuracy accuracy = summarize(scores);
+  if (!baseline.empty()) {
+    const PairedLoss loss = paired_loss(baseline, scores);
+    row.loss = loss.loss;
+    row.loss_low = loss.low;
+    row.loss_high = loss.high;
+  }
   row.images = accuracy.images;
   row.top1 = accuracy.top1;
   row.top5 = accuracy.top5;
@@ -147,11 +177,19 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
     fmt::print(stderr, "bitcluster: warning: {}, split '{}': {}\n", printable(network.name), options.split, doubt);
   }
   fmt::print("{}, {} weights", printable(network.name), options.weights);
-  if (options.weights != "float")
+  if (!options.assignment.empty()) {
+    fmt::print(" ({}: {:.3f} terms per weight, {:.3f} per product)", printable(row.assignment), row.terms_mean,
+               row.terms_per_product);
+  } else if (options.weights != "float") {
     fmt::print(" ({:.3f} {} terms each, rounded {})", row.terms_mean, row.encoding, row.rounding);
+  }
   fmt::print(", split {}, {} images: top-1 {:.2f} %, top-5 {:.2f} %, cross entropy {:.4f} nat, {:.1f} images/s\n",
              options.split, accuracy.images, 100 * accuracy.top1, 100 * accuracy.top5, accuracy.cross_entropy,
              accuracy.images / row.seconds);
+  if (!baseline.empty()) {
+    fmt::print("loss of top-1 against float, same images: {:.2f} [{:.2f}, {:.2f}] %\n", 100 * row.loss,
+               100 * row.loss_low, 100 * row.loss_high);
+  }
 }
 
 }  // namespace bitcluster

@@ -81,6 +81,8 @@ struct CommandLine {
            "nearest: every weight for itself; compensated: those that follow make up for what rounding changes")
         ->check(CLI::IsMember({"nearest", "compensated"}))
         ->capture_default_str();
+    sub->add_option("--assignment", options.assignment,
+                    "FILE.csv: layer,preparation,bits,encoding,terms[,rounding] of every layer with weights");
     sub->add_option("--calibration", options.calibration, "how activation scales are chosen")
         ->check(CLI::IsMember({"maximum", "percentile", "least_squares", "model"}))
         ->capture_default_str();
@@ -96,7 +98,13 @@ struct CommandLine {
     sub->add_option("-o,--output", options.output, "results file (HDF5)");
     sub->callback([this, sub] {
       const std::string& weights = evaluate_options.weights;
-      if (weights != "bitcluster") refuse(sub, {"--terms", "--encoding", "--exact"}, "--weights " + weights);
+      if (!evaluate_options.assignment.empty()) {
+        refuse(sub, {"--weights", "--terms", "--encoding", "--exact", "--rounding"},
+               "--assignment, which says so by layer");
+        evaluate_options.weights = "assignment";
+      } else if (weights != "bitcluster") {
+        refuse(sub, {"--terms", "--encoding", "--exact"}, "--weights " + weights);
+      }
       if (weights == "float") {
         refuse(sub, {"--bits", "--rounding", "--calibration", "--percentile", "--calibration-split"},
                "--weights float");
@@ -115,11 +123,13 @@ struct CommandLine {
     auto* output = sub->add_option("-o,--output", study_options.output, "results file (HDF5)");
     add_backend(sub, study_options.backend);
     add_models(sub);
+    auto* assignments = add_assignments(sub);
     auto* resume = add_resume(sub);
     sub->add_option("--plan", study_options.plan, "RANKS[,RANKS...]: only predict time, efficiency and memory on them")
         ->delimiter(',')
         ->check(CLI::Range(1, 1'000'000))
         ->excludes(output)
+        ->excludes(assignments)
         ->excludes(resume);
     sub->callback([this, function] {
       if (study_options.output.empty() && study_options.plan.empty()) throw CLI::RequiredError("--output");
@@ -140,6 +150,7 @@ struct CommandLine {
     sub->add_option("-o,--output", study_options.output, "results file (HDF5)")->required();
     add_backend(sub, study_options.backend);
     add_models(sub)->excludes(trace);
+    add_assignments(sub)->excludes(trace);
     add_resume(sub)->excludes(trace);
     sub->callback([this] {
       if (trace_options.trace.empty() == study_options.config.empty()) {
@@ -164,6 +175,9 @@ struct CommandLine {
     sub->add_option("--format", table_options.format, "how to print")
         ->check(CLI::IsMember({"text", "markdown", "csv"}))
         ->capture_default_str();
+    sub->add_option("--layers", table_options.layers,
+                    "instead, the formats of this model's layers; with --format csv as --assignment reads them");
+    sub->add_option("--assignment", table_options.assignment, "whose layers")->needs("--layers")->capture_default_str();
     sub->callback([this] {
       refuse(&app, {"--threads"}, "table, which needs one");
       command = [this](const Ranks& ranks) { table(ranks, table_options); };
@@ -181,6 +195,13 @@ struct CommandLine {
 
   CLI::Option* add_models(CLI::App* sub) {
     return sub->add_option("--model", study_options.models, "only this model of the config; repeatable")
+        ->allow_extra_args(false);
+  }
+
+  CLI::Option* add_assignments(CLI::App* sub) {
+    return sub
+        ->add_option("--assignment", study_options.assignments,
+                     "[MODEL=]FILE.csv: formats of all layers of a model of the config, see evaluate; repeatable")
         ->allow_extra_args(false);
   }
 

@@ -23,6 +23,7 @@
 #include "harness/study/study_run.hpp"
 #include "host/base/error.hpp"
 #include "host/data/accelerator_file.hpp"
+#include "host/data/assignment_file.hpp"
 #include "host/emulation/design.hpp"
 #include "host/results/build_rows.hpp"
 #include "host/results/file.hpp"
@@ -184,6 +185,32 @@ std::unique_ptr<Journal> open_journal(const Ranks& ranks, const StudyOptions& op
   return journal;
 }
 
+/// Which model every "[MODEL=]FILE" is for, of those that were chosen. Error where that is not clear.
+std::vector<StudyRun::GivenAssignment> given_assignments(const StudyOptions& options, const Config& config) {
+  std::vector<StudyRun::GivenAssignment> given;
+  std::set<std::pair<std::string, std::string>> names;
+  for (const std::string& text : options.assignments) {
+    const auto model =
+        std::ranges::find_if(config.models, [&](const Config::Model& one) { return text.starts_with(one.name + "="); });
+    if (model != config.models.end()) {
+      given.push_back({model->name, text.substr(model->name.size() + 1)});
+    } else if (config.models.size() == 1) {
+      given.push_back({config.models[0].name, text});
+    } else {
+      throw Error(fmt::format("--assignment {}", text), "it does not say for which of the models it is",
+                  "write MODEL=FILE.csv with a name of the config, or choose one model with --model");
+    }
+    const std::string name = assignment_name(given.back().path);
+    const bool reserved = name == "float" || name == plain_weights.name || name == bitcluster_weights.uniform ||
+                          name == bitcluster_weights.layerwise;
+    if (reserved || !names.emplace(given.back().model, name).second) {
+      throw Error(fmt::format("--assignment {}", text), fmt::format("tables call another assignment '{}'", name),
+                  "give the file another name");
+    }
+  }
+  return given;
+}
+
 /// Runs `steps` on the chosen models of the config and writes the results.
 void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages,
                   const std::function<void(StudyRun&, const std::vector<Basis>&)>& steps) {
@@ -193,6 +220,8 @@ void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages
   select_models(config, options.models);
   ranks.on_root([&] { check_files(config); });
   add_inputs(files, config);
+  const auto given = given_assignments(options, config);
+  for (const StudyRun::GivenAssignment& one : given) files.add("assignment", one.path);
   const std::vector<Basis> bases = compared_arrays(config);
   check_study(config, bases[0].accelerators, stages);
   for (const Config::Model& model : config.models) files.add_data(model.data, splits_of(config, stages));
@@ -229,6 +258,7 @@ void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages
   catch_interruptions();
   Evaluator evaluator(ranks, journal.get());
   StudyRun studies(inputs, evaluator, devices, config, std::move(networks));
+  studies.give(given);
   steps(studies, bases);
   studies.append_to(results);
   summarize(results, config.search.test_split);
@@ -249,7 +279,7 @@ void search(const Ranks& ranks, const StudyOptions& options) {
 
 void emulate(const Ranks& ranks, const StudyOptions& options) {
   study_models(ranks, options, {false, true}, [](StudyRun& studies, const std::vector<Basis>& bases) {
-    studies.assign_uniformly();
+    studies.assign_without_search();
     studies.conclude(false, bases);
   });
 }

@@ -21,7 +21,12 @@ void table(const Ranks& ranks, const TableOptions& options) {
     summarize(results, config.empty() ? "test" : parse_config(config, files[0]).search.test_split);
   }
   if (!options.output.empty()) write_results(options.output, results);
-  const std::string tables = format_summary(results, table_format_from_string(options.format));
+  const TableFormat format = table_format_from_string(options.format);
+  if (!options.layers.empty()) {
+    fmt::print("{}", format_layers(results, options.layers, options.assignment, format));
+    return;
+  }
+  const std::string tables = format_summary(results, format);
   if (tables.empty()) {
     throw Error("cannot print the tables of '" + files[0] + "'", "it holds no results",
                 "give a file that run, search, emulate, evaluate or inspect wrote");

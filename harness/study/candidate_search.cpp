@@ -36,6 +36,7 @@ EvaluationRow evaluation_row(const CandidateWeights& weights, const JudgedImages
                     .encoding = "",
                     .rounding = "",
                     .terms_mean = 0,
+                    .terms_per_product = 0,
                     .split = judged.images->split,
                     .images = accuracy.images,
                     .top1 = accuracy.top1,
@@ -50,7 +51,9 @@ EvaluationRow evaluation_row(const CandidateWeights& weights, const JudgedImages
     row.weights = format.preparation->name;
     row.encoding = to_string(format.encoding);
     row.rounding = to_string(format.rounding);
-    row.terms_mean = weights.terms_mean(*choices);
+    const MeanTerms terms = weights.mean_terms(*choices);
+    row.terms_mean = terms.per_weight;
+    row.terms_per_product = terms.per_product;
   }
   return row;
 }
@@ -62,7 +65,8 @@ std::vector<ScoreExtent> extents_of(std::span<const Question> questions, bool ea
 }
 
 SearchProblem search_problem(const Config::SearchOptions& options, int layers, int candidates,
-                             std::span<const LayerEmulation> costs, std::vector<ImageScore> baseline) {
+                             std::span<const LayerEmulation> costs, std::vector<ImageScore> baseline,
+                             std::vector<ImageScore> validation_baseline) {
   SearchProblem problem;
   problem.layers = layers;
   problem.candidates = candidates;
@@ -73,9 +77,10 @@ SearchProblem search_problem(const Config::SearchOptions& options, int layers, i
   problem.choice_rounds = options.choice_rounds;
   problem.refine_rounds = options.refine_rounds;
   problem.patience = options.patience;
-  constexpr int usual = 1024;  // or all, if they are fewer
+  constexpr int usual = 512;  // or all, if they are fewer
   problem.sensitivity_images = options.sensitivity_images.value_or(usual);
   problem.baseline = std::move(baseline);
+  problem.validation_baseline = std::move(validation_baseline);
   problem.cost.resize(std::size_t(layers));
   for (std::size_t i = 0; i < costs.size(); ++i) {
     problem.cost[i / candidates].push_back(cost_of(costs[i], options.minimise));
@@ -110,11 +115,12 @@ void CandidateSearch::add_costs(int model, EmulationList& list) const {
   add_search_costs(model, int(weights_.model().layers().size()), first_, count_, design_, list);
 }
 
-void CandidateSearch::start(std::vector<LayerEmulation> costs, const JudgedImages& judged) {
+void CandidateSearch::start(std::vector<LayerEmulation> costs, const SearchImages& images) {
   costs_ = std::move(costs);
-  judged_ = &judged;
+  images_ = &images;
   const int layers = int(weights_.model().layers().size());
-  search_ = std::make_unique<LayerwiseSearch>(search_problem(options_, layers, count_, costs_, judged.baseline));
+  search_ = std::make_unique<LayerwiseSearch>(
+      search_problem(options_, layers, count_, costs_, images.choosing.baseline, images.confirming.baseline));
 }
 
 /// Candidates of the search as choices of the weights.
@@ -128,30 +134,42 @@ std::optional<ScoreRequest> CandidateSearch::next() {
   if (questions.empty()) return std::nullopt;
   ++round_;
   const PreparedModel& model = weights_.model();
-  ScoreRequest request{model.backend(), model.integer(), judged_->images, {}};
+  const JudgedImages& judged = questions[0].validation ? images_->confirming : images_->choosing;
+  ScoreRequest request{model.backend(), model.integer(), judged.images, {}};
   for (const Question& question : questions) request.variants.push_back(weights_.variant(shifted(question.assignment)));
   request.extents = extents_of(questions, options_.early_stop);
   request.stop = [search = search_.get()](std::span<const ImageScore> some) { return search->hopeless(some); };
   return request;
 }
 
-void CandidateSearch::take(const Scores& scores, double seconds, Results& results) {
-  search_->report(scores);
+std::string CandidateSearch::name_of(const LayerwiseSearch::Checked& checked, int choice) const {
   const std::string prefix(preparation().prefix);
-  for (int choice = 1; names_.size() < search_->checked().size(); ++choice) {
-    const LayerwiseSearch::Checked& checked = search_->checked()[names_.size()];
-    const Assignment assignment = shifted(checked.assignment);
-    names_.push_back(fmt::format("{}round {} choice {}", prefix, round_, choice));
-    if (checked.role == "sensitivity") {
-      add_sensitivity(checked, results);
+  if (checked.role == "reference") return std::string(plain_weights.name);
+  if (checked.role == "uniform") return prefix + weights_.name_of(shifted(checked.assignment)[0]);
+  return fmt::format("{}round {} choice {}", prefix, round_, choice);
+}
+
+void CandidateSearch::take(const Scores& scores, double seconds, Results& results) {
+  const std::vector<Question> asked = search_->next();
+  search_->report(scores);
+  const std::vector<LayerwiseSearch::Checked>& checked = search_->checked();
+  for (std::size_t i = 0; i < asked.size(); ++i) {
+    const bool confirms = asked[i].validation;
+    const auto known = std::ranges::find(checked, asked[i].assignment, &LayerwiseSearch::Checked::assignment);
+    if (!confirms) names_.push_back(name_of(*known, int(i + 1)));
+    if (known->role == "sensitivity") {
+      add_sensitivity(*known, results);
       continue;
     }
-    if (checked.role == "reference") names_.back() = plain_weights.name;
-    if (checked.role == "uniform") names_.back() = prefix + weights_.name_of(assignment[0]);
     // the reference is in the table once, with BitCluster's search
-    if (checked.role == "reference" && &preparation() != &bitcluster_weights) continue;
-    results.evaluations.push_back(
-        evaluation_row(weights_, *judged_, names_.back(), &assignment, scores[choice - 1], seconds));
+    if (known->role == "reference" && &preparation() != &bitcluster_weights) continue;
+    const Assignment assignment = shifted(asked[i].assignment);
+    results.evaluations.push_back(evaluation_row(weights_, confirms ? images_->confirming : images_->choosing,
+                                                 names_[known - checked.begin()], &assignment, scores[i], seconds));
+    if (known->role == "reference") continue;
+    results.evaluations.back().budget = options_.budget;
+    results.evaluations.back().within_budget =
+        confirms ? known->validation->loss <= options_.budget : known->within_search;
   }
 }
 
@@ -165,7 +183,7 @@ void CandidateSearch::add_sensitivity(const LayerwiseSearch::Checked& checked, R
                                  .encoding = to_string(format.encoding),
                                  .rounding = to_string(format.rounding),
                                  .terms = format.terms,
-                                 .split = judged_->images->split,
+                                 .split = images_->choosing.images->split,
                                  .images = checked.accuracy.images,
                                  .top1 = checked.accuracy.top1,
                                  .cross_entropy = checked.accuracy.cross_entropy,
@@ -177,23 +195,15 @@ void CandidateSearch::add_sensitivity(const LayerwiseSearch::Checked& checked, R
 std::vector<NamedAssignment> CandidateSearch::finish(Results& results) {
   add_front(results);
   std::vector<NamedAssignment> found;
-  const auto add = [&](std::string_view name, int index) {
+  const auto add = [&](std::string_view name, int within, int nearest) {
     if (name.empty()) return;
-    if (index < 0) {
-      results.skipped.push_back(
-          {.model = weights_.model().name(),
-           .stage = Stage::search,
-           .subject = std::string(name),
-           .reason = fmt::format("no assignment tried keeps the loss of top-1 accuracy within {:f} on the split '{}'",
-                                 options_.budget, options_.split)});
-      return;
-    }
-    found.push_back({std::string(name), shifted(search_->checked()[index].assignment), &preparation()});
+    const Assignment& choices = search_->checked()[within < 0 ? nearest : within].assignment;
+    found.push_back({std::string(name), shifted(choices), &preparation(), options_.budget, within >= 0});
     const auto rows = weights_.rows(found.back());
     results.assignments.insert(results.assignments.end(), rows.begin(), rows.end());
   };
-  add(preparation().uniform, search_->uniform());
-  add(preparation().layerwise, search_->layerwise());
+  add(preparation().uniform, search_->uniform(), search_->nearest_uniform());
+  add(preparation().layerwise, search_->layerwise(), search_->nearest_layerwise());
   return found;
 }
 
@@ -218,20 +228,22 @@ void CandidateSearch::add_front(Results& results) const {
   for (std::size_t i = 0; i < checked.size(); ++i) {
     if (!on_front[i]) continue;
     const Assignment assignment = shifted(checked[i].assignment);
+    const MeanTerms terms = weights_.mean_terms(assignment);
     results.front.push_back({.model = weights_.model().name(),
                              .assignment = names_[i],
                              .weights = std::string(weights_.format(assignment[0]).preparation->name),
-                             .terms_mean = weights_.terms_mean(assignment),
-                             .split = judged_->images->split,
+                             .terms_mean = terms.per_weight,
+                             .terms_per_product = terms.per_product,
+                             .split = images_->choosing.images->split,
                              .images = checked[i].accuracy.images,
                              .top1 = checked[i].accuracy.top1,
                              .loss = checked[i].loss.loss,
                              .loss_low = checked[i].loss.low,
                              .loss_high = checked[i].loss.high,
-                             .within_budget = checked[i].within_budget,
+                             .within_budget = search_->within_budget(int(i)),
                              .cycles = points[i][1],
                              .energy_pj = points[i][2]});
-    const auto rows = weights_.rows({names_[i], assignment, &preparation()});
+    const auto rows = weights_.rows({.name = names_[i], .choices = assignment, .preparation = &preparation()});
     results.assignments.insert(results.assignments.end(), rows.begin(), rows.end());
   }
 }

@@ -13,6 +13,25 @@ CandidateWeights::CandidateWeights(const PreparedModel& model, const Config& con
   for (const Config::Candidates& candidates : config.search.candidates) {
     formats_.insert(formats_.end(), candidates.formats.begin(), candidates.formats.end());
   }
+  listed_ = int(formats_.size());
+}
+
+NamedAssignment CandidateWeights::given(std::string name, std::span<const WeightFormat> formats,
+                                        const std::string& source) {
+  NamedAssignment assignment{.name = std::move(name), .choices = {}, .preparation = nullptr};
+  for (const WeightFormat& format : formats) {
+    if (format == reference_) {
+      assignment.choices.push_back(reference_choice);
+      continue;
+    }
+    auto place = std::ranges::find(formats_, format);
+    if (place == formats_.end()) place = formats_.insert(place, format);
+    assignment.choices.push_back(int(place - formats_.begin()));
+    assignment.preparation = format.preparation;
+  }
+  if (assignment.preparation) return assignment;
+  throw Error(fmt::format("cannot use assignment '{}'", source), "all its layers keep the plain integer weights",
+              "give one layer at least another preparation");
 }
 
 const WeightFormat& CandidateWeights::format(int choice) const {
@@ -22,7 +41,7 @@ const WeightFormat& CandidateWeights::format(int choice) const {
 std::string CandidateWeights::name_of(int candidate) const {
   const WeightFormat& own = formats_[candidate];
   const auto differs = [&](auto member) {
-    return std::any_of(formats_.begin(), formats_.end(), [&](const WeightFormat& other) {
+    return std::any_of(formats_.begin(), formats_.begin() + listed_, [&](const WeightFormat& other) {
       return other.preparation == own.preparation && other.*member != own.*member;
     });
   };
@@ -71,26 +90,25 @@ Variant CandidateWeights::variant(const Assignment& choices) const {
   return variant;
 }
 
-double CandidateWeights::terms_mean(const Assignment& choices) const {
-  double terms = 0, weights = 0;
-  for (std::size_t i = 0; i < choices.size(); ++i) {
-    const QuantizedWeights& layer = of(int(i), choices[i]);
-    terms += mean_terms(layer) * double(layer.values.size());
-    weights += double(layer.values.size());
-  }
-  return terms / weights;
+MeanTerms CandidateWeights::mean_terms(const Assignment& choices) const {
+  std::vector<const QuantizedWeights*> weights;
+  for (std::size_t i = 0; i < choices.size(); ++i) weights.push_back(&of(int(i), choices[i]));
+  return bitcluster::mean_terms(model_->network(), weights);
 }
 
 NamedAssignment CandidateWeights::reference() const {
-  return {std::string(plain_weights.name), Assignment(model_->layers().size(), reference_choice), &plain_weights};
+  return {.name = std::string(plain_weights.name),
+          .choices = Assignment(model_->layers().size(), reference_choice),
+          .preparation = &plain_weights};
 }
 
 std::vector<NamedAssignment> CandidateWeights::uniform() const {
   std::vector<NamedAssignment> all;
   for (int choice = 0; choice < count(); ++choice) {
     const Preparation* preparation = formats_[choice].preparation;
-    all.push_back(
-        {std::string(preparation->prefix) + name_of(choice), Assignment(model_->layers().size(), choice), preparation});
+    all.push_back({.name = std::string(preparation->prefix) + name_of(choice),
+                   .choices = Assignment(model_->layers().size(), choice),
+                   .preparation = preparation});
   }
   return all;
 }
@@ -102,6 +120,7 @@ std::vector<AssignmentRow> CandidateWeights::rows(const NamedAssignment& assignm
     rows.push_back({.model = model_->name(),
                     .assignment = assignment.name,
                     .layer = model_->layer_name(int(i)),
+                    .preparation = std::string(chosen.preparation->name),
                     .bits = chosen.bits,
                     .encoding = to_string(chosen.encoding),
                     .rounding = to_string(chosen.rounding),

@@ -19,7 +19,9 @@ namespace bitcluster {
 struct NamedAssignment {
   std::string name;
   Assignment choices;
-  const Preparation* preparation;  //!< of the layers that do not keep the reference
+  const Preparation* preparation = nullptr;  //!< of the layers that do not keep the reference
+  double budget = not_available;             //!< allowed loss of top-1 accuracy that it was searched for, fraction
+  bool within_budget = false;                //!< on the search and validation images; else what comes nearest
 };
 
 /// The weights that the layers of one model may have.
@@ -29,7 +31,8 @@ class CandidateWeights {
   CandidateWeights(const PreparedModel& model, const Config& config);
 
   const PreparedModel& model() const { return *model_; }
-  int count() const { return int(formats_.size()); }
+  /// Of formats that a config lists; those of given assignments come behind them.
+  int count() const { return listed_; }
   const WeightFormat& format(int choice) const;
   /// "N=2", and what else tells a candidate from the others of its preparation.
   std::string name_of(int candidate) const;
@@ -45,8 +48,10 @@ class CandidateWeights {
   /// What an assignment changes against the reference.
   Variant variant(const Assignment& choices) const;
 
-  /// Mean terms per weight that hardware spends.
-  double terms_mean(const Assignment& choices) const;
+  MeanTerms mean_terms(const Assignment& choices) const;
+
+  /// An assignment of formats by layer, (weighted). Error, naming `source`, where all layers keep the reference.
+  NamedAssignment given(std::string name, std::span<const WeightFormat> formats, const std::string& source);
 
   /// The reference weights in all layers.
   NamedAssignment reference() const;
@@ -59,6 +64,7 @@ class CandidateWeights {
   const PreparedModel* model_;
   WeightFormat reference_;
   std::vector<WeightFormat> formats_;
+  int listed_;                                                                      // of formats_
   std::map<std::pair<int, int>, std::shared_ptr<const QuantizedWeights>> weights_;  // (weighted, format)
 };
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <filesystem>
 #include <set>
 
@@ -90,6 +91,7 @@ void read_search(TomlTable table, Config::SearchOptions& options, const WeightFo
   options.test_split = table.text("test_split", options.test_split);
   options.images = int(table.integer("images", 0, most_images, options.images));
   options.test_images = int(table.integer("test_images", 0, most_images, options.test_images));
+  options.validation = table.number("validation", 0, 0.9, options.validation);
   options.budget = read_budget(table, options.budget);
   options.confident = table.boolean("confident", options.confident);
   if (table.has("policy") && table.choice("policy", {"model", "greedy"}) == "greedy") {
@@ -188,6 +190,11 @@ Config read_config(TomlTable table, const std::string& text) {
 }
 
 }  // namespace
+
+int Config::SearchOptions::validation_images(int all) const {
+  if (validation == 0 || all < 2) return 0;
+  return std::clamp(int(std::lround(validation * all)), 1, all - 1);
+}
 
 CalibrationMethod calibration_method_from_string(const std::string& name) {
   if (name == "maximum") return CalibrationMethod::maximum;

@@ -36,14 +36,18 @@ struct Config {
     std::string split = "search";
     std::string test_split = "test";
     int images = 0, test_images = 0;     //!< 0: all of the split
+    double validation = 0.2;             //!< part of the images that assignments are confirmed on, see LayerwiseSearch
     std::vector<Candidates> candidates;  //!< of every preparation that it lists N for
     double budget = 0.01;                //!< allowed loss of top-1 accuracy, fraction
     bool confident = true;               //!< see SearchProblem
     std::string minimise = "cycles";     //!< cycles | energy | energy_delay
     SearchPolicy policy = SearchPolicy::model;
-    int probes = 2, choice_rounds = 12, refine_rounds = 6, patience = 6;  //!< see SearchProblem
-    std::optional<int> sensitivity_images;                                //!< first of the search images (0: all)
-    bool early_stop = true;                                               //!< give up assignments that look hopeless
+    int probes = 2, choice_rounds = 5, refine_rounds = 30, patience = 16;  //!< see SearchProblem
+    std::optional<int> sensitivity_images;                                 //!< first of the search images (0: all)
+    bool early_stop = true;                                                //!< give up assignments that look hopeless
+
+    /// Of so many images, how many are kept for validation: some and not all, or none if validation is 0.
+    int validation_images(int all) const;
   };
 
   struct EmulationOptions {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <limits>
 #include <list>
 #include <numeric>
@@ -13,6 +14,7 @@
 #include "harness/scoring/tiles.hpp"
 #include "harness/study/model_emulator.hpp"
 #include "host/base/error.hpp"
+#include "host/data/assignment_file.hpp"
 #include "host/inference/label_order.hpp"
 #include "host/results/build_rows.hpp"
 
@@ -53,6 +55,13 @@ Key decision_key(const std::vector<ScoreRequest>& requests, KeyCache& keys) {
     }
   }
   return builder.key();
+}
+
+/// Adds the choices of an assignment to those that there are.
+void add_choices(const NamedAssignment& assignment, std::vector<int>& choices) {
+  for (const int choice : assignment.choices) {
+    if (choice != reference_choice && std::ranges::find(choices, choice) == choices.end()) choices.push_back(choice);
+  }
 }
 
 /// The tasks of a list in the order in which they had best be begun. emulators: of the models.
@@ -129,14 +138,22 @@ class StudyRun::SearchPhase {
     const Config::SearchOptions& options = run.config_.search;
     for (const auto& study : run.studies_) {
       const PreparedModel& model = study->model;
-      judged_.push_back({run.inputs_.images(model.data(), options.split, options.images, model.network(),
-                                            std::uint64_t(run.config_.seed)),
-                         {}});
-      const Images& images = *judged_.back().images;
-      if (model.backend().can_hold()) held_.emplace_back(model.backend(), images.pixels(0, images.count));
+      const auto all = run.inputs_.images(model.data(), options.split, options.images, model.network(),
+                                          std::uint64_t(run.config_.seed));
+      const int kept = options.validation_images(all->count), chosen = all->count - kept;
+      const auto part = [&](const std::string& name, int first, int count) {
+        return JudgedImages{std::make_shared<const Images>(all->part(name, first, count)), {}};
+      };
+      images_.push_back({part(options.split, 0, chosen), {}});
+      if (kept > 0) images_.back().confirming = part(options.split + "/validation", chosen, kept);
+      const Images& choosing = *images_.back().choosing.images;
+      if (model.backend().can_hold()) held_.emplace_back(model.backend(), choosing.pixels(0, choosing.count));
     }
     std::vector<std::vector<int>> candidates;
     for (int i = 0; i < int(run.studies_.size()); ++i) candidates.push_back(add_searches(i, accelerators));
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+      for (const NamedAssignment& given : run.studies_[i]->given) add_choices(given, candidates[i]);
+    }
     run.prepare(candidates);
   }
 
@@ -154,23 +171,28 @@ class StudyRun::SearchPhase {
                                      run_.step_counter_);
     ScoringWork batch;
     batch.others = emulations.work().tasks();
-    for (std::size_t i = 0; i < judged_.size(); ++i) {
+    for (std::size_t i = 0; i < images_.size(); ++i) {
       const PreparedModel& model = run_.studies_[i]->model;
-      batch.floats.push_back(judged_[i].float_request(model));
-      batch.requests.push_back({model.backend(), model.integer(), judged_[i].images, {Variant{}}});
+      const auto& [choosing, confirming] = images_[i];
+      batch.floats.push_back(choosing.float_request(model));
+      if (confirming.images) batch.floats.push_back(confirming.float_request(model));
+      batch.requests.push_back({model.backend(), model.integer(), choosing.images, {Variant{}}});
     }
     const Stopwatch watch;
     ScoringResult found = run_.evaluator_.work_on(
         batch, run_.label("float, " + run_.config_.search.split + " split, and costs of the candidates"));
     const double seconds = seconds_each(watch, batch);
-    for (std::size_t i = 0; i < judged_.size(); ++i)
-      run_.take_float(i, judged_[i], std::move(found.floats[i]), seconds);
+    auto scores = found.floats.begin();
+    for (std::size_t i = 0; i < images_.size(); ++i) {
+      run_.take_float(i, images_[i].choosing, std::move(*scores++), seconds);
+      if (images_[i].confirming.images) run_.take_float(i, images_[i].confirming, std::move(*scores++), seconds);
+    }
     check_resolution(found.scores);
     const std::vector<LayerEmulation> costs = emulations.work().sums(found.others);
     auto from = costs.begin();
     for (std::size_t i = 0; i < searches_.size(); ++i) {
       const auto to = costs.begin() + std::ptrdiff_t(ends[i]);
-      searches_[i].search.start({from, to}, judged_[searches_[i].study]);
+      searches_[i].search.start({from, to}, images_[searches_[i].study]);
       from = to;
     }
   }
@@ -210,6 +232,7 @@ class StudyRun::SearchPhase {
       Study& study = *run_.studies_[search.study];
       for (NamedAssignment& found : search.search.finish(study.results)) study.found.push_back(std::move(found));
     }
+    for (const auto& study : run_.studies_) take_given(*study);
   }
 
  private:
@@ -223,19 +246,23 @@ class StudyRun::SearchPhase {
   /// confident, else a warning.
   void check_resolution(std::span<const Scores> reference) const {
     const Config::SearchOptions& options = run_.config_.search;
-    for (std::size_t i = 0; i < judged_.size(); ++i) {
-      const Images& images = *judged_[i].images;
-      const double resolvable = resolvable_loss(paired_loss(judged_[i].baseline, reference[i][0]));
+    for (std::size_t i = 0; i < images_.size(); ++i) {
+      const JudgedImages& judged = images_[i].choosing;
+      const Images& images = *judged.images;
+      const double resolvable = resolvable_loss(paired_loss(judged.baseline, reference[i][0]));
       if (resolvable <= options.budget) continue;
       const std::string what = fmt::format("{}: a loss of {:.2f} % cannot be told from none",
                                            run_.studies_[i]->model.name(), 100 * options.budget);
       std::string why = fmt::format(
-          "the 95 % interval of the plain integer weights on the {} images of split '{}' is "
+          "the 95 % interval of the plain integer weights on {} images of split '{}' is "
           "+-{:.2f} %",
           images.count, images.split, 100 * resolvable);
+      if (images_[i].confirming.images) {
+        why += fmt::format(" ({} are kept for validation)", images_[i].confirming.images->count);
+      }
       if (options.budget > 0) {
-        why +=
-            fmt::format("; about {:.0f} images would do", images_to_resolve(options.budget, resolvable, images.count));
+        const double wanted = images_to_resolve(options.budget, resolvable, images.count) / (1 - options.validation);
+        why += fmt::format("; about {:.0f} images would do", std::ceil(wanted));
       }
       if (options.confident) {
         throw Error(what, why, "search on more images, allow a larger budget, or set confident = false in [search]");
@@ -269,7 +296,7 @@ class StudyRun::SearchPhase {
   }
 
   StudyRun& run_;
-  std::vector<JudgedImages> judged_;  // (studies), which searches refer to
+  std::vector<SearchImages> images_;  // (studies), which searches refer to
   std::list<HeldImages> held_;
   std::vector<Search> searches_;
 };
@@ -291,20 +318,36 @@ void StudyRun::prepare(const std::vector<std::vector<int>>& candidates) {
   }
 }
 
-void StudyRun::assign_uniformly() {
-  std::vector<std::vector<int>> all;
-  for (const auto& study : studies_) {
-    all.emplace_back(static_cast<std::size_t>(study->weights.count()));
-    std::iota(all.back().begin(), all.back().end(), 0);
+void StudyRun::give(const std::vector<GivenAssignment>& assignments) {
+  for (const GivenAssignment& one : assignments) {
+    const auto of = std::ranges::find_if(studies_, [&](const auto& study) { return study->model.name() == one.model; });
+    Study& study = **of;
+    std::vector<WeightFormat> formats;
+    evaluator_.ranks().on_all(
+        [&] { formats = load_assignment(one.path, study.model.layer_names(), config_.reference); });
+    study.given.push_back(study.weights.given(assignment_name(one.path), formats, one.path));
   }
-  prepare(all);
-  for (const auto& study : studies_) {
-    study->found = study->weights.uniform();
-    for (const NamedAssignment& assignment : study->found) {
-      const auto rows = study->weights.rows(assignment);
-      study->results.assignments.insert(study->results.assignments.end(), rows.begin(), rows.end());
-    }
+}
+
+/// What was given counts as found.
+void StudyRun::take_given(Study& study) {
+  for (const NamedAssignment& given : study.given) {
+    const auto rows = study.weights.rows(given);
+    study.results.assignments.insert(study.results.assignments.end(), rows.begin(), rows.end());
+    study.found.push_back(given);
   }
+}
+
+void StudyRun::assign_without_search() {
+  const bool any_given = std::ranges::any_of(studies_, [](const auto& study) { return !study->given.empty(); });
+  std::vector<std::vector<int>> choices;
+  for (const auto& study : studies_) {
+    if (!any_given) study->given = study->weights.uniform();
+    choices.emplace_back();
+    for (const NamedAssignment& given : study->given) add_choices(given, choices.back());
+  }
+  prepare(choices);
+  for (const auto& study : studies_) take_given(*study);
 }
 
 std::vector<const PreparedModel*> StudyRun::models() const {
@@ -353,6 +396,15 @@ StudyRun::Emulation StudyRun::list_emulations(const std::vector<Basis>& bases) {
                                          .reason = "no assignment was found for it"});
       }
     }
+    for (const NamedAssignment& given : study.given) {
+      const std::string_view design = given.preparation->design;
+      if (bases.empty() || find_design(bases[0].accelerators, design)) continue;
+      study.results.skipped.push_back(
+          {.model = study.model.name(),
+           .stage = Stage::emulation,
+           .subject = given.name,
+           .reason = fmt::format("no accelerator of the config has design \"{}\", which runs its weights", design)});
+    }
     emulation.emulators.emplace_back(study.weights, std::move(images));
   }
   return emulation;
@@ -384,8 +436,11 @@ void StudyRun::conclude(bool test, const std::vector<Basis>& bases) {
     take_float(i, judged[i], std::move(result.floats[i]), seconds);
     const std::vector<NamedAssignment> assignments = tested(*studies_[i]);
     for (std::size_t a = 0; a < assignments.size(); ++a) {
-      studies_[i]->results.evaluations.push_back(evaluation_row(studies_[i]->weights, judged[i], assignments[a].name,
-                                                                &assignments[a].choices, result.scores[i][a], seconds));
+      const NamedAssignment& one = assignments[a];
+      EvaluationRow& row = studies_[i]->results.evaluations.emplace_back(
+          evaluation_row(studies_[i]->weights, judged[i], one.name, &one.choices, result.scores[i][a], seconds));
+      row.budget = one.budget;
+      row.within_budget = one.within_budget;
     }
   }
   const EmulationList& list = emulations.list();

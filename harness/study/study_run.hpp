@@ -20,15 +20,23 @@ namespace bitcluster {
 /// calls and get the same rows.
 class StudyRun {
  public:
+  /// A file with an assignment for a model of the config.
+  struct GivenAssignment {
+    std::string model, path;
+  };
+
   /// devices: with a backend for every model. networks: those of the config, in its order.
   StudyRun(const SharedInputs& inputs, Evaluator& evaluator, const Devices& devices, const Config& config,
            std::vector<Network> networks);
 
+  /// Takes assignments of the user's own (load_assignment) up, named as their files, beside what is found.
+  void give(const std::vector<GivenAssignment>& assignments);
+
   /// Layerwise searches on the search split, for every preparation that the config lists terms for.
   void search(const std::vector<Accelerator>& accelerators);
 
-  /// Gives every layer the same candidate, for all candidates, instead of a search.
-  void assign_uniformly();
+  /// Instead of a search: the assignments that were given, or, without any, every candidate in all layers.
+  void assign_without_search();
 
   /// Float, integer and the assignments found: on the test split, if `test`, and on all accelerators of all bases.
   void conclude(bool test, const std::vector<Basis>& bases);
@@ -41,7 +49,7 @@ class StudyRun {
   struct Study {
     PreparedModel model;
     CandidateWeights weights;
-    std::vector<NamedAssignment> found;
+    std::vector<NamedAssignment> given, found;
     Results results;
     bool doubted = false;  // whether a warning about the order of its labels was printed
 
@@ -55,6 +63,7 @@ class StudyRun {
     std::vector<ModelEmulator> emulators;  // (studies)
   };
 
+  static void take_given(Study& study);
   static std::vector<NamedAssignment> tested(const Study& study);
   std::vector<const PreparedModel*> models() const;
   void take_float(std::size_t index, JudgedImages& judged, std::vector<ImageScore> scores, double seconds);

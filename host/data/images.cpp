@@ -16,7 +16,7 @@ Images::Images(std::string of_split, const Shape& of_images, std::vector<std::in
       shape(of_images),
       count(int(of_labels.size())),
       labels(std::move(of_labels)),
-      pixels_(of_pixels.size()) {
+      pixels_(std::make_shared<Buffer>(of_pixels.size())) {
   std::copy(of_pixels.begin(), of_pixels.end(), place(0));
 }
 
@@ -25,7 +25,7 @@ Images::Images(std::string of_split, const Shape& of_images, std::vector<std::in
       shape(of_images),
       count(int(of_labels.size())),
       labels(std::move(of_labels)),
-      pixels_(count * shape.size()),
+      pixels_(std::make_shared<Buffer>(count * shape.size())),
       reader_(std::move(reader)),
       order_(labels.size()),
       read_(labels.size()) {
@@ -44,6 +44,22 @@ std::span<const std::uint8_t> Images::pixels(int first, int wanted) const {
     image = next;
   }
   return {place(first), wanted * shape.size()};
+}
+
+Images Images::part(std::string name, int first, int wanted) const {
+  Images result;
+  result.split = std::move(name);
+  result.shape = shape;
+  result.count = wanted;
+  result.labels.assign(labels.begin() + first, labels.begin() + first + wanted);
+  result.pixels_ = pixels_;
+  result.offset_ = offset_ + std::size_t(first);
+  result.reader_ = reader_;
+  if (reader_) {
+    result.order_.assign(order_.begin() + first, order_.begin() + first + wanted);
+    result.read_.assign(static_cast<std::size_t>(wanted), false);
+  }
+  return result;
 }
 
 void Images::shuffle(std::uint64_t seed) {

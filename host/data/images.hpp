@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -32,13 +33,18 @@ class Images {
   std::span<const std::uint8_t> pixels(int first, int count) const;
   const std::uint8_t* image(int index) const { return pixels(index, 1).data(); }
 
+  /// Images [first, first + count) as images of their own, named `name`. They share the pixels of these, which must not
+  /// be shuffled afterwards.
+  Images part(std::string name, int first, int count) const;
+
   /// Puts the images into a random order that depends on the seed alone.
   void shuffle(std::uint64_t seed);
 
  private:
-  std::uint8_t* place(int index) const { return pixels_.as<std::uint8_t>() + index * shape.size(); }
+  std::uint8_t* place(int index) const { return pixels_->as<std::uint8_t>() + (offset_ + index) * shape.size(); }
 
-  Buffer pixels_;
+  std::shared_ptr<Buffer> pixels_;
+  std::size_t offset_ = 0;          // images before the first one in pixels_
   ImageReader reader_;              // null: all images are there
   std::vector<int> order_;          // of every image: its place for the reader
   mutable std::vector<bool> read_;  // (count)

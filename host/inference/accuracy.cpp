@@ -79,7 +79,7 @@ PairedLoss interval(const Discordant& pairs, double count) {
   // Agresti and Min, Statistics in Medicine 24 (2005) 729-740, adjusted Wald interval: with 1/2 added to each of the
   // four cells, so n + 2 pairs, b = lost + 1/2, c = won + 1/2:
   // (b - c) / n +- z sqrt(b + c - (b - c)^2 / n) / n
-  constexpr double z = 1.959963984540054;  // 97.5 % quantile of the normal distribution
+  constexpr double z = normal_quantile;
   const double n = count + 2, b = pairs.lost + 0.5, c = pairs.won + 0.5;
   const double center = (b - c) / n, half = z * std::sqrt(b + c - (b - c) * (b - c) / n) / n;
   return {(pairs.lost - pairs.won) / count, std::max(-1.0, center - half), std::min(1.0, center + half)};

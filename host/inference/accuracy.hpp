@@ -26,6 +26,9 @@ struct Accuracy {
 };
 Accuracy summarize(std::span<const ImageScore> scores);
 
+/// 97.5 % quantile of the normal distribution.
+inline constexpr double normal_quantile = 1.959963984540054;
+
 /// Paired loss of top-1 accuracy on the same images, before minus after, with a 95 % interval.
 struct PairedLoss {
   double loss = 0;           //!< fraction, positive when `after` is worse

@@ -100,6 +100,20 @@ QuantizedWeights quantize_layer(const IntegerNetwork& network, int layer, const 
   return weights;
 }
 
+MeanTerms mean_terms(const Network& network, std::span<const QuantizedWeights* const> weights) {
+  double terms = 0, count = 0, used_terms = 0, products = 0;
+  const std::vector<int> layers = weighted_layers(network);
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const double mean = mean_terms(*weights[i]), size = double(weights[i]->values.size()),
+                 used = double(multiply_accumulates(network, layers[i]));
+    terms += mean * size;
+    count += size;
+    used_terms += mean * used;
+    products += used;
+  }
+  return {terms / count, used_terms / products};
+}
+
 Requantization requantization(const IntegerNetwork& network, int layer, const QuantizedWeights& weights) {
   const Convolution& convolution = convolution_of(network, layer);
   const Layer& description = network.network.layers[layer];

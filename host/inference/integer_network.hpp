@@ -37,6 +37,15 @@ IntegerNetwork make_integer(Network network, const Calibration& calibration, con
 QuantizedWeights quantize_layer(const IntegerNetwork& network, int layer, const WeightFormat& format,
                                 const Quantizer& quantizer);
 
+/// Mean terms that hardware spends.
+struct MeanTerms {
+  double per_weight = 0;
+  double per_product = 0;  //!< of an image: weights count as often as they are used, as they do in cycles
+};
+
+/// weights: of all layers that have some, in their order.
+MeanTerms mean_terms(const Network& network, std::span<const QuantizedWeights* const> weights);
+
 /// int32 bias and float32 multiplier of every filter of a layer with the given weights.
 /// Output integer = clamp(rint(float(sum + bias) * multiplier)), half to even; the last layer's logits are float(sum +
 /// bias) * multiplier.

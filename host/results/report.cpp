@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -15,9 +16,58 @@ namespace {
 
 using Summary = std::vector<SummaryRow>;
 
+// Marks of assignments that a search was to keep within a budget.
+constexpr const char* not_within_mark = "*";
+constexpr const char* beyond_mark = "!";
+
+/// Whether an assignment is only what came nearest to the budget of its search.
+bool is_not_within(const SummaryRow& row) { return std::isfinite(row.budget) && row.within_budget == 0; }
+
+/// Whether the test images show that an assignment loses more than the budget of its search.
+bool is_beyond(const SummaryRow& row) { return std::isfinite(row.budget) && row.loss_low > row.budget; }
+
+/// Marks, if any, and a space behind them.
+std::string marks(const SummaryRow& row) {
+  const std::string both = std::string(is_not_within(row) ? not_within_mark : "") + (is_beyond(row) ? beyond_mark : "");
+  return both.empty() ? both : both + " ";
+}
+
+/// What the marks of some rows mean.
+void explain_marks(const Summary& rows, std::vector<std::string>& notes) {
+  if (std::ranges::any_of(rows, is_not_within)) {
+    notes.push_back(
+        fmt::format("{}: the search found nothing within its budget; this comes nearest to it", not_within_mark));
+  }
+  if (std::ranges::any_of(rows, is_beyond)) {
+    notes.push_back(fmt::format("{}: the whole interval lies above the budget of the search", beyond_mark));
+  }
+}
+
 std::string loss_cell(const SummaryRow& row) {
   if (!std::isfinite(row.loss)) return "-";
-  return fmt::format("{} [{}, {}]", percent(row.loss), percent(row.loss_low), percent(row.loss_high));
+  return fmt::format("{}{} [{}, {}]", marks(row), percent(row.loss), percent(row.loss_low), percent(row.loss_high));
+}
+
+/// N of every layer of an assignment in a short row: "1x12 2 1s", equal ones in a row counted, s for signed digits.
+std::string terms_by_layer(const Results& results, const std::string& model, const std::string& assignment) {
+  std::vector<std::pair<std::string, int>> runs;
+  bool several_bits = false;
+  std::int64_t bits = 0;
+  for (const AssignmentRow& row : results.assignments) {
+    if (row.model != model || row.assignment != assignment) continue;
+    several_bits = several_bits || (bits > 0 && bits != row.bits);
+    bits = row.bits;
+  }
+  for (const AssignmentRow& row : results.assignments) {
+    if (row.model != model || row.assignment != assignment) continue;
+    std::string layer = fmt::format("{}{}", row.terms, row.encoding == "signed_digit" ? "s" : "");
+    if (several_bits) layer += fmt::format("/{}", row.bits);
+    if (runs.empty() || runs.back().first != layer) runs.emplace_back(layer, 0);
+    ++runs.back().second;
+  }
+  std::vector<std::string> texts;
+  for (const auto& [layer, count] : runs) texts.push_back(count == 1 ? layer : fmt::format("{}x{}", layer, count));
+  return fmt::format("{}", fmt::join(texts, " "));
 }
 
 /// N of a model: without decimals where it is a whole number.
@@ -52,8 +102,10 @@ std::vector<std::string> distinct(const Summary& summary, std::string SummaryRow
 TextTable accuracy_table(const Results& results) {
   const Summary& summary = results.summary;
   TextTable table{"Top-1 accuracy on the test split [%]; loss against float, same images, with its 95 % interval",
-                  {"model", "float", "integer", "M-BC", "N", "loss", "L-BC", "mean N", "loss"},
+                  {"model", "float", "integer", "M-BC", "N", "loss", "L-BC", "N weight", "N product", "loss"},
                   1};
+  Summary shown;
+  std::vector<std::string> layers;  // N of each, by model
   for (const std::string& model : distinct(summary, &SummaryRow::model)) {
     const SummaryRow any = find_row(summary, model), integer = find_row(summary, model, "integer"),
                      m_bc = find_row(summary, model, "M-BC"), l_bc = find_row(summary, model, "L-BC");
@@ -62,28 +114,41 @@ TextTable accuracy_table(const Results& results) {
     if (!judged) continue;  // emulation alone
     table.rows.push_back({model, percent(any.float_top1), percent(integer.top1), percent(m_bc.top1),
                           terms_cell(m_bc.terms_mean), loss_cell(m_bc), percent(l_bc.top1), fixed(l_bc.terms_mean, 2),
-                          loss_cell(l_bc)});
+                          fixed(l_bc.terms_per_product, 2), loss_cell(l_bc)});
+    shown.insert(shown.end(), {m_bc, l_bc});
+    const std::string by_layer = terms_by_layer(results, model, "L-BC");
+    if (!by_layer.empty()) layers.push_back(fmt::format("{}: {}", model, by_layer));
     for (const auto& [assignment, row] : {std::pair("M-BC", &m_bc), std::pair("L-BC", &l_bc)}) {
       if (std::isfinite(row->top1)) continue;
       table.notes.push_back(
           fmt::format("{}, no {}: {}", model, assignment, skipped_reason(results, model, assignment)));
     }
   }
+  explain_marks(shown, table.notes);
+  if (!layers.empty()) {
+    table.notes.push_back("N of L-BC's layers in order (1x3: three with N = 1; s: signed digits; /6: 6 bits). " +
+                          fmt::format("{}", fmt::join(layers, "; ")));
+  }
   return table;
 }
 
 /// Accuracy of weights that the first table has no column for.
 TextTable other_accuracy_table(const Summary& summary) {
-  TextTable table{
-      "Top-1 accuracy of other weights on the test split [%]", {"model", "weights", "top-1", "mean N", "loss"}, 2};
+  TextTable table{"Top-1 accuracy of other weights on the test split [%]",
+                  {"model", "weights", "top-1", "N weight", "N product", "loss"},
+                  2};
+  Summary shown;
   for (const std::string& model : distinct(summary, &SummaryRow::model)) {
     for (const std::string& assignment : distinct(summary, &SummaryRow::assignment)) {
       if (assignment == "integer" || assignment == "M-BC" || assignment == "L-BC") continue;
       const SummaryRow row = find_row(summary, model, assignment);
       if (!std::isfinite(row.top1)) continue;  // emulation alone, or nothing
-      table.rows.push_back({model, assignment, percent(row.top1), fixed(row.terms_mean, 2), loss_cell(row)});
+      table.rows.push_back({model, assignment, percent(row.top1), fixed(row.terms_mean, 2),
+                            fixed(row.terms_per_product, 2), loss_cell(row)});
+      shown.push_back(row);
     }
   }
+  explain_marks(shown, table.notes);
   return table;
 }
 
@@ -95,10 +160,12 @@ TextTable emulation_table(const Results& results) {
       3};
   for (const SummaryRow& row : results.summary) {
     if (row.model == geometric_mean_name || row.basis != throughput_basis) continue;
-    table.rows.push_back({row.model, row.accelerator, row.assignment, fixed(row.cycles, 0), percent(row.utilisation, 1),
-                          fixed(row.energy_pj * 1e-6, 2), fixed(row.m_bc.speedup, 2), fixed(row.m_bc.energy_ratio, 2),
-                          fixed(row.l_bc.speedup, 2), fixed(row.l_bc.energy_ratio, 2)});
+    table.rows.push_back({row.model, row.accelerator, marks(row) + row.assignment, fixed(row.cycles, 0),
+                          percent(row.utilisation, 1), fixed(row.energy_pj * 1e-6, 2), fixed(row.m_bc.speedup, 2),
+                          fixed(row.m_bc.energy_ratio, 2), fixed(row.l_bc.speedup, 2),
+                          fixed(row.l_bc.energy_ratio, 2)});
   }
+  explain_marks(results.summary, table.notes);
   std::vector<std::string> upper_bounds;
   for (const EmulationRow& row : results.emulation) {
     if (row.zero_bits_known != 0) continue;
@@ -183,6 +250,14 @@ TextTable means_table(const Results& results, const std::string& basis) {
                                 "no bit is skipped, and so do all without a *",
                                 expected);
   table.notes = {claim_note, "array: lanes x rows x columns x tiles, mm2: its area without buffers; " + about};
+  std::vector<std::string> doubtful;  // models whose assignment is marked
+  for (const SummaryRow& row : results.summary) {
+    if (row.basis == basis && !marks(row).empty()) doubtful.push_back(fmt::format("{} {}", row.model, row.assignment));
+  }
+  if (!doubtful.empty()) {
+    table.notes.push_back(
+        fmt::format("the means include assignments beyond the budget: {}", fmt::join(doubtful, ", ")));
+  }
   if (!unequal.empty()) {
     table.notes.push_back(fmt::format("*: another dense throughput [8-bit products per ns], so no equal comparison: {}",
                                       fmt::join(unequal, ", ")));
@@ -273,6 +348,33 @@ TableFormat table_format_from_string(const std::string& name) {
   if (name == "markdown") return TableFormat::markdown;
   if (name == "csv") return TableFormat::csv;
   throw Error("cannot print a table as '" + name + "'", "this format is not known", "use text, markdown or csv");
+}
+
+std::string format_layers(const Results& results, const std::string& model, const std::string& assignment,
+                          TableFormat format) {
+  TextTable table{fmt::format("Layers of {}, {}", model, assignment),
+                  {"layer", "preparation", "bits", "encoding", "terms", "rounding"},
+                  2};
+  std::set<std::string> known;
+  for (const AssignmentRow& row : results.assignments) {
+    known.insert(fmt::format("{} of {}", row.assignment, row.model));
+    if (row.model != model || row.assignment != assignment) continue;
+    table.rows.push_back(
+        {row.layer, row.preparation, fmt::to_string(row.bits), row.encoding, fmt::to_string(row.terms), row.rounding});
+  }
+  if (table.rows.empty()) {
+    throw Error(fmt::format("cannot print the layers of '{}', assignment '{}'", model, assignment),
+                "the results do not have it",
+                known.empty() ? "give results of run, search or emulate"
+                              : fmt::format("use one of: {}", fmt::join(known, ", ")));
+  }
+  if (format != TableFormat::csv) return format == TableFormat::text ? to_text(table) : to_markdown(table);
+  std::string csv = fmt::format("{}\n", fmt::join(table.headers, ","));
+  for (std::vector<std::string>& row : table.rows) {
+    for (std::string& cell : row) cell = csv_cell(cell);
+    csv += fmt::format("{}\n", fmt::join(row, ","));
+  }
+  return csv;
 }
 
 std::string format_summary(const Results& results, TableFormat format) {

@@ -9,7 +9,7 @@
 namespace bitcluster {
 
 /// Bumped with every incompatible change of the tables.
-inline constexpr int schema_version = 6;
+inline constexpr int schema_version = 7;
 
 struct Provenance {
   std::string program_version, git_commit, config, date;

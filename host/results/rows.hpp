@@ -81,6 +81,22 @@ auto terms_column() {
   return Column{&Row::terms, "terms", "1", "terms per weight, N of BitCluster(N); 0: all bits are kept"};
 }
 template <class Row>
+auto terms_mean_column() {
+  return Column{&Row::terms_mean, "terms_mean", "1",
+                "mean terms per weight that hardware spends: N of BitCluster, else the mean of the effectual bits"};
+}
+template <class Row>
+auto terms_per_product_column() {
+  return Column{
+      &Row::terms_per_product, "terms_per_product", "1",
+      "mean terms that hardware spends per product of an image: terms of weights, each as often as it is used"};
+}
+template <class Row>
+auto budget_column() {
+  return Column{&Row::budget, "budget", "1",
+                "loss of top-1 accuracy that the assignment's search allows; NaN: not searched for"};
+}
+template <class Row>
 auto split_column() {
   return Column{&Row::split, "split", "none", "name of the split of the data"};
 }
@@ -127,7 +143,7 @@ struct InputRow {
     visit(
         Column{&Row::kind, "kind", "none",
                "what it is: config, accelerator, technology, model, weights (of a model, in a file of their own), data "
-               "(description), images (or labels) or trace"});
+               "(description), images (or labels), assignment or trace"});
     visit(Column{&Row::path, "path", "none", "as it was opened"});
     visit(Column{&Row::bytes, "bytes", "byte", "size"});
     visit(Column{&Row::checksum, "checksum", "none", "XXH3 of its bytes, 128 bits, as xxhsum -H128 prints it"});
@@ -209,11 +225,13 @@ struct SensitivityRow {
 struct EvaluationRow {
   static constexpr const char* table = "evaluations";
   std::string model, assignment, weights, encoding, rounding;
-  double terms_mean = 0;
+  double terms_mean = 0, terms_per_product = 0;
   std::string split;
   std::int64_t images = 0;
   double top1 = 0, top5 = 0, cross_entropy = 0;
   double loss = not_available, loss_low = not_available, loss_high = not_available;
+  double budget = not_available;
+  std::int64_t within_budget = 0;
   double seconds = 0;
 
   bool operator==(const EvaluationRow&) const = default;
@@ -223,11 +241,12 @@ struct EvaluationRow {
     using Row = EvaluationRow;
     visit(model_column<Row>());
     visit(assignment_column<Row>());
-    visit(Column{&Row::weights, "weights", "none", "float, integer, bitcluster or bitpruner"});
+    visit(Column{&Row::weights, "weights", "none",
+                 "float, integer, bitcluster or bitpruner; assignment: by layer, as a file says"});
     visit(encoding_column<Row>());
     visit(rounding_column<Row>());
-    visit(Column{&Row::terms_mean, "terms_mean", "1",
-                 "mean terms per weight that hardware spends: N of BitCluster, else the mean of the effectual bits"});
+    visit(terms_mean_column<Row>());
+    visit(terms_per_product_column<Row>());
     visit(split_column<Row>());
     visit(images_column<Row>());
     visit(top1_column<Row>());
@@ -236,6 +255,10 @@ struct EvaluationRow {
     visit(loss_column<Row>());
     visit(loss_low_column<Row>());
     visit(loss_high_column<Row>());
+    visit(budget_column<Row>());
+    visit(Column{&Row::within_budget, "within_budget", "1",
+                 "1 if the search found the assignment within its budget: a row of search images, on these; else on "
+                 "search and validation images"});
     visit(Column{&Row::seconds, "seconds", "s",
                  "wall time of the evaluation; of what ran at once, emulation included, an equal share"});
   }
@@ -244,7 +267,7 @@ struct EvaluationRow {
 /// The format of one layer in an assignment.
 struct AssignmentRow {
   static constexpr const char* table = "assignments";
-  std::string model, assignment, layer;
+  std::string model, assignment, layer, preparation;
   std::int64_t bits = 0;
   std::string encoding, rounding;
   std::int64_t terms = 0;
@@ -257,6 +280,7 @@ struct AssignmentRow {
     visit(model_column<Row>());
     visit(assignment_column<Row>());
     visit(layer_column<Row>());
+    visit(Column{&Row::preparation, "preparation", "none", "of its weights: bitcluster, bitpruner or integer"});
     visit(bits_column<Row>());
     visit(encoding_column<Row>());
     visit(rounding_column<Row>());
@@ -268,7 +292,7 @@ struct AssignmentRow {
 struct FrontRow {
   static constexpr const char* table = "front";
   std::string model, assignment, weights;
-  double terms_mean = 0;
+  double terms_mean = 0, terms_per_product = 0;
   std::string split;
   std::int64_t images = 0;
   double top1 = 0, loss = 0, loss_low = 0, loss_high = 0;
@@ -283,14 +307,17 @@ struct FrontRow {
     visit(model_column<Row>());
     visit(assignment_column<Row>());
     visit(Column{&Row::weights, "weights", "none", "bitcluster or bitpruner"});
-    visit(Column{&Row::terms_mean, "terms_mean", "1", "mean terms per weight that hardware spends"});
+    visit(terms_mean_column<Row>());
+    visit(terms_per_product_column<Row>());
     visit(split_column<Row>());
     visit(images_column<Row>());
     visit(top1_column<Row>());
     visit(loss_column<Row>());
     visit(loss_low_column<Row>());
     visit(loss_high_column<Row>());
-    visit(Column{&Row::within_budget, "within_budget", "1", "1 if the loss keeps within the search's budget"});
+    visit(
+        Column{&Row::within_budget, "within_budget", "1",
+               "1 if the loss keeps within the search's budget, on validation images, too, if it was asked for there"});
     visit(Column{&Row::cycles, "cycles", "cycle",
                  "of all layers with weights for one image, on the design searched for"});
     visit(Column{&Row::energy_pj, "energy_pj", "pJ",
@@ -402,7 +429,9 @@ struct SummaryRow {
   std::string model, basis, assignment, accelerator;
   double float_top1 = not_available, top1 = not_available;
   double loss = not_available, loss_low = not_available, loss_high = not_available;
-  double terms_mean = not_available;
+  double terms_mean = not_available, terms_per_product = not_available;
+  double budget = not_available;
+  std::int64_t within_budget = 0;
   double cycles = not_available, compute_cycles = not_available, energy_pj = not_available;
   double utilisation = not_available, idle_edge = not_available, idle_lane = not_available;
   double idle_row_column = not_available, idle_null_term = not_available, idle_memory = not_available;
@@ -425,7 +454,10 @@ struct SummaryRow {
     visit(loss_column<Row>());
     visit(loss_low_column<Row>());
     visit(loss_high_column<Row>());
-    visit(Column{&Row::terms_mean, "terms_mean", "1", "mean terms per weight that hardware spends"});
+    visit(terms_mean_column<Row>());
+    visit(terms_per_product_column<Row>());
+    visit(budget_column<Row>());
+    visit(Column{&Row::within_budget, "within_budget", "1", "1 if the search found the assignment within its budget"});
     visit(Column{&Row::cycles, "cycles", "cycle", "cycles per image, summed over the layers"});
     visit(Column{&Row::compute_cycles, "compute_cycles", "cycle", "compute_cycles per image, summed over the layers"});
     visit(Column{&Row::energy_pj, "energy_pj", "pJ", "energy per image, summed over the layers"});

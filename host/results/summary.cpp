@@ -162,6 +162,9 @@ void set_accuracy(SummaryRow& row, const Evaluated& evaluated) {
   row.loss_low = own->loss_low;
   row.loss_high = own->loss_high;
   row.terms_mean = own->terms_mean;
+  row.terms_per_product = own->terms_per_product;
+  row.budget = own->budget;
+  row.within_budget = own->within_budget;
 }
 
 void set_shares(SummaryRow& row, const Totals& totals) {

@@ -8,10 +8,12 @@
 
 namespace bitcluster {
 
-/// A damage, as a mean over images.
+/// A damage, as a mean over images, and what it did to accuracy on these.
 struct MeasuredDamage {
   double mean = 0;
   double variance = 0;  //!< of the mean
+  double loss = 0;      //!< of top-1 accuracy, fraction
+  double flips = 0;     //!< images that became right or wrong, fraction
 };
 
 /// What a choice of weights does to a network: mean squared change of the probability of the label against the

@@ -5,13 +5,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <map>
-#include <numbers>
 
 #include "host/base/error.hpp"
+#include "host/search/additive_model.hpp"
 #include "host/search/damage_model.hpp"
 #include "host/search/front.hpp"
+#include "host/search/neighbours.hpp"
 
 namespace bitcluster {
 namespace {
@@ -51,7 +53,7 @@ void check(const SearchProblem& problem) {
 }  // namespace
 
 struct LayerwiseSearch::State {
-  enum class Phase { probing, choice, refinement, greedy, ended };
+  enum class Phase { probing, choice, refinement, greedy, validation, ended };
 
   SearchProblem problem;
   Phase phase = Phase::probing;
@@ -94,15 +96,61 @@ struct LayerwiseSearch::State {
     return cost;
   }
 
-  int cheapest() const {
+  /// How the excess over the budget rises with the damage.
+  struct Limit {
+    double allowed;      //!< damage at which the budget is used up
+    double slope;        //!< excess per damage there
+    bool known = false;  //!< by checks
+    bool expects(double damage) const { return !known || damage <= allowed; }
+  };
+
+  /// Whether an assignment counts as within the budget. Where there are validation images: only if it is so by what its
+  /// damage does to accuracy in general, too, for of many assignments those win whose luck with the search images is
+  /// best; and, once validation has begun, only if that has confirmed it.
+  bool counts(const Checked& one, const Limit& at) const {
+    if (!one.within_search) return false;
+    if (problem.validation_baseline.empty()) return true;
+    if (phase == Phase::validation || phase == Phase::ended) {
+      if (!one.validation || one.validation->loss > problem.budget) return false;
+    }
+    return at.expects(damages[std::size_t(&one - checked.data())].mean);
+  }
+
+  bool is_uniform(const Checked& one) const {
+    return one.assignment[0] != reference_choice &&
+           std::ranges::all_of(one.assignment, [&](int choice) { return choice == one.assignment[0]; });
+  }
+
+  /// Of those for which `wanted` holds the one of the least value, the first of equal ones; NaN is none. -1 without.
+  int least(const std::function<bool(const Checked&)>& wanted,
+            const std::function<double(const Checked&)>& value) const {
     int best = -1;
     for (int i = 0; i < int(checked.size()); ++i) {
-      if (checked[i].within_budget && !std::isnan(checked[i].cost) &&
-          (best < 0 || checked[i].cost < checked[best].cost)) {
+      if (!std::isnan(checked[i].cost) && wanted(checked[i]) &&
+          (best < 0 || value(checked[i]) < value(checked[best]))) {
         best = i;
       }
     }
     return best;
+  }
+
+  /// The cheapest assignment that counts as within the budget and is wanted.
+  int cheapest(const std::function<bool(const Checked&)>& wanted) const {
+    const Limit at = limit();
+    return least([&](const Checked& one) { return wanted(one) && counts(one, at); },
+                 [](const Checked& one) { return one.cost; });
+  }
+  int cheapest() const {
+    return cheapest([](const Checked&) { return true; });
+  }
+
+  /// By how much an assignment is beyond the budget on the search images.
+  double excess(const Checked& one) const {
+    return (problem.confident ? one.loss.high : one.loss.loss) - problem.budget;
+  }
+  /// And on the images where it is so by more.
+  double largest_excess(const Checked& one) const {
+    return one.validation ? std::max(excess(one), one.validation->loss - problem.budget) : excess(one);
   }
 
   void ask_probes() {
@@ -138,37 +186,33 @@ struct LayerwiseSearch::State {
     return model.fit(assignments, measured);
   }
 
-  /// The damage at which the budget is used up: on a line through the complete checks, those near the budget counting
-  /// most, where they have one that rises; not far from the largest damage found within the budget and the smallest one
-  /// found beyond it.
-  double allowed_damage() const {
+  /// On a line through the complete checks, those near the budget counting most, where they have one that rises; not
+  /// far from the largest damage found within the budget and the smallest one found beyond it.
+  Limit limit() const {
     double sum = 0, x = 0, y = 0, xx = 0, xy = 0;
     double within = 0, beyond = std::numeric_limits<double>::infinity();
     for (std::size_t i = 0; i < checked.size(); ++i) {
       if (checked[i].role == "sensitivity" || !checked[i].complete) continue;
-      const double damage = damages[i].mean;
-      if (checked[i].within_budget) {
+      const double damage = damages[i].mean, above = excess(checked[i]);
+      if (above <= 0) {
         within = std::max(within, damage);
       } else {
         beyond = std::min(beyond, damage);
       }
-      const double excess = (problem.confident ? checked[i].loss.high : checked[i].loss.loss) - problem.budget;
-      const double weight = 1 / (problem.budget * problem.budget + excess * excess + tiny);
+      const double weight = 1 / (problem.budget * problem.budget + above * above + tiny);
       sum += weight;
       x += weight * damage;
-      y += weight * excess;
+      y += weight * above;
       xx += weight * damage * damage;
-      xy += weight * damage * excess;
+      xy += weight * damage * above;
     }
     if (std::isinf(beyond)) beyond = 2 * within;
     const double slope = (sum * xy - x * y) / std::max(sum * xx - x * x, tiny);
-    if (slope <= 0) return (within + beyond) / 2;
-    return std::clamp((x - y / slope) / sum, std::min(within, beyond) / 2, 2 * std::max(within, beyond));
-  }
-
-  /// What an assignment is expected to save: its saving times the probability of staying within the budget.
-  static double expected_saving(double saving, double room, double deviation) {
-    return saving * std::erfc(-room / (deviation * std::numbers::sqrt2)) / 2;
+    if (slope <= 0) {
+      const double allowed = (within + beyond) / 2;
+      return {allowed, problem.budget / std::max(allowed, tiny)};
+    }
+    return {std::clamp((x - y / slope) / sum, std::min(within, beyond) / 2, 2 * std::max(within, beyond)), slope, true};
   }
 
   /// Assignments of the model's front with the largest expected saving against the best: as if the damage allowed were
@@ -182,17 +226,21 @@ struct LayerwiseSearch::State {
     for (std::size_t i = improved; idle > 0 && i < checked.size(); ++i) {
       if (checked[i].cost < dearest) failed = std::max(failed, checked[i].cost);
     }
-    const double least = idle > 0 ? (failed + dearest) / 2 : 0;  // where the model is too bold, as bisection does
+    for (const Checked& one : checked) {
+      if (one.validation && one.validation->loss > problem.budget && one.cost < dearest)
+        failed = std::max(failed, one.cost);
+    }
+    const double least = failed > 0 ? (failed + dearest) / 2 : 0;  // where the model is too bold, as bisection does
     std::erase_if(front, [&](const PredictedAssignment& prediction) {
       return index.contains(prediction.assignment) || prediction.cost >= dearest || prediction.cost < least;
     });
-    const double allowed = allowed_damage(), spread = std::exp2(-rounds / 2.0);
+    const double allowed = limit().allowed, spread = std::exp2(-rounds / 2.0);
     constexpr double uncertainty = 0.1;  // of a prediction, as a part of what is allowed; the model's own residuals
     for (int probe = 0; probe < problem.probes && !front.empty(); ++probe) {
       const double position = problem.probes == 1 ? 1.0 : 1.5 * probe / (problem.probes - 1) - 0.5;
       const double target = allowed * (1 + spread * position);
       const auto expected = [&](const PredictedAssignment& prediction) {
-        return expected_saving(dearest - prediction.cost, target - prediction.damage, uncertainty * allowed + tiny);
+        return (dearest - prediction.cost) * upper_tail((prediction.damage - target) / (uncertainty * allowed + tiny));
       };
       const auto chosen = std::max_element(
           front.begin(), front.end(),
@@ -202,59 +250,101 @@ struct LayerwiseSearch::State {
     }
   }
 
-  /// Neighbours of the best assignment: one layer cheaper, or that and another one dearer. Those with the largest
-  /// expected saving come first, which is the saving times the probability of staying within the budget.
+  /// The share of every choice in the excess over the budget, (layers, candidates), and its variance. Expected is what
+  /// its damage brings; the images add luck, by how many of them its damage turns. Checks and sensitivities show it.
+  MoveModel excess_by_layer() const {
+    const double slope = limit().slope, images = double(problem.baseline.size());
+    double flips = 0, whole = 0, loss = 0, damage_squared = 0;
+    for (std::size_t i = 0; i < checked.size(); ++i) {
+      if (std::isnan(checked[i].cost) || !checked[i].complete) continue;
+      flips += damages[i].flips;
+      whole += damages[i].mean;
+      loss += damages[i].loss * damages[i].mean;
+      damage_squared += damages[i].mean * damages[i].mean;
+    }
+    const double flips_per_damage = flips / std::max(whole, tiny), loss_slope = loss / std::max(damage_squared, tiny);
+    constexpr double uneven = 0.1;  // how much a layer's loss per damage may differ from that of others
+    MoveModel shares{fitted(), {}, problem.cost, 0};
+    for (std::vector<double>& row : shares.loss) {
+      shares.variance.emplace_back();
+      for (double& share : row) {
+        const double luck = flips_per_damage * std::max(share, 0.0) / images;
+        share *= slope;
+        shares.variance.back().push_back(luck + uneven * uneven * share * share);
+      }
+    }
+    const double none = -limit().allowed * slope;  // excess of no damage
+    std::vector<Observation> observations;
+    for (std::size_t i = 0; i < checked.size(); ++i) {
+      const Checked& one = checked[i];
+      if (!std::isnan(one.cost) && one.complete) {
+        constexpr double not_additive = 0.1;  // of the variance that flips make
+        observations.push_back({&one.assignment, excess(one) - none, not_additive * damages[i].flips / images});
+      } else if (one.role == "sensitivity") {
+        const double wider = (slope - loss_slope) * damages[i].mean;  // of the interval
+        const double left_out = 1.0 / one.accuracy.images - 1 / images;
+        const double one_flip = 1 / images;
+        observations.push_back(
+            {&one.assignment, damages[i].loss + wider, (damages[i].flips + one_flip) * (left_out + 0.1 / images)});
+      }
+    }
+    shares.loss = fit_shares(shares.loss, shares.variance, 0, observations);
+    return shares;
+  }
+
+  /// Neighbours of the cheapest assignments within the budget.
   void ask_refinement() {
     const int best = cheapest();
     if (best < 0) return;
-    const std::vector<std::vector<double>> damage = fitted();
-    const Assignment& from = checked[best].assignment;
-    const double room = allowed_damage() - damages[best].mean;
-    struct Move {
-      int layer, candidate;
-      double saving, damage, variance;
-    };
-    std::vector<Move> cheaper, dearer;
-    for (int layer = 0; layer < problem.layers; ++layer) {
-      const int now = from[layer];
-      for (int candidate = 0; candidate < problem.candidates; ++candidate) {
-        if (candidate == now) continue;
-        const double saving = problem.cost[layer][now] - problem.cost[layer][candidate];
-        const double more = damage[layer][candidate] - damage[layer][now];
-        const double variance = model.variance(layer, candidate) + model.variance(layer, now);
-        if (saving > 0) cheaper.push_back({layer, candidate, saving, more, variance});
-        if (saving < 0 && more < 0) dearer.push_back({layer, candidate, saving, more, variance});
-      }
+    constexpr double similar_cost = 1.05;  // against the best: others within it are tried from, too
+    constexpr std::size_t most_starts = 3;
+    std::vector<int> starts;
+    const Limit at = limit();
+    for (int i = 0; i < int(checked.size()); ++i) {
+      if (counts(checked[i], at) && checked[i].cost <= similar_cost * checked[best].cost) starts.push_back(i);
     }
-    struct Neighbour {
-      Assignment assignment;
-      double expected;
-    };
-    std::vector<Neighbour> neighbours;
-    const auto consider = [&](const Move& down, const Move* up) {
-      const double saving = down.saving + (up ? up->saving : 0);
-      if (saving <= 0) return;
-      Neighbour neighbour{from, 0};
-      neighbour.assignment[down.layer] = down.candidate;
-      if (up) neighbour.assignment[up->layer] = up->candidate;
-      if (index.contains(neighbour.assignment)) return;
-      const double left = room - down.damage - (up ? up->damage : 0);
-      const double deviation = std::sqrt(damages[best].variance + down.variance + (up ? up->variance : 0) + tiny);
-      neighbour.expected = expected_saving(saving, left, deviation);
-      neighbours.push_back(std::move(neighbour));
-    };
-    for (const Move& down : cheaper) {
-      consider(down, nullptr);
-      for (const Move& up : dearer) {
-        if (up.layer != down.layer) consider(down, &up);
-      }
+    std::ranges::stable_sort(starts, {}, [&](int i) { return checked[i].cost; });
+    starts.resize(std::min(starts.size(), most_starts));
+    std::vector<StartingPoint> from;
+    for (const int i : starts) from.push_back({&checked[i].assignment, -excess(checked[i])});
+    MoveModel moves = excess_by_layer();
+    moves.dearest = checked[best].cost;
+    const auto known = [&](const Assignment& assignment) { return index.contains(assignment); };
+    for (Assignment& neighbour : propose_neighbours(from, moves, known, problem.probes)) {
+      ask("layerwise", std::move(neighbour));
     }
-    const std::size_t count = std::min(neighbours.size(), std::size_t(problem.probes));
-    std::partial_sort(neighbours.begin(), neighbours.begin() + std::ptrdiff_t(count), neighbours.end(),
-                      [](const Neighbour& a, const Neighbour& b) {
-                        return a.expected != b.expected ? a.expected > b.expected : a.assignment < b.assignment;
-                      });
-    for (std::size_t i = 0; i < count; ++i) ask("layerwise", std::move(neighbours[i].assignment));
+  }
+
+  /// The cheapest assignments, and the cheapest uniform one, that the validation images have not been asked about.
+  /// Where those that were too much there leave a gap to what is within, assignments between them on the search images.
+  void ask_validation() {
+    const Limit at = limit();
+    const auto ask_cheapest = [&](const std::function<bool(const Checked&)>& wanted, int most) {
+      const int confirmed = cheapest(wanted);
+      std::vector<int> open;
+      for (int i = 0; i < int(checked.size()); ++i) {
+        const Checked& one = checked[i];
+        if (wanted(one) && one.within_search && at.expects(damages[i].mean) && !one.validation &&
+            !std::isnan(one.cost) && (confirmed < 0 || one.cost < checked[confirmed].cost)) {
+          open.push_back(i);
+        }
+      }
+      std::ranges::stable_sort(open, {}, [&](int i) { return checked[i].cost; });
+      for (int k = 0; k < std::min(most, int(open.size())); ++k) {
+        const Question question{checked[open[k]].assignment, int(problem.validation_baseline.size()), false, true};
+        if (std::ranges::find(pending, question) != pending.end()) continue;
+        pending.push_back(question);
+        roles.push_back("validation");
+      }
+    };
+    ask_cheapest([&](const Checked& one) { return is_uniform(one); }, 1);
+    ask_cheapest([](const Checked&) { return true; }, problem.probes);
+    if (!pending.empty()) return;
+    const int best = cheapest();
+    const bool refuted = std::ranges::any_of(checked, [&](const Checked& one) {
+      return one.validation && one.validation->loss > problem.budget && (best < 0 || one.cost < checked[best].cost);
+    });
+    if (refuted && goes_on(problem.choice_rounds)) ask_choice();
   }
 
   /// Layers by falling damage per saved cost, from the best uniform assignment to the cheapest candidate: the first to
@@ -318,10 +408,14 @@ struct LayerwiseSearch::State {
           break;
         case Phase::refinement:
           if (goes_on(problem.refine_rounds)) ask_refinement();
-          if (pending.empty()) begin(Phase::ended);
+          if (pending.empty()) begin(Phase::validation);
           break;
         case Phase::greedy:
           ask_greedy();
+          if (pending.empty()) begin(Phase::validation);
+          break;
+        case Phase::validation:
+          if (!problem.validation_baseline.empty()) ask_validation();
           if (pending.empty()) begin(Phase::ended);
           break;
         case Phase::ended:
@@ -364,6 +458,11 @@ void LayerwiseSearch::report(const std::vector<std::vector<ImageScore>>& scores)
         "report the scores for what next() gave");
   }
   for (std::size_t i = 0; i < scores.size(); ++i) {
+    if (state.pending[i].validation) {
+      Checked& known = state.checked[state.index.at(state.pending[i].assignment)];
+      known.validation = paired_loss(problem.validation_baseline, scores[i]);
+      continue;
+    }
     const std::span<const ImageScore> before = std::span(problem.baseline).first(scores[i].size());
     Checked checked;
     checked.role = state.roles[i];
@@ -372,7 +471,7 @@ void LayerwiseSearch::report(const std::vector<std::vector<ImageScore>>& scores)
     checked.accuracy = summarize(scores[i]);
     checked.loss = paired_loss(before, scores[i]);
     checked.complete = scores[i].size() == problem.baseline.size();
-    checked.within_budget = checked.complete && is_within(checked.loss, problem.budget, problem.confident);
+    checked.within_search = checked.complete && is_within(checked.loss, problem.budget, problem.confident);
     if (state.checked.empty()) state.reference_scores = scores[i];
     state.damages.push_back(measure_damage(state.reference_scores, scores[i]));
     state.index.emplace(checked.assignment, int(state.checked.size()));
@@ -385,17 +484,25 @@ void LayerwiseSearch::report(const std::vector<std::vector<ImageScore>>& scores)
 
 const std::vector<LayerwiseSearch::Checked>& LayerwiseSearch::checked() const { return state_->checked; }
 
+bool LayerwiseSearch::within_budget(int index) const {
+  return state_->counts(state_->checked.at(static_cast<std::size_t>(index)), state_->limit());
+}
+
 int LayerwiseSearch::uniform() const {
-  int best = -1;
-  for (int candidate = 0; candidate < state_->problem.candidates; ++candidate) {
-    const auto found = state_->index.find(Assignment(state_->problem.layers, candidate));
-    if (found == state_->index.end() || !state_->checked[found->second].within_budget) continue;
-    if (best < 0 || state_->checked[found->second].cost < state_->checked[best].cost) best = found->second;
-  }
-  return best;
+  return state_->cheapest([&](const Checked& one) { return state_->is_uniform(one); });
 }
 
 int LayerwiseSearch::layerwise() const { return state_->cheapest(); }
+
+int LayerwiseSearch::nearest_uniform() const {
+  return state_->least([&](const Checked& one) { return state_->is_uniform(one); },
+                       [&](const Checked& one) { return state_->largest_excess(one); });
+}
+
+int LayerwiseSearch::nearest_layerwise() const {
+  return state_->least([](const Checked&) { return true; },
+                       [&](const Checked& one) { return state_->largest_excess(one); });
+}
 
 int LayerwiseSearch::sensitivity(int layer, int candidate) const {
   if (layer < 0 || layer >= state_->problem.layers || candidate < 0 || candidate >= state_->problem.candidates) {
