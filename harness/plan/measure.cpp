@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -140,10 +141,45 @@ class Measurement {
     const std::span part = std::span(convolution.weights).first(filters * length);
     for (const Config::Candidates& candidates : config_.search.candidates) {
       for (const WeightFormat& format : candidates.formats) {
+        if (format.rounding == Rounding::compensated) continue;
         costs_.quantize_candidates +=
             seconds_of([&] { quantizer_(part, filters, format, {}); }) / double(part.size()) * costs_.weights;
       }
     }
+  }
+
+  /// Of compensated rounding. A filter takes in proportion to the square of its length.
+  void compensate() {
+    std::vector<WeightFormat> formats;
+    for (const Config::Candidates& candidates : config_.search.candidates) {
+      std::ranges::copy_if(candidates.formats, std::back_inserter(formats),
+                           [](const WeightFormat& format) { return format.rounding == Rounding::compensated; });
+    }
+    if (formats.empty()) return;
+    backend_.load(integer_);
+    double work = 0, timed_work = 0, seconds = 0;
+    const auto work_of = [&](int layer) {
+      const auto& convolution = std::get<Convolution>(network_.layers[layer].operation);
+      const double size = double(convolution.weights.size());
+      return size * size / convolution.filters;
+    };
+    for (const int layer : layers_) work += work_of(layer);
+    const auto observe = [&](int images, const std::function<void(int, const Quantizer&)>& prepare) {
+      compensate_layers(ranks_, backend_, integer_, images_->part("measured", 0, images), quantizer_, prepare);
+    };
+    int index = 0;
+    const int step = std::max(1, int(layers_.size()) / 6);  // some layers stand for all
+    observe(1, [&](int layer, const Quantizer& compensated) {
+      if (index++ % step != step / 2) return;
+      const Clock::time_point start = Clock::now();
+      quantize_layer(integer_, layer, formats[formats.size() / 2], compensated);
+      seconds += std::chrono::duration<double>(Clock::now() - start).count();
+      timed_work += work_of(layer);
+    });
+    costs_.compensate_candidates = seconds / timed_work * work * double(formats.size());
+    costs_.gram = line_through(
+        1, std::min(images_->count, 4 * thread_count()),
+        [&](int images) { observe(images, [](int, const Quantizer&) {}); }, &ranks_);
   }
 
   void evaluate() {
@@ -242,7 +278,9 @@ class Measurement {
     for (const Config::Candidates& candidates : config_.search.candidates) {
       const Preparation& preparation = *candidates.preparation;
       if (preparation.exclusive && preparation.design == accelerator.design->name) {
-        return quantize_layer(integer_, layer, candidates.formats.back(), quantizer_);
+        WeightFormat format = candidates.formats.back();
+        format.rounding = Rounding::nearest;  // takes as long to emulate
+        return quantize_layer(integer_, layer, format, quantizer_);
       }
     }
     return integer_.weights[layer];
@@ -288,6 +326,7 @@ ModelCosts measure(const Ranks& ranks, const SharedInputs& inputs, const Devices
   measurement.run_in_float();
   progress.update(2);
   measurement.quantize();
+  measurement.compensate();
   progress.update(3);
   measurement.evaluate();
   progress.update(4);

@@ -35,13 +35,15 @@ struct ModelCosts {
   double image_bytes = 0, weights = 0;
 
   double import = 0;
-  Line read, calibrate, run_float;  //!< per image; read: of one rank for itself
-  bool shared_reading = false;      //!< every rank reads what it works on
-  bool holds = false;               //!< the backend wants all images that are searched on
-  double quantize_reference = 0;    //!< all layers
-  double small_weights = 0;         //!< share of the weights that every rank quantizes
-  double quantize_candidates = 0;   //!< all layers in all formats
-  double keys = 0;                  //!< per byte of images
+  Line read, calibrate, run_float;   //!< per image; read: of one rank for itself
+  bool shared_reading = false;       //!< every rank reads what it works on
+  bool holds = false;                //!< the backend wants all images that are searched on
+  double quantize_reference = 0;     //!< all layers
+  double small_weights = 0;          //!< share of the weights that every rank quantizes
+  double quantize_candidates = 0;    //!< all layers in all formats, but for compensated rounding
+  Line gram;                         //!< compensated rounding: factors of all layers, products of inputs per image
+  double compensate_candidates = 0;  //!< all layers in all its formats
+  double keys = 0;                   //!< per byte of images
 
   VariantTime reference, everything;      //!< everything: all layers changed
   std::vector<VariantTime> alone;         //!< (layers): one layer changed

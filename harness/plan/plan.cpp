@@ -40,13 +40,6 @@ std::vector<Accelerator> emulated(const PlannedStudy& study) {
 
 void plan(const Ranks& ranks, const PlannedStudy& study, const std::string& backend,
           const std::vector<int>& rank_counts) {
-  for (const Config::Candidates& candidates : study.config.search.candidates) {
-    for (const WeightFormat& format : candidates.formats) {
-      if (format.rounding == Rounding::nearest) continue;
-      throw Error("--plan cannot predict this study", "how long compensated rounding takes is not modelled",
-                  "plan with rounding = \"nearest\"; compensation comes on top of that");
-    }
-  }
   const Devices devices = make_devices(ranks, backend);
   const SharedInputs inputs(ranks, devices.gpus.get());
   std::vector<ModelCosts> models;

@@ -78,6 +78,10 @@ class Predictor {
       const double quantize = 2 * costs.quantize_reference + costs.quantize_candidates;
       result_.serial += quantize * (costs.small_weights + (1 - costs.small_weights) / ranks_) +
                         several_ * double(2 + formats_) * costs.weights * sizeof(std::int16_t) / broadcast_bytes_per_s;
+      if (costs.compensate_candidates > 0) {
+        result_.serial += costs.gram((costs.calibration_images + ranks_ - 1) / ranks_) +
+                          costs.compensate_candidates * (costs.small_weights + (1 - costs.small_weights) / ranks_);
+      }
       // on the root: names of all weights
       result_.serial += costs.keys * costs.weights * double(2 * sizeof(float) + (1 + formats_) * sizeof(std::int16_t));
     }
