@@ -158,6 +158,8 @@ name = "{options.model.stem}"
 onnx = "{options.model.resolve()}"
 [search]
 terms = {options.terms}
+rounding = "{options.rounding}"
+validation = 0                        # as in the loop, all images choose
 probes = {options.probes}
 patience = {options.patience}
 sensitivity_images = {options.sensitivity_images}
@@ -188,6 +190,7 @@ def main():
     parser.add_argument("--budget", type=float, default=0.01)
     parser.add_argument("--confident", action="store_true",
                         help="our side keeps the upper end of the 95 %% interval within the budget, not just the loss")
+    parser.add_argument("--rounding", choices=["nearest", "compensated"], default="nearest", help="of our weights")
     parser.add_argument("--probes", type=int, default=1, help="our assignments per round; 1 takes the fewest in all")
     parser.add_argument("--patience", type=int, default=3, help="our assignments in a row that may be no better")
     parser.add_argument("--sensitivity-images", type=int, default=512, help="our images for the sensitivities")

@@ -124,6 +124,25 @@ def test_kills_at_random_moments(config, undisturbed, tmp_path):
     assert output.read_bytes() == before
 
 
+def test_a_kept_journal_serves_a_run_with_other_options(undisturbed, config, tmp_path):
+    expected, printed, _ = undisturbed
+    output, own = tmp_path / "results.h5", tmp_path / "config.toml"
+    own.write_text(config.read_text())
+    status, printed_now, errors = finish(start(own, output, "--keep-journal"))
+    assert (status, printed_now) == (0, printed), errors
+    assert (tmp_path / "results.h5.journal").exists()
+    status, printed_now, errors = finish(start(own, output, "--keep-journal", "--resume"))
+    assert (status, printed_now) == (0, printed) and "complete already" in errors
+
+    own.write_text(config.read_text().replace("[search]", "[search]\nbudget = 0.004"))
+    status, _, errors = finish(start(own, output, "--resume"))
+    assert status == 0 and "results are known" in errors, errors
+    assert not (tmp_path / "results.h5.journal").exists()
+    status, _, errors = finish(start(own, tmp_path / "fresh.h5"))
+    assert status == 0, errors
+    assert_equal(tables(output), tables(tmp_path / "fresh.h5"))
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_signals_stop_and_save(config, undisturbed, tmp_path, number):
     expected, printed, seconds = undisturbed

@@ -38,6 +38,7 @@ struct StudyOptions {
   std::string config, output;
   std::vector<std::string> models;  //!< of the config; empty: all
   bool resume = false;              //!< go on with an interrupted run
+  bool keep_journal = false;        //!< beside the complete output, for a run with other options
   std::string backend = "auto";
   std::vector<std::string> assignments;  //!< [MODEL=]FILE.csv, beside what is found
   std::vector<int> plan;                 //!< numbers of ranks: only predict what the study would take on them

@@ -130,7 +130,8 @@ struct CommandLine {
         ->check(CLI::Range(1, 1'000'000))
         ->excludes(output)
         ->excludes(assignments)
-        ->excludes(resume);
+        ->excludes(resume)
+        ->excludes(sub->get_option("--keep-journal"));
     sub->callback([this, function] {
       if (study_options.output.empty() && study_options.plan.empty()) throw CLI::RequiredError("--output");
       command = [this, function](const Ranks& ranks) { function(ranks, study_options); };
@@ -152,6 +153,7 @@ struct CommandLine {
     add_models(sub)->excludes(trace);
     add_assignments(sub)->excludes(trace);
     add_resume(sub)->excludes(trace);
+    sub->get_option("--keep-journal")->excludes(trace);
     sub->callback([this] {
       if (trace_options.trace.empty() == study_options.config.empty()) {
         throw CLI::ValidationError("emulate", "give either CONFIG.toml or --trace FILE.h5 with --design A.toml");
@@ -206,6 +208,8 @@ struct CommandLine {
   }
 
   CLI::Option* add_resume(CLI::App* sub) {
+    sub->add_flag("--keep-journal", study_options.keep_journal,
+                  "keep OUT.h5.journal, so that --resume with another config or options reuses what still holds");
     return sub->add_flag("--resume", study_options.resume,
                          "go on with an interrupted run; begins one if there is none");
   }

@@ -151,7 +151,8 @@ bool print_complete(const Ranks& ranks, const StudyOptions& options, const Confi
       std::error_code none;  // what else is wrong with the name, opening it says
       return std::filesystem::exists(path, none);
     };
-    if (!options.resume || !is_there(options.output) || is_there(Journal::path_of(options.output))) return;
+    if (!options.resume || !is_there(options.output)) return;
+    if (!options.keep_journal && is_there(Journal::path_of(options.output))) return;
     const Results results = read_results(options.output);
     const std::string why = outdated(results, config, stages, inputs);
     if (why.empty()) {
@@ -264,7 +265,7 @@ void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages
   summarize(results, config.search.test_split);
   files.check_unchanged();
   finish_results(ranks, options.output, results);
-  if (journal) journal->finish();
+  if (journal) options.keep_journal ? journal->sync() : journal->finish();
   if (ranks.root()) fmt::print("{}", format_summary(results, TableFormat::text));
 }
 
