@@ -287,6 +287,7 @@ TEST(Summary, MarksWhatIsNotWithinTheBudgetOfItsSearch) {
     results.assignments.push_back({.model = "one",
                                    .assignment = "L-BC",
                                    .layer = layer,
+                                   .preparation = "bitcluster",
                                    .bits = bits,
                                    .encoding = encoding,
                                    .rounding = "nearest",

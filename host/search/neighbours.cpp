@@ -4,6 +4,7 @@
 #include <cmath>
 #include <compare>
 #include <cstddef>
+#include <functional>
 #include <numbers>
 #include <utility>
 
@@ -30,6 +31,34 @@ struct Neighbour {
   int from, first, second, block;  //!< -1: none
 
   auto operator<=>(const Neighbour&) const = default;
+};
+
+/// The best proposals of any number.
+class BestNeighbours {
+ public:
+  /// What a proposal has to be worth more than to be kept.
+  double least() const { return least_; }
+
+  void add(const Neighbour& neighbour) {
+    if (neighbour.worth <= least_) return;
+    neighbours_.push_back(neighbour);
+    if (neighbours_.size() < 2 * kept) return;
+    std::ranges::nth_element(neighbours_, neighbours_.begin() + kept, std::ranges::greater());
+    neighbours_.resize(kept);
+    least_ = std::ranges::min_element(neighbours_)->worth;
+  }
+
+  /// Best first.
+  std::vector<Neighbour> take() {
+    std::ranges::sort(neighbours_, std::ranges::greater());
+    return std::move(neighbours_);
+  }
+
+ private:
+  static constexpr std::ptrdiff_t kept = 4096;  // more than a search checks: not all of them are known
+
+  double least_ = 0;
+  std::vector<Neighbour> neighbours_;
 };
 
 /// Moves of one starting point.
@@ -64,12 +93,12 @@ class Moves {
     return all;
   }
 
-  /// What a move is worth trying; 0 where it saves nothing. Its expected saving is the saving times the probability;
-  /// as what succeeds is the start of further moves, likely ones are worth more than that. (Simulated searches end 2 %
-  /// cheaper than by the expected saving.)
-  double worth(const Move& move) const {
+  /// What a move is worth trying; 0 where it saves nothing, or where it is not worth more than `least`. Its expected
+  /// saving is the saving times the probability; as what succeeds is the start of further moves, likely ones are worth
+  /// more than that. (Simulated searches end 2 % cheaper than by the expected saving.)
+  double worth(const Move& move, double least) const {
     const double saving = move.saving + model_.dearest - cost_;
-    if (saving <= 0) return 0;
+    if (saving <= least) return 0;
     const double probability = upper_tail((move.loss - from_.room) / std::sqrt(move.variance + tiny));
     return saving * probability * probability;
   }
@@ -119,33 +148,28 @@ double upper_tail(double x) { return std::erfc(x / std::numbers::sqrt2) / 2; }
 
 std::vector<Assignment> propose_neighbours(const std::vector<StartingPoint>& from, const MoveModel& model,
                                            const std::function<bool(const Assignment&)>& known, int count) {
-  std::vector<Neighbour> neighbours;
-  const auto consider = [&](double worth, int start, int first, int second, int block) {
-    if (worth > 0) neighbours.push_back({worth, start, first, second, block});
-  };
+  BestNeighbours best;
   std::vector<Moves> moves;
   std::vector<std::vector<Assignment>> blocks;
   for (int start = 0; start < int(from.size()); ++start) {
     moves.emplace_back(from[start], model);
     blocks.push_back(find_blocks(from[start], model));
+    const auto worth = [&](const Move& move) { return moves[start].worth(move, best.least()); };
     const std::vector<Move>& singles = moves[start].singles();
     for (int i = 0; i < int(singles.size()); ++i) {
       const Move& a = singles[i];
-      consider(moves[start].worth(a), start, i, -1, -1);
+      best.add({worth(a), start, i, -1, -1});
       for (int j = i + 1; j < int(singles.size()); ++j) {
-        if (singles[j].layer != a.layer) consider(moves[start].worth(a + singles[j]), start, i, j, -1);
+        if (singles[j].layer != a.layer) best.add({worth(a + singles[j]), start, i, j, -1});
       }
     }
     for (int block = 0; block < int(blocks[start].size()); ++block) {
-      consider(moves[start].worth(moves[start].to(blocks[start][block])), start, -1, -1, block);
+      best.add({worth(moves[start].to(blocks[start][block])), start, -1, -1, block});
     }
   }
-  std::ranges::make_heap(neighbours);
   std::vector<Assignment> chosen;
-  while (int(chosen.size()) < count && !neighbours.empty()) {
-    std::ranges::pop_heap(neighbours);
-    const Neighbour next = neighbours.back();
-    neighbours.pop_back();
+  for (const Neighbour& next : best.take()) {
+    if (int(chosen.size()) == count) break;
     Assignment assignment = next.block < 0 ? *from[next.from].assignment : blocks[next.from][next.block];
     for (const int index : {next.first, next.second}) {
       if (index < 0) continue;
