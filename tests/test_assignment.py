@@ -51,7 +51,7 @@ def test_layers_of_a_study_as_a_file_give_its_accuracy_and_cycles_again(program,
     file = tmp_path / "mine.csv"
     file.write_text(printed.stdout)
     study = results.load(tmp_path / "study.h5")
-    stored = study["assignments"].query("assignment == 'L-BC'")[["layer", "preparation", "bits", "encoding", "terms", "rounding"]]
+    stored = study["assignments"].query("assignment == 'L-BC'")[["layer", "preparation", "bits", "encoding", "terms", "rounding", "exact"]]
     assert pandas.read_csv(io.StringIO(printed.stdout)).equals(stored.reset_index(drop=True))
 
     process = program("run", config, "--assignment", file, "-o", tmp_path / "both.h5")
@@ -72,6 +72,10 @@ def test_layers_of_a_study_as_a_file_give_its_accuracy_and_cycles_again(program,
     assert emulation.query("assignment == 'mine'")["cycles"].sum() == cycles["mine"]
 
     # an assignment that changed makes complete results again
+    (tmp_path / "other.csv").write_text(printed.stdout)
+    renamed = program("emulate", config, "--assignment", tmp_path / "other.csv", "--resume", "-o", tmp_path / "emulated.h5")
+    assert renamed.returncode == 0 and "lacks assignment 'other'" in renamed.stderr, renamed.stderr
+    assert program("emulate", config, "--assignment", file, "-o", tmp_path / "emulated.h5").returncode == 0
     file.write_text(printed.stdout.replace(",1,compensated", ",3,compensated"))
     again = program("emulate", config, "--assignment", file, "--resume", "-o", tmp_path / "emulated.h5")
     assert again.returncode == 0 and "is made again" in again.stderr, again.stderr
@@ -81,6 +85,7 @@ def test_layers_of_a_study_as_a_file_give_its_accuracy_and_cycles_again(program,
     (lambda lines: lines[1:], ["line 1", "column 'bits' is missing"]),
     (lambda lines: lines[:-1], ["is missing"]),
     (lambda lines: [*lines, lines[1]], ["is there twice"]),
+    (lambda lines: [lines[0], lines[1].replace("bitcluster,8,binary", "bitpruner,8,signed_digit"), *lines[2:]], ["line 2"]),
     (lambda lines: [*lines, "conv99,bitcluster,8,binary,2"], ["no layer 'conv99'"]),
     (lambda lines: [lines[0], lines[1].replace("binary", "ternary"), *lines[2:]], ["line 2", "ternary"]),
     (lambda lines: [lines[0], lines[1].replace(",2", ",9"), *lines[2:]], ["line 2", "terms is '9'", "from 1 to 8"]),
@@ -106,9 +111,27 @@ def test_options_that_an_assignment_leaves_no_effect(program, layers, tmp_path):
         process = program("evaluate", "--model", MODEL, "--data", DATA, "--assignment", file, *option)
         assert process.returncode != 0 and option[0] in process.stderr, process.stderr
     config = write_small_config(tmp_path / "config.toml", ("alexnet", "mobilenet_v2"))
-    for given, word in ((file, "which of the models"), (f"alexnet={tmp_path}/integer.csv", "another assignment 'integer'")):
+    for given, word in ((file, "which of the models"), (f"alexnet={tmp_path}/integer.csv", "another assignment 'integer'"),
+                        (f"alexnet={tmp_path}/BitPruner.csv", "another assignment 'BitPruner'"),
+                        (f"alexnet={tmp_path}/N=2.csv", "another assignment 'N=2'")):
         process = program("run", config, "--assignment", given, "-o", tmp_path / "out.h5")
         assert_clean_failure(process, tmp_path / "out.h5", word)
+
+
+def test_exact_magnitudes_and_files_of_spreadsheets(program, layers, tmp_path):
+    lines = [HEADER + ",exact", *(f'"{layer}",bitcluster,8,binary,2,1' for layer in layers)]
+    (tmp_path / "exact.csv").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
+    own, _ = evaluate(program, tmp_path / "own.h5", "--assignment", tmp_path / "exact.csv")
+    same, _ = evaluate(program, tmp_path / "same.h5", "--weights", "bitcluster", "--terms", 2, "--exact")
+    assert own["cross_entropy"] == same["cross_entropy"]
+
+
+def test_files_of_models_that_are_not_chosen_are_left_out(program, layers, tmp_path):
+    file = write(tmp_path / "twos.csv", layers, ["bitcluster,8,binary,2"] * len(layers))
+    config = write_small_config(tmp_path / "config.toml", ("alexnet", "mobilenet_v2"))
+    process = program("emulate", config, "--model", "mobilenet_v2", "--assignment", f"alexnet={file}", "-o", tmp_path / "out.h5")
+    assert process.returncode == 0, process.stderr
+    assert "twos" not in set(results.load(tmp_path / "out.h5")["assignments"]["assignment"])
 
 
 def test_layers_of_what_results_do_not_have(program, tmp_path):

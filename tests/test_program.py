@@ -254,7 +254,7 @@ def test_the_nearest_assignment_is_emulated_and_marked_where_none_is_within_the_
     assert file["skipped"].empty
     found = file["evaluations"].query("split == 'test' and assignment in ('M-BC', 'L-BC')")
     assert set(found["within_budget"]) == {0} and {"M-BC", "L-BC"} <= set(file["emulation"]["assignment"])
-    assert "*: the search found nothing within its budget" in " ".join(process.stdout.split())
+    assert "~: the search found nothing within its budget" in " ".join(process.stdout.split())
 
 
 def test_early_stop_does_not_depend_on_ranks(program, joint, tmp_path):

@@ -173,6 +173,44 @@ TEST(SearchSplits, ValidationRefutesWhatOnlyTheSearchImagesLike) {
   EXPECT_FALSE(std::isnan(search.checked()[std::size_t(nearest)].cost));
 }
 
+/// Any policy and budget, on few images: what was within the budget may be no more, by what later checks show.
+TEST(SearchSplits, EndsWhateverTheBudgetAndThePolicy) {
+  std::mt19937 random(1);
+  for (std::uint32_t seed = 0; seed < 60; ++seed) {
+    const int few = 2 + int(random() % 5), kinds = 2 + int(random() % 2);
+    const NoisyNetwork network(few, kinds, 900, seed);
+    const Split split = split_of(network, seed, 300 + int(random() % 300), 1 + int(random() % 200));
+    SearchProblem problem = problem_of(network, split, few, kinds);
+    problem.policy = seed % 2 == 0 ? SearchPolicy::greedy : SearchPolicy::model;
+    problem.confident = seed % 3 == 0;
+    problem.budget = std::vector{0.0, 0.001, 0.02, 0.2}[seed % 4];
+    LayerwiseSearch search(problem);
+    run(search, network, split);
+    ASSERT_GE(search.nearest_layerwise(), 0);
+    if (search.layerwise() < 0) continue;
+    EXPECT_TRUE(search.within_budget(search.layerwise()));
+    if (search.uniform() >= 0) {
+      EXPECT_LE(search.checked()[std::size_t(search.layerwise())].cost,
+                search.checked()[std::size_t(search.uniform())].cost);
+    }
+  }
+}
+
+TEST(SearchSplits, ABudgetOfZeroIsAnOrdinaryBudget) {
+  // the last candidates do next to nothing
+  const NoisyNetwork network(3, 6, 2000, 9);
+  const Split split = split_of(network, 1, 1000, 300);
+  SearchProblem problem = problem_of(network, split, 3, 6);
+  problem.budget = 0;
+  problem.confident = false;
+  LayerwiseSearch search(problem);
+  run(search, network, split);
+  const int best = search.layerwise();
+  ASSERT_GE(best, 0);
+  EXPECT_LE(search.checked()[std::size_t(best)].loss.loss, 0);
+  EXPECT_LE(search.checked()[std::size_t(best)].validation->loss, 0);
+}
+
 TEST(SearchSplits, TheNearestIsKnownWhereNothingIsWithinTheBudget) {
   const NoisyNetwork network(layers, candidates, 4000, 5);
   const Split split = split_of(network, 1, 2400, 600);

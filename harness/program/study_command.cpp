@@ -122,7 +122,8 @@ void check_images(const SharedInputs& inputs, const Config& config, const Config
 }
 
 /// What such a command would write anew, in other words why complete results are not its own; empty if they are.
-std::string outdated(const Results& results, const Config& config, Stages stages, const std::vector<InputRow>& inputs) {
+std::string outdated(const Results& results, const Config& config, Stages stages, const std::vector<InputRow>& inputs,
+                     const std::vector<StudyRun::GivenAssignment>& given) {
   const Provenance& provenance = results.provenance;
   if (provenance.program_version != program_version || provenance.git_commit != git_commit) {
     return fmt::format("it was made by bitcluster {} ({}), this is {} ({})", provenance.program_version,
@@ -135,6 +136,12 @@ std::string outdated(const Results& results, const Config& config, Stages stages
   if (results.evaluations.empty() == stages.search || results.emulation.empty() == stages.emulation) {
     return "it is another command's";
   }
+  for (const StudyRun::GivenAssignment& one : given) {
+    const bool known = std::ranges::any_of(results.assignments, [&](const AssignmentRow& row) {
+      return row.model == one.model && row.assignment == assignment_name(one.path);
+    });
+    if (!known) return fmt::format("it lacks assignment '{}' of {}", assignment_name(one.path), one.model);
+  }
   if (results.inputs.size() != inputs.size()) return "it was made from other files";
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     if (results.inputs[i].checksum != inputs[i].checksum) return fmt::format("'{}' has changed", inputs[i].path);
@@ -144,7 +151,7 @@ std::string outdated(const Results& results, const Config& config, Stages stages
 
 /// Prints the tables of an output that is complete already, and still belongs to its inputs.
 bool print_complete(const Ranks& ranks, const StudyOptions& options, const Config& config, Stages stages,
-                    const std::vector<InputRow>& inputs) {
+                    const std::vector<InputRow>& inputs, const std::vector<StudyRun::GivenAssignment>& given) {
   std::byte complete{0};
   ranks.on_root([&] {
     const auto is_there = [](const std::string& path) {
@@ -154,7 +161,7 @@ bool print_complete(const Ranks& ranks, const StudyOptions& options, const Confi
     if (!options.resume || !is_there(options.output)) return;
     if (!options.keep_journal && is_there(Journal::path_of(options.output))) return;
     const Results results = read_results(options.output);
-    const std::string why = outdated(results, config, stages, inputs);
+    const std::string why = outdated(results, config, stages, inputs, given);
     if (why.empty()) {
       fmt::print(stderr, "bitcluster: '{}' is complete already\n", options.output);
       fmt::print("{}", format_summary(results, TableFormat::text));
@@ -186,28 +193,41 @@ std::unique_ptr<Journal> open_journal(const Ranks& ranks, const StudyOptions& op
   return journal;
 }
 
-/// Which model every "[MODEL=]FILE" is for, of those that were chosen. Error where that is not clear.
-std::vector<StudyRun::GivenAssignment> given_assignments(const StudyOptions& options, const Config& config) {
+/// Whether tables call something else so.
+bool is_reserved(const std::string& name) {
+  return name == "float" || std::ranges::any_of(preparations(), [&](const Preparation* preparation) {
+           const std::string prefix(preparation->prefix);
+           return name == preparation->name || name == preparation->uniform || name == preparation->layerwise ||
+                  name.starts_with(prefix + "N=") || name.starts_with(prefix + "round ");
+         });
+}
+
+/// Which model every "[MODEL=]FILE" is for; those of models that are not chosen are left out. Error where that is not
+/// clear. all: models of the config.
+std::vector<StudyRun::GivenAssignment> given_assignments(const StudyOptions& options, const Config& config,
+                                                         const std::vector<std::string>& all) {
   std::vector<StudyRun::GivenAssignment> given;
   std::set<std::pair<std::string, std::string>> names;
   for (const std::string& text : options.assignments) {
-    const auto model =
-        std::ranges::find_if(config.models, [&](const Config::Model& one) { return text.starts_with(one.name + "="); });
-    if (model != config.models.end()) {
-      given.push_back({model->name, text.substr(model->name.size() + 1)});
-    } else if (config.models.size() == 1) {
-      given.push_back({config.models[0].name, text});
-    } else {
-      throw Error(fmt::format("--assignment {}", text), "it does not say for which of the models it is",
-                  "write MODEL=FILE.csv with a name of the config, or choose one model with --model");
+    std::string model;
+    for (const std::string& name : all) {
+      if (text.starts_with(name + "=") && name.size() > model.size()) model = name;
     }
-    const std::string name = assignment_name(given.back().path);
-    const bool reserved = name == "float" || name == plain_weights.name || name == bitcluster_weights.uniform ||
-                          name == bitcluster_weights.layerwise;
-    if (reserved || !names.emplace(given.back().model, name).second) {
+    const std::string path = model.empty() ? text : text.substr(model.size() + 1);
+    if (model.empty()) {
+      if (config.models.size() != 1) {
+        throw Error(fmt::format("--assignment {}", text), "it does not say for which of the models it is",
+                    "write MODEL=FILE.csv with a name of the config, or choose one model with --model");
+      }
+      model = config.models[0].name;
+    }
+    if (std::ranges::find(config.models, model, &Config::Model::name) == config.models.end()) continue;
+    const std::string name = assignment_name(path);
+    if (is_reserved(name) || !names.emplace(model, name).second) {
       throw Error(fmt::format("--assignment {}", text), fmt::format("tables call another assignment '{}'", name),
                   "give the file another name");
     }
+    given.push_back({model, path});
   }
   return given;
 }
@@ -218,10 +238,12 @@ void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages
   InputFiles files(ranks);
   files.add("config", options.config);
   Config config = load_config(options.config);
+  std::vector<std::string> all;
+  for (const Config::Model& model : config.models) all.push_back(model.name);
   select_models(config, options.models);
   ranks.on_root([&] { check_files(config); });
   add_inputs(files, config);
-  const auto given = given_assignments(options, config);
+  const auto given = given_assignments(options, config, all);
   for (const StudyRun::GivenAssignment& one : given) files.add("assignment", one.path);
   const std::vector<Basis> bases = compared_arrays(config);
   check_study(config, bases[0].accelerators, stages);
@@ -232,7 +254,7 @@ void study_models(const Ranks& ranks, const StudyOptions& options, Stages stages
     return;
   }
   const std::vector<InputRow> file_rows = files.rows();
-  if (print_complete(ranks, options, config, stages, file_rows)) return;
+  if (print_complete(ranks, options, config, stages, file_rows, given)) return;
   const Devices devices = make_devices(ranks, options.backend, int(config.models.size()));
   const SharedInputs inputs(ranks, devices.gpus.get());
   // all models, to find bad input before the long work

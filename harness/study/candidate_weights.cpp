@@ -124,7 +124,8 @@ std::vector<AssignmentRow> CandidateWeights::rows(const NamedAssignment& assignm
                     .bits = chosen.bits,
                     .encoding = to_string(chosen.encoding),
                     .rounding = to_string(chosen.rounding),
-                    .terms = chosen.terms});
+                    .terms = chosen.terms,
+                    .exact = chosen.exact});
   }
   return rows;
 }

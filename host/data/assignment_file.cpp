@@ -13,6 +13,7 @@
 #include "host/base/error.hpp"
 #include "host/files/toml.hpp"
 #include "host/weights/preparation.hpp"
+#include "host/weights/scale_search.hpp"
 
 namespace bitcluster {
 namespace {
@@ -36,9 +37,11 @@ class AssignmentFile {
 
  private:
   void parse() {
+    constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";  // spreadsheets write it
+    if (text_.starts_with(byte_order_mark)) place_ = byte_order_mark.size();
     std::vector<std::string> columns;
     while (place_ < text_.size()) {
-      ++number_;
+      number_ = 1 + int(std::count(text_.begin(), text_.begin() + std::ptrdiff_t(place_), '\n'));
       std::vector<std::string> cells = next_line();
       if (cells.size() == 1 && cells[0].empty()) continue;  // an empty line
       if (columns.empty()) {
@@ -59,14 +62,15 @@ class AssignmentFile {
 
   void check(const std::vector<std::string>& columns) const {
     static const std::set<std::string> needed = {"layer", "preparation", "bits", "encoding", "terms"};
-    const std::string what_to_do = "begin with layer,preparation,bits,encoding,terms and, if you like, rounding";
+    const std::string what_to_do =
+        "begin with layer,preparation,bits,encoding,terms and, if you like, rounding and exact";
     const std::set<std::string> there(columns.begin(), columns.end());
     if (there.size() != columns.size()) reject(number_, "it names a column twice", what_to_do);
     for (const std::string& column : needed) {
       if (!there.contains(column)) reject(number_, fmt::format("column '{}' is missing", column), what_to_do);
     }
     for (const std::string& column : there) {
-      if (needed.contains(column) || column == "rounding") continue;
+      if (needed.contains(column) || column == "rounding" || column == "exact") continue;
       reject(number_, fmt::format("column '{}' is not known", column), what_to_do);
     }
   }
@@ -137,7 +141,10 @@ WeightFormat read_format(const AssignmentFile& file, const Line& line, const Wei
     format.encoding = encoding_from_string(line.cells.at("encoding"));
     const auto rounding = line.cells.find("rounding");
     if (rounding != line.cells.end()) format.rounding = rounding_from_string(rounding->second);
+    if (line.cells.contains("exact")) format.exact = read_number(file, line, "exact", 0, 1) == 1;
+    format.preparation->scale_search(format);  // whether it can be
   } catch (const Error& error) {
+    if (std::string_view(error.what()).starts_with("cannot use assignment")) throw;
     file.reject(line.number, error.what(), "correct it there");
   }
   return format;

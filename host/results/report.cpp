@@ -17,7 +17,7 @@ namespace {
 using Summary = std::vector<SummaryRow>;
 
 // Marks of assignments that a search was to keep within a budget.
-constexpr const char* not_within_mark = "*";
+constexpr const char* not_within_mark = "~";
 constexpr const char* beyond_mark = "!";
 
 /// Whether an assignment is only what came nearest to the budget of its search.
@@ -250,13 +250,13 @@ TextTable means_table(const Results& results, const std::string& basis) {
                                 "no bit is skipped, and so do all without a *",
                                 expected);
   table.notes = {claim_note, "array: lanes x rows x columns x tiles, mm2: its area without buffers; " + about};
-  std::vector<std::string> doubtful;  // models whose assignment is marked
+  std::set<std::string> doubtful;  // models whose assignment is marked
   for (const SummaryRow& row : results.summary) {
-    if (row.basis == basis && !marks(row).empty()) doubtful.push_back(fmt::format("{} {}", row.model, row.assignment));
+    if (row.basis == basis && !marks(row).empty()) doubtful.insert(fmt::format("{} {}", row.model, row.assignment));
   }
   if (!doubtful.empty()) {
     table.notes.push_back(
-        fmt::format("the means include assignments beyond the budget: {}", fmt::join(doubtful, ", ")));
+        fmt::format("the means include assignments that are marked above: {}", fmt::join(doubtful, ", ")));
   }
   if (!unequal.empty()) {
     table.notes.push_back(fmt::format("*: another dense throughput [8-bit products per ns], so no equal comparison: {}",
@@ -353,14 +353,14 @@ TableFormat table_format_from_string(const std::string& name) {
 std::string format_layers(const Results& results, const std::string& model, const std::string& assignment,
                           TableFormat format) {
   TextTable table{fmt::format("Layers of {}, {}", model, assignment),
-                  {"layer", "preparation", "bits", "encoding", "terms", "rounding"},
+                  {"layer", "preparation", "bits", "encoding", "terms", "rounding", "exact"},
                   2};
   std::set<std::string> known;
   for (const AssignmentRow& row : results.assignments) {
     known.insert(fmt::format("{} of {}", row.assignment, row.model));
     if (row.model != model || row.assignment != assignment) continue;
-    table.rows.push_back(
-        {row.layer, row.preparation, fmt::to_string(row.bits), row.encoding, fmt::to_string(row.terms), row.rounding});
+    table.rows.push_back({row.layer, row.preparation, fmt::to_string(row.bits), row.encoding, fmt::to_string(row.terms),
+                          row.rounding, fmt::to_string(row.exact)});
   }
   if (table.rows.empty()) {
     throw Error(fmt::format("cannot print the layers of '{}', assignment '{}'", model, assignment),

@@ -270,7 +270,7 @@ struct AssignmentRow {
   std::string model, assignment, layer, preparation;
   std::int64_t bits = 0;
   std::string encoding, rounding;
-  std::int64_t terms = 0;
+  std::int64_t terms = 0, exact = 0;
 
   bool operator==(const AssignmentRow&) const = default;
 
@@ -285,6 +285,7 @@ struct AssignmentRow {
     visit(encoding_column<Row>());
     visit(rounding_column<Row>());
     visit(terms_column<Row>());
+    visit(Column{&Row::exact, "exact", "1", "1: only magnitudes of exactly that many terms, and zero"});
   }
 };
 

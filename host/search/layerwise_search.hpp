@@ -81,7 +81,8 @@ class LayerwiseSearch {
   /// Everything that was evaluated, in order.
   const std::vector<Checked>& checked() const;
 
-  /// Whether an assignment counts as within the budget, by all that is known.
+  /// Whether an assignment counts as within the budget, by all that is known of it: on the validation images only if
+  /// it was asked about there.
   bool within_budget(int index) const;
 
   /// Index into checked() of the cheapest uniform candidate within the budget (M-BC), -1 if there is none.

@@ -40,7 +40,7 @@ class BestNeighbours {
   double least() const { return least_; }
 
   void add(const Neighbour& neighbour) {
-    if (neighbour.worth <= least_) return;
+    if (!(neighbour.worth > least_)) return;
     neighbours_.push_back(neighbour);
     if (neighbours_.size() < 2 * kept) return;
     std::ranges::nth_element(neighbours_, neighbours_.begin() + kept, std::ranges::greater());
