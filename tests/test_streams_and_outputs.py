@@ -195,11 +195,11 @@ def test_names_from_files_reach_no_terminal_raw(files, inspected):
     with h5py.File(inspected, "r+") as file:
         for columns in (file["summary"], file["skipped"]):
             for name, column in list(columns.items()):
-                texts = column.dtype.kind == "S"
+                texts, numbers = column.dtype.kind == "S", "<i8" if column.dtype.kind == "i" else "<f8"
                 value = b"search" if name == "stage" else b"\x1b]0;mine\x07a\nb|c\xff"
                 attributes = dict(column.attrs)
                 del columns[name]
-                columns.create_dataset(name, data=numpy.array([value if texts else 1], "S40" if texts else "<f8"))
+                columns.create_dataset(name, data=numpy.array([value if texts else 1], "S40" if texts else numbers))
                 columns[name].attrs.update(attributes)
     for form in ("text", "markdown", "csv"):
         process = run("table", inspected, "--format", form)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <set>
 #include <string>
 
@@ -105,6 +106,23 @@ Evaluated quantized(const Ranks& ranks, const SharedInputs& inputs, const Datase
   return result;
 }
 
+void print(const EvaluationRow& row, const EvaluateOptions& options) {
+  fmt::print("{}, {} weights", printable(row.model), options.weights);
+  if (!options.assignment.empty()) {
+    fmt::print(" ({}: {:.3f} terms per weight, {:.3f} per product)", printable(row.assignment), row.terms_mean,
+               row.terms_per_product);
+  } else if (options.weights != "float") {
+    fmt::print(" ({:.3f} {} terms each, rounded {})", row.terms_mean, row.encoding, row.rounding);
+  }
+  fmt::print(", split {}, {} images: top-1 {:.2f} %, top-5 {:.2f} %, cross entropy {:.4f} nat, {:.1f} images/s\n",
+             options.split, row.images, 100 * row.top1, 100 * row.top5, row.cross_entropy,
+             double(row.images) / row.seconds);
+  if (std::isfinite(row.loss)) {
+    fmt::print("loss of top-1 against float, same images: {:.2f} [{:.2f}, {:.2f}] %\n", 100 * row.loss,
+               100 * row.loss_low, 100 * row.loss_high);
+  }
+}
+
 }  // namespace
 
 void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
@@ -176,20 +194,7 @@ void evaluate(const Ranks& ranks, const EvaluateOptions& options) {
   if (const std::string doubt = label_order_doubt(scores, images->labels, network.classes()); !doubt.empty()) {
     fmt::print(stderr, "bitcluster: warning: {}, split '{}': {}\n", printable(network.name), options.split, doubt);
   }
-  fmt::print("{}, {} weights", printable(network.name), options.weights);
-  if (!options.assignment.empty()) {
-    fmt::print(" ({}: {:.3f} terms per weight, {:.3f} per product)", printable(row.assignment), row.terms_mean,
-               row.terms_per_product);
-  } else if (options.weights != "float") {
-    fmt::print(" ({:.3f} {} terms each, rounded {})", row.terms_mean, row.encoding, row.rounding);
-  }
-  fmt::print(", split {}, {} images: top-1 {:.2f} %, top-5 {:.2f} %, cross entropy {:.4f} nat, {:.1f} images/s\n",
-             options.split, accuracy.images, 100 * accuracy.top1, 100 * accuracy.top5, accuracy.cross_entropy,
-             accuracy.images / row.seconds);
-  if (!baseline.empty()) {
-    fmt::print("loss of top-1 against float, same images: {:.2f} [{:.2f}, {:.2f}] %\n", 100 * row.loss,
-               100 * row.loss_low, 100 * row.loss_high);
-  }
+  print(row, options);
 }
 
 }  // namespace bitcluster

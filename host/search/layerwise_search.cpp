@@ -10,9 +10,9 @@
 #include <map>
 
 #include "host/base/error.hpp"
-#include "host/search/additive_model.hpp"
 #include "host/search/damage_model.hpp"
 #include "host/search/front.hpp"
+#include "host/search/loss_model.hpp"
 #include "host/search/neighbours.hpp"
 
 namespace bitcluster {
@@ -96,13 +96,6 @@ struct LayerwiseSearch::State {
     return cost;
   }
 
-  /// How the excess over the budget rises with the damage.
-  struct Limit {
-    double allowed;                                         //!< damage at which the budget is used up
-    double slope;                                           //!< excess per damage there
-    double safe = std::numeric_limits<double>::infinity();  //!< damage up to which that is to be expected
-  };
-
   /// Whether an assignment counts as within the budget. Where there are validation images: only if it is so by what its
   /// damage does to accuracy in general, too, for of many assignments those win whose luck with the search images is
   /// best; and, once validation has begun, only if that has confirmed it.
@@ -185,41 +178,17 @@ struct LayerwiseSearch::State {
     return model.fit(assignments, measured);
   }
 
-  /// On a line through the complete checks, those near the budget counting most, where they have one that rises; not
-  /// far from the largest damage found within the budget and the smallest one found beyond it, and not below what no
-  /// check speaks against: the least damage found within, where none beyond is less.
-  Limit limit() const {
-    double sum = 0, x = 0, y = 0, xx = 0, xy = 0;
-    constexpr double unknown = std::numeric_limits<double>::infinity();
-    double within = 0, least_within = unknown, beyond = unknown;
+  /// What the loss model sees.
+  std::vector<LossCheck> seen() const {
+    std::vector<LossCheck> all;
     for (std::size_t i = 0; i < checked.size(); ++i) {
-      if (checked[i].role == "sensitivity" || !checked[i].complete) continue;
-      const double damage = damages[i].mean, above = excess(checked[i]);
-      if (above <= 0) {
-        within = std::max(within, damage);
-        if (!std::isnan(checked[i].cost)) least_within = std::min(least_within, damage);
-      } else {
-        beyond = std::min(beyond, damage);
-      }
-      const double near = std::max(problem.budget, 1.0 / double(problem.baseline.size()));  // an image at least
-      const double weight = 1 / (near * near + above * above);
-      sum += weight;
-      x += weight * damage;
-      y += weight * above;
-      xx += weight * damage * damage;
-      xy += weight * damage * above;
+      const Checked& one = checked[i];
+      all.push_back({&one.assignment, damages[i], excess(one), one.accuracy.images, one.complete,
+                     one.role == "sensitivity", !std::isnan(one.cost)});
     }
-    if (std::isinf(beyond)) beyond = 2 * within;
-    const double slope = (sum * xy - x * y) / std::max(sum * xx - x * x, tiny);
-    if (slope <= 0) {
-      const double allowed = (within + beyond) / 2;
-      return {allowed, problem.budget / std::max(allowed, tiny)};
-    }
-    const double undoubted = std::min(least_within, beyond), least = std::max(std::min(within, beyond) / 2, undoubted);
-    const double allowed = std::clamp((x - y / slope) / sum, least, std::max(least, 2 * std::max(within, beyond)));
-    // where the line is known to a tenth, 1 in 40 simulated searches ends beyond the budget on other images
-    return {allowed, slope, std::max(0.9 * allowed, undoubted)};
+    return all;
   }
+  Limit limit() const { return find_limit(seen(), problem.budget, int(problem.baseline.size())); }
 
   /// Assignments of the model's front with the largest expected saving against the best: as if the damage allowed were
   /// between half a spread less than it seems to be and a whole one more, where an assignment that is too much is often
@@ -256,55 +225,6 @@ struct LayerwiseSearch::State {
     }
   }
 
-  /// The share of every choice in the excess over the budget, (layers, candidates), and its variance. Expected is what
-  /// its damage brings; the images add luck, by how many of them its damage turns. Checks and sensitivities show it.
-  MoveModel excess_by_layer() const {
-    const double slope = limit().slope, images = double(problem.baseline.size());
-    double flips = 0, whole = 0, loss = 0, damage_squared = 0;
-    for (std::size_t i = 0; i < checked.size(); ++i) {
-      if (std::isnan(checked[i].cost) || !checked[i].complete) continue;
-      flips += damages[i].flips;
-      whole += damages[i].mean;
-      loss += damages[i].loss * damages[i].mean;
-      damage_squared += damages[i].mean * damages[i].mean;
-    }
-    const double flips_per_damage = flips / std::max(whole, tiny), loss_slope = loss / std::max(damage_squared, tiny);
-    constexpr double uneven = 0.1;  // how much a layer's loss per damage may differ from that of others
-    MoveModel shares{fitted(), {}, problem.cost, 0};
-    for (std::vector<double>& row : shares.loss) {
-      shares.variance.emplace_back();
-      for (double& share : row) {
-        const double luck = flips_per_damage * std::max(share, 0.0) / images;
-        share *= slope;
-        shares.variance.back().push_back(luck + uneven * uneven * share * share);
-      }
-    }
-    const double none = -limit().allowed * slope;                 // excess of no damage
-    std::vector<std::vector<double>> variance = shares.variance;  // once sensitivities are known
-    std::vector<Observation> observations;
-    for (std::size_t i = 0; i < checked.size(); ++i) {
-      const Checked& one = checked[i];
-      if (!std::isnan(one.cost) && one.complete) {
-        constexpr double not_additive = 0.1;  // of the variance that flips make
-        observations.push_back({&one.assignment, excess(one) - none, not_additive * damages[i].flips / images});
-      } else if (one.role == "sensitivity") {
-        const double wider = (slope - loss_slope) * damages[i].mean;  // of the interval
-        const double left_out = 1.0 / one.accuracy.images - 1 / images;
-        const double one_flip = 1 / images;
-        const double noise = (damages[i].flips + one_flip) * (left_out + 0.1 / images);
-        const auto changed =
-            std::ranges::find_if(one.assignment, [](int choice) { return choice != reference_choice; });
-        const auto layer = changed - one.assignment.begin();
-        double &share = shares.loss[layer][*changed], &before = variance[layer][*changed];
-        const double gain = before / (before + noise);  // of one share alone
-        share += gain * (damages[i].loss + wider - share);
-        before *= 1 - gain;
-      }
-    }
-    shares.loss = fit_shares(shares.loss, variance, 0, observations);
-    return shares;
-  }
-
   /// Neighbours of the cheapest assignments within the budget.
   void ask_refinement() {
     const int best = cheapest();
@@ -320,8 +240,8 @@ struct LayerwiseSearch::State {
     starts.resize(std::min(starts.size(), most_starts));
     std::vector<StartingPoint> from;
     for (const int i : starts) from.push_back({&checked[i].assignment, -excess(checked[i])});
-    MoveModel moves = excess_by_layer();
-    moves.dearest = checked[best].cost;
+    LossShares shares = share_losses(seen(), fitted(), limit(), int(problem.baseline.size()));
+    const MoveModel moves{std::move(shares.loss), std::move(shares.variance), problem.cost, checked[best].cost};
     const auto known = [&](const Assignment& assignment) { return index.contains(assignment); };
     for (Assignment& neighbour : propose_neighbours(from, moves, known, problem.probes)) {
       ask("layerwise", std::move(neighbour));
