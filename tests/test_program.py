@@ -225,7 +225,7 @@ def test_front_is_what_nothing_beats(joint):
     assert (front["images"] == 800).all() and front["within_budget"].isin([0, 1]).all()
     names = set(file["assignments"]["assignment"])
     assert set(front["assignment"]) <= names
-    rows = front[["top1", "cycles", "energy_pj"]].to_numpy() * [-1, 1, 1]
+    rows = front[["top1", "cycles", "energy_pj", "within_budget"]].to_numpy() * [-1, 1, 1, -1]
     for i, one in enumerate(rows):
         others = numpy.delete(rows, i, axis=0)
         assert not ((others <= one).all(axis=1) & (others < one).any(axis=1)).any()

@@ -208,14 +208,15 @@ std::vector<NamedAssignment> CandidateSearch::finish(Results& results) {
 }
 
 /// Rows of /front and its assignments: of what was checked on the whole search split, what nothing else beats in top-1
-/// accuracy, cycles and energy together.
+/// accuracy, cycles and energy together; what is within the budget is beaten only by what is so, too.
 void CandidateSearch::add_front(Results& results) const {
   const std::vector<LayerwiseSearch::Checked>& checked = search_->checked();
-  std::vector<std::vector<double>> points;  // (checked, 3): wrong images, cycles, energy
-  for (const LayerwiseSearch::Checked& one : checked) {
-    std::vector<double> point(3, not_available);
+  std::vector<std::vector<double>> points;  // (checked, 4): wrong images, cycles, energy, whether beyond the budget
+  for (std::size_t i = 0; i < checked.size(); ++i) {
+    const LayerwiseSearch::Checked& one = checked[i];
+    std::vector<double> point(4, not_available);
     if (one.complete && !std::isnan(one.cost)) {
-      point = {1 - one.accuracy.top1, 0, 0};
+      point = {1 - one.accuracy.top1, 0, 0, search_->within_budget(int(i)) ? 0.0 : 1.0};
       for (std::size_t layer = 0; layer < one.assignment.size(); ++layer) {
         const LayerEmulation& emulation = costs_[layer * count_ + one.assignment[layer]];
         point[1] += double(emulation.cycles);

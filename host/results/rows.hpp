@@ -195,7 +195,8 @@ struct AssignmentRow {
   }
 };
 
-/// An assignment that no other one of a search beats in accuracy, cycles and energy together.
+/// An assignment that no other one of a search beats in accuracy, cycles and energy together; what is within the budget
+/// is beaten only by what is so, too.
 struct FrontRow {
   static constexpr const char* table = "front";
   std::string model, assignment, weights;
