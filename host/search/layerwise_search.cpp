@@ -96,16 +96,22 @@ struct LayerwiseSearch::State {
     return cost;
   }
 
-  /// Whether an assignment counts as within the budget. Where there are validation images: only if it is so by what its
-  /// damage does to accuracy in general, too, for of many assignments those win whose luck with the search images is
-  /// best; and, once validation has begun, only if that has confirmed it.
-  bool counts(const Checked& one, const Limit& at) const {
+  /// Whether an assignment is within the budget by the search images. Where there are validation images: only if it is
+  /// so by what its damage does to accuracy in general, too, for of many assignments those win whose luck with the
+  /// search images is best.
+  bool seems_within(const Checked& one, const Limit& at) const {
     if (!one.within_search) return false;
-    if (problem.validation_baseline.empty()) return true;
-    if (phase == Phase::validation || phase == Phase::ended) {
-      if (!one.validation || one.validation->loss > problem.budget) return false;
-    }
-    return damages[std::size_t(&one - checked.data())].mean <= at.safe;
+    return problem.validation_baseline.empty() || damages[std::size_t(&one - checked.data())].mean <= at.safe;
+  }
+
+  /// Whether the validation images say otherwise.
+  bool is_refuted(const Checked& one) const { return one.validation && one.validation->loss > problem.budget; }
+
+  /// Whether an assignment counts as within the budget: once validation has begun, only if that has confirmed it.
+  bool counts(const Checked& one, const Limit& at) const {
+    const bool has_to_be_confirmed =
+        !problem.validation_baseline.empty() && (phase == Phase::validation || phase == Phase::ended);
+    return seems_within(one, at) && (!has_to_be_confirmed || (one.validation && !is_refuted(one)));
   }
 
   bool is_uniform(const Checked& one) const {
@@ -202,8 +208,7 @@ struct LayerwiseSearch::State {
       if (checked[i].cost < dearest) failed = std::max(failed, checked[i].cost);
     }
     for (const Checked& one : checked) {
-      if (one.validation && one.validation->loss > problem.budget && one.cost < dearest)
-        failed = std::max(failed, one.cost);
+      if (is_refuted(one) && one.cost < dearest) failed = std::max(failed, one.cost);
     }
     const double least = failed > 0 ? (failed + dearest) / 2 : 0;  // where the model is too bold, as bisection does
     std::erase_if(front, [&](const PredictedAssignment& prediction) {
@@ -240,7 +245,7 @@ struct LayerwiseSearch::State {
     starts.resize(std::min(starts.size(), most_starts));
     std::vector<StartingPoint> from;
     for (const int i : starts) from.push_back({&checked[i].assignment, -excess(checked[i])});
-    LossShares shares = share_losses(seen(), fitted(), limit(), int(problem.baseline.size()));
+    LossShares shares = share_losses(seen(), fitted(), at, int(problem.baseline.size()));
     const MoveModel moves{std::move(shares.loss), std::move(shares.variance), problem.cost, checked[best].cost};
     const auto known = [&](const Assignment& assignment) { return index.contains(assignment); };
     for (Assignment& neighbour : propose_neighbours(from, moves, known, problem.probes)) {
@@ -257,8 +262,8 @@ struct LayerwiseSearch::State {
       std::vector<int> open;
       for (int i = 0; i < int(checked.size()); ++i) {
         const Checked& one = checked[i];
-        if (wanted(one) && one.within_search && damages[i].mean <= at.safe && !one.validation &&
-            !std::isnan(one.cost) && (confirmed < 0 || one.cost < checked[confirmed].cost)) {
+        if (wanted(one) && seems_within(one, at) && !one.validation && !std::isnan(one.cost) &&
+            (confirmed < 0 || one.cost < checked[confirmed].cost)) {
           open.push_back(i);
         }
       }
@@ -274,9 +279,8 @@ struct LayerwiseSearch::State {
     ask_cheapest([](const Checked&) { return true; }, problem.probes);
     if (!pending.empty()) return;
     const int best = cheapest();
-    const bool refuted = std::ranges::any_of(checked, [&](const Checked& one) {
-      return one.validation && one.validation->loss > problem.budget && (best < 0 || one.cost < checked[best].cost);
-    });
+    const bool refuted = std::ranges::any_of(
+        checked, [&](const Checked& one) { return is_refuted(one) && (best < 0 || one.cost < checked[best].cost); });
     if (refuted && goes_on(problem.choice_rounds)) ask_choice();
   }
 
@@ -421,10 +425,7 @@ const std::vector<LayerwiseSearch::Checked>& LayerwiseSearch::checked() const { 
 
 bool LayerwiseSearch::within_budget(int index) const {
   const Checked& one = state_->checked.at(static_cast<std::size_t>(index));
-  if (!one.validation && !state_->problem.validation_baseline.empty()) {  // not asked about: dearer than what is
-    return one.within_search && state_->damages[static_cast<std::size_t>(index)].mean <= state_->limit().safe;
-  }
-  return state_->counts(one, state_->limit());
+  return state_->seems_within(one, state_->limit()) && !state_->is_refuted(one);
 }
 
 int LayerwiseSearch::uniform() const {
